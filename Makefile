@@ -1,0 +1,44 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Every part runs alone; `make help` lists them. All that is built lies in .cache.
+
+.DEFAULT_GOAL := help
+.SUFFIXES:
+.NOTPARALLEL:
+
+PARTS := lint docs sanity unit build compat integration lab bench
+PYTHON_OF_VENV := .cache/venv/bin/python
+ARGS ?=
+
+.PHONY: help demo test venv clean $(PARTS)
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@echo "Arguments for pytest: make unit ARGS='-k wallet -x'. Another interpreter (3.11 to 3.13): make test PYTHON=python3.12"
+
+demo: venv ## exporters, Prometheus and mutual TLS on this machine, to look at
+	@$(PYTHON_OF_VENV) tests/demo/demo.py $(ARGS)
+
+test: venv ## all parts below but bench
+	@$(PYTHON_OF_VENV) tests/gates/parts.py --all
+
+lint: ## ruff, mypy, yamllint, ansible-lint, rules of this repository
+docs: ## documentation of modules and roles, examples of README and docs
+sanity: ## ansible-test sanity, no ignore lines
+unit: ## unit tests
+build: ## the tarball: contents, installation, use
+compat: ## unit tests on the oldest and newest Python, smoke run on the oldest and newest ansible-core
+integration: ## playbooks against real programs
+lab: ## real hosts on this machine (root)
+bench: ## measurements
+
+$(PARTS): venv
+	@$(PYTHON_OF_VENV) tests/gates/parts.py $@ -- $(ARGS)
+
+venv:
+	@python=$$(PYTHON='$(PYTHON)' tests/gates/check-machine) && "$$python" tests/gates/environments.py venv
+
+clean: ## remove all that was built
+	rm -rf .cache collections tests/output .hypothesis .pytest_cache .mypy_cache .ruff_cache .ansible timesten-monitoring-*.tar.gz
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

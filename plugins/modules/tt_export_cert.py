@@ -1,0 +1,98 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: tt_export_cert
+short_description: The server certificate of a TimesTen exporter as PEM
+version_added: 0.1.0
+description:
+  - Writes the server certificate of an exporter's current wallet to a file, as C(ttExporter
+    -export-server-certificate) gives it. Prometheus takes it as C(ca_file).
+  - The utility decides whether that is its CA, the server's own certificate, or both.
+extends_documentation_fragment:
+  - timesten.monitoring.exporter.UTILITY
+  - timesten.monitoring.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  path:
+    description:
+      - File to write. Its directory has to exist.
+    type: path
+    required: true
+  mode:
+    description:
+      - Mode of the file, octal. A certificate is no secret.
+    type: str
+    default: "0644"
+seealso:
+  - module: timesten.monitoring.tt_wallet
+"""
+
+EXAMPLES = r"""
+- name: Export the server certificate
+  timesten.monitoring.tt_export_cert:
+    timesten_home: /opt/timesten/ttinst
+    certificate_directory: /opt/timesten/mycertdir
+    path: /opt/timesten/mycertdir/server.crt
+"""
+
+RETURN = r"""
+why:
+  description: What was or would be changed, and the reason. Empty if everything is as it should be.
+  type: list
+  elements: str
+  returned: success
+  sample: ["there is no wallet"]
+path:
+  description: The file.
+  type: str
+  returned: success
+  sample: /opt/timesten/mycertdir/server.crt
+certificate:
+  description: The server certificate as PEM.
+  type: str
+  returned: success
+  sample: "-----BEGIN CERTIFICATE-----..."
+ca_sha256:
+  description: SHA-256 over all certificates of the file.
+  type: str
+  returned: success
+  sample: 5f1c0d7f6a3a4a1c1d0f6f4bde1f7a2e9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4e
+certificates:
+  description: Facts of each certificate in the file, as M(timesten.monitoring.tt_wallet) returns them.
+  type: list
+  elements: dict
+  returned: success
+  sample: [{"subject": "CN=exp1.example.com", "not_after": "2036-11-21T10:49:00Z"}]
+"""
+
+from ansible_collections.timesten.monitoring.plugins.module_utils import _argspec, _exporter_modules
+from ansible_collections.timesten.monitoring.plugins.module_utils._exporter_definition import define
+from ansible_collections.timesten.monitoring.plugins.module_utils._module import ExporterModule, run
+
+
+def work(module):
+    """Do the module's work and return its result."""
+    return _exporter_modules.export_certificate(
+        define(module.params), module.params["path"], module.params["mode"], module.check_mode
+    )
+
+
+def main():
+    """Entry point."""
+    spec = _argspec.exporter(path={"type": "path", "required": True}, mode={"type": "str", "default": "0644"})
+    run(ExporterModule(argument_spec=spec, supports_check_mode=True), work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: tt_exporter
+short_description: The process of a TimesTen exporter
+version_added: 0.1.0
+description:
+  - Starts, stops and restarts one C(ttExporter) through its pid file.
+  - Started means that the process in the pid file is alive, is the exporter that was asked for, listens on its port,
+    and completes a TLS handshake with the
+    certificate of the current wallet. A port, an argument or a wallet that differs means a restart, and the reason is returned.
+  - A process that is not the exporter is never signalled, whatever the pid file says.
+extends_documentation_fragment:
+  - timesten.monitoring.exporter.UTILITY
+  - timesten.monitoring.exporter.PROCESS
+  - timesten.monitoring.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: partial
+    details:
+      - O(state=restarted) restarts at every run.
+options:
+  state:
+    description:
+      - V(started) makes sure that the exporter runs as asked for, V(stopped) that it does not run, V(restarted)
+        restarts it.
+    type: str
+    choices: [started, stopped, restarted]
+    default: started
+  port:
+    description:
+      - TCP port on which the exporter listens, the one in Prometheus's C(targets). Required unless it is to be stopped.
+    type: int
+seealso:
+  - module: timesten.monitoring.tt_wallet
+"""
+
+EXAMPLES = r"""
+- name: Start the exporter
+  timesten.monitoring.tt_exporter:
+    timesten_home: /opt/timesten/ttinst
+    certificate_directory: /opt/timesten/mycertdir
+    port: 12345
+
+- name: Stop it
+  timesten.monitoring.tt_exporter:
+    timesten_home: /opt/timesten/ttinst
+    certificate_directory: /opt/timesten/mycertdir
+    state: stopped
+"""
+
+RETURN = r"""
+why:
+  description: What was or would be changed, and the reason. Empty if everything is as it should be.
+  type: list
+  elements: str
+  returned: success
+  sample: ["there is no wallet"]
+process:
+  description: The process.
+  type: dict
+  returned: success
+  contains:
+    state:
+      description: Whether it runs, V(started) or V(stopped); what check mode would reach.
+      type: str
+      sample: started
+    pid:
+      description: Its process id, null while it is stopped or check mode would start it.
+      type: int
+      sample: 4711
+    manager:
+      description: The systemd unit that keeps it running, null where there is none.
+      type: str
+      sample: null
+rate_limit:
+  description: GETs per minute that the exporter accepts, null where the utility has no option for it.
+  type: int
+  returned: success
+  sample: 15
+"""
+
+from ansible_collections.timesten.monitoring.plugins.module_utils import _argspec, _exporter_modules
+from ansible_collections.timesten.monitoring.plugins.module_utils._exporter_definition import define
+from ansible_collections.timesten.monitoring.plugins.module_utils._module import ExporterModule, run
+
+
+def work(module):
+    """Do the module's work and return its result."""
+    return _exporter_modules.converge_process(define(module.params), module.check_mode)
+
+
+def main():
+    """Entry point."""
+    spec = _argspec.exporter(
+        state={"type": "str", "choices": ["started", "stopped", "restarted"], "default": "started"},
+        port={"type": "int"},
+        **_argspec.PROCESS,
+    )
+    run(
+        ExporterModule(
+            argument_spec=spec,
+            supports_check_mode=True,
+            required_if=[("state", "started", ["port"]), ("state", "restarted", ["port"])],
+        ),
+        work,
+    )
+
+
+if __name__ == "__main__":
+    main()

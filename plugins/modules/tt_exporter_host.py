@@ -1,0 +1,722 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: tt_exporter_host
+short_description: All exporters of a host in one call
+version_added: 0.1.0
+description:
+  - Converges every exporter of a host, each with its wallet, its pairs for all clients, and its process. It is what
+    M(timesten.monitoring.tt_wallet),
+    M(timesten.monitoring.tt_client_cert) and M(timesten.monitoring.tt_exporter) do, in one module call.
+  - A pair leaves the host sealed for the transport key of its Prometheus host, and only where that host does not have
+    it yet.
+  - An exporter that fails does not keep the others from being finished. The call then fails with the results of all.
+extends_documentation_fragment:
+  - timesten.monitoring.attributes
+  - timesten.monitoring.exporter.RUN
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: partial
+    details:
+      - Not with O(exporters[].regenerate=always) or O(exporters[].state=restarted).
+options:
+  exporters:
+    description:
+      - The exporters of the host.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description:
+          - Name of the exporter. Letters, digits, V(.), V(_) and V(-).
+        type: str
+        required: true
+      address:
+        description:
+          - Host name or IP address that Prometheus dials. The certificate is made for it.
+        type: str
+        required: true
+      port:
+        description:
+          - TCP port on which the exporter listens.
+        type: int
+        required: true
+      spare_port:
+        description:
+          - A second TCP port, to which a rotation with O(strategy=spare_port) changes, and from which the next one changes back. The manifest of
+            the current generation says which one is in use.
+          - It takes part only with O(exporters[].boot) V(none) or V(cron), and not with O(exporters[].insecure=true).
+        type: int
+      state:
+        description:
+          - Whether the exporter runs.
+          - V(absent) stops it and removes all that is of this collection in O(exporters[].certificate_directory), and
+            the directory itself where nothing else is in it. Have every Prometheus let go of it first.
+        type: str
+        choices: [started, stopped, restarted, absent]
+        default: started
+      keep_generations:
+        description:
+          - Number of older generations to keep.
+        type: int
+        default: 2
+      timesten_home:
+        description:
+          - Home of the TimesTen instance. C(ttExporter) is called as C(<timesten_home>/bin/ttenv ttExporter).
+        type: path
+        required: true
+      certificate_directory:
+        description:
+          - The exporter's own directory. It holds the generations of its wallet, and the link C(current) to the one
+            in use.
+          - A wallet that lies directly in it, made by hand with C(ttExporter -create-server-certificate
+            -certificate-directory), is adopted. The original stays as it is.
+          - It is made with mode V(0700), with those of its parents that are missing, where the user may do so.
+        type: path
+        required: true
+      environment:
+        description:
+          - Environment variables for C(ttExporter), beside those that C(ttenv) sets.
+        type: dict
+        default: {}
+      common_name:
+        description:
+          - Common name of the server certificate, a host name or an IP address. It has to be the one that Prometheus
+            dials.
+        type: str
+      alt_names:
+        description:
+          - Alternative names of the server certificate, host names or IP addresses. Prometheus checks these alone.
+          - The common name, if not set.
+        type: list
+        elements: str
+      rsa_key_size:
+        description:
+          - Bits of the server's RSA key, from 1024 to 16384. The utility's own default, if not set.
+        type: int
+      renew_before:
+        description:
+          - How long before its end a certificate is due for renewal. A duration (V(30d), V(12h), V(90m), V(45s)) or a
+            share of its lifetime (V(20%)).
+          - A duration counts as at most half of the lifetime.
+        type: str
+        default: 30d
+      regenerate:
+        description:
+          - When a wallet that exists is replaced by a new one. That invalidates the server certificate and all pairs
+            issued from it.
+          - V(never) reports only.
+          - V(when_due) replaces it once it is within O(exporters[].renew_before) of its end.
+          - V(when_changed) replaces it also if it does not have the names or the key size asked for.
+          - V(always) replaces it at every run.
+        type: str
+        choices: [never, when_due, when_changed, always]
+        default: when_due
+      allow_home:
+        description:
+          - Allow the home directory as O(exporters[].certificate_directory), which Oracle advises against.
+        type: bool
+        default: false
+      insecure:
+        description:
+          - Serve plain HTTP without authentication (C(-insecure)).
+        type: bool
+        default: false
+      rate_limit:
+        description:
+          - GETs per minute that the exporter accepts, from 1 to 15. Set where the utility has an option for it.
+        type: int
+        default: 15
+      pid_file:
+        description:
+          - Pid file (C(-pid-file)). C(exporter.pid) in O(exporters[].certificate_directory), if not set.
+          - Its directory must not be writable by others.
+        type: path
+      log_file:
+        description:
+          - File that gets what the exporter prints. C(exporter.log) in O(exporters[].certificate_directory), if not
+            set.
+        type: path
+      stop_signal:
+        description:
+          - Signal that stops the exporter.
+        type: str
+        choices: [TERM, INT]
+        default: TERM
+      stop_timeout:
+        description:
+          - Seconds that the exporter has to stop, from 1 to 3600.
+        type: int
+        default: 10
+      start_timeout:
+        description:
+          - Seconds that the exporter has to serve after its start, from 1 to 3600.
+        type: int
+        default: 30
+      force_kill:
+        description:
+          - Send SIGKILL if the exporter has not stopped in time.
+        type: bool
+        default: false
+      boot:
+        description:
+          - What starts the exporter after a reboot, without a playbook.
+          - V(cron) is an C(@reboot) line in the crontab of the user who runs it.
+          - V(systemd) is a unit, which also brings it back whenever it ends. M(timesten.monitoring.tt_exporter_unit)
+            installs it. The exporter is then started by systemd alone, and restarted by a signal.
+          - With V(cron) and V(systemd), the start script is C(run) in O(exporters[].certificate_directory).
+        type: str
+        choices: [none, cron, systemd]
+        default: none
+  clients:
+    description:
+      - The clients, one for each Prometheus instance that scrapes the exporter. The pair of a client that is not
+        named here stays as it is.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description:
+          - Name of the client. Letters, digits, V(.), V(_) and V(-).
+        type: str
+        required: true
+      recipient:
+        description:
+          - Public transport key of the client's host, as M(timesten.monitoring.tt_prometheus_host) returns it. The
+            private key is then sealed for it, and its plaintext is
+            deleted.
+          - Without it, the key stays on the exporter host in a file with mode 0600.
+        type: str
+      scrape_interval:
+        description:
+          - Seconds between two scrapes of this client.
+        type: float
+      stored:
+        description:
+          - What the client has stored, by name of the exporter, as M(timesten.monitoring.tt_prometheus_host) returns
+            it.
+        type: dict
+        default: {}
+      readmit:
+        description:
+          - Whether the client gets pairs again although it was evicted.
+        type: bool
+        default: false
+  rate_budget:
+    description:
+      - What to do where the scrapes of all clients do not fit into an exporter's limit.
+    type: str
+    choices: [refuse, warn]
+    default: refuse
+  hand_over:
+    description:
+      - Whether a running exporter that has clients keeps a wallet that should be replaced, and the answer says so in
+        RV(exporters[].rotation_due), instead of a restart without regard to its scrapes.
+    type: bool
+    default: false
+  phase:
+    description:
+      - V(converge) brings the exporters to what is wanted. The others are the steps of a rotation, as the playbook
+        C(timesten.monitoring.rotate) takes them.
+      - V(stage) makes a generation ready beside the current one; nothing live changes.
+      - V(switch) starts a process for each exporter that makes the switch at its moment.
+      - V(status) waits until the switches are made or given up.
+      - V(confirm) keeps what was switched to, V(revert) goes back, V(release) ends a rotation that was not begun. V(retire) stops the process
+        on the port that was left, after V(confirm) with O(strategy=spare_port).
+      - V(forget) changes nothing but that the clients in O(forget_clients) are forgotten.
+    type: str
+    choices: [converge, stage, switch, status, confirm, revert, retire, release, forget]
+    default: converge
+  forget_clients:
+    description:
+      - For O(phase=forget), names of clients that are gone. Their pairs are removed from every generation, and no
+        run counts with them any more.
+      - The pairs that they hold are still accepted, because C(ttExporter) knows no revocation. To take their access away,
+        give the exporters new wallets (playbook C(timesten.monitoring.evict)).
+    type: list
+    elements: str
+    default: []
+  to:
+    description:
+      - For O(phase=stage), whether a new generation is made, or the one before the current one is taken again.
+    type: str
+    choices: [new, previous]
+    default: new
+  evict:
+    description:
+      - For O(phase=stage), O(phase=confirm) and O(phase=retire), clients that lose their access. All older generations are then removed.
+    type: list
+    elements: str
+    default: []
+  optional:
+    description:
+      - For O(phase=stage), clients that may lose their access because this run does not reach them, until the next one
+        that does.
+    type: list
+    elements: str
+    default: []
+  only_due:
+    description:
+      - For O(phase=stage), leave exporters alone whose wallet is neither due nor changed.
+    type: bool
+    default: false
+  since:
+    description:
+      - For O(phase=stage), leave exporters alone whose generation was made at or after this time, so that an
+        interrupted rotation of a fleet can go on (V(2026-11-24T10:49:00Z)).
+    type: str
+  strategy:
+    description:
+      - For O(phase=stage), how to switch. V(gap) restarts the exporter between two scrapes. V(spare_port) starts a second process on the other
+        port, and stops the first one when nobody scrapes it any more; exporters without O(exporters[].spare_port) are switched as with V(gap).
+    type: str
+    choices: [gap, spare_port]
+    default: gap
+  switch:
+    description:
+      - For O(phase=switch). By name of the exporter C(generation); C(moments), the times at which it may switch;
+        C(deadline), the time at which it goes back if nobody has confirmed, both in seconds since the epoch by the
+        clock of this host; C(confirm), the seconds after the switch within which it has to be confirmed;
+        C(period), the seconds after which the scrapes repeat, if they do; and C(strategy).
+    type: dict
+    default: {}
+seealso:
+  - module: timesten.monitoring.tt_prometheus_host
+"""
+
+EXAMPLES = r"""
+- name: Converge both exporters of the host
+  timesten.monitoring.tt_exporter_host:
+    exporters:
+      - name: exp3-sales
+        timesten_home: /opt/timesten/sales
+        certificate_directory: /opt/timesten/monitoring/exp3-sales
+        address: exp3.example.com
+        port: 8888
+      - name: exp3-stock
+        timesten_home: /opt/timesten/stock
+        certificate_directory: /opt/timesten/monitoring/exp3-stock
+        address: exp3.example.com
+        port: 8889
+    clients:
+      - name: prom1
+"""
+
+RETURN = r"""
+exporters:
+  description: The exporters, in the order of the call.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    name:
+      description: Name of the exporter.
+      type: str
+      sample: exp1
+    changed:
+      description: Whether anything was or would be changed.
+      type: bool
+      sample: true
+    failed:
+      description: Whether this exporter failed.
+      type: bool
+      returned: on failure
+      sample: true
+    msg:
+      description: Why this exporter failed.
+      type: str
+      returned: on failure
+      sample: "port 8888 is taken by process 4711 (nginx)"
+    insecure:
+      description: Whether it serves plain HTTP.
+      type: bool
+      sample: false
+    port:
+      description: The port in use; in a rotation, the one that the generation is made ready for.
+      type: int
+      sample: 8888
+    spare:
+      description: Whether that is O(exporters[].spare_port).
+      type: bool
+      sample: false
+    ca_certificate:
+      description: The exported server certificate as PEM.
+      type: str
+      returned: when a client needs it
+      sample: "-----BEGIN CERTIFICATE-----..."
+    rotation_due:
+      description: Why the wallet should be replaced by a rotation, null where it need not.
+      type: str
+      returned: O(phase=converge)
+      sample: null
+    rotation:
+      description: What a rotation would switch, or C(skipped), the reason why this exporter takes no part.
+      type: dict
+      returned: O(phase=stage)
+      contains:
+        from:
+          description: Id of the current generation.
+          type: str
+          sample: 20261124T104900Z-1a2b3c4d
+        to:
+          description: Id of the generation that is ready.
+          type: str
+          sample: 20261224T104900Z-5e6f7a8b
+        old_sha256:
+          description: Fingerprint of the current server certificate, or of the exported file where that is not known.
+          type: str
+          sample: 0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0
+        new_sha256:
+          description: The same of the generation that is ready.
+          type: str
+          sample: 96a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a697887
+        evicted:
+          description: The clients that have lost their access, or do so with this rotation.
+          type: list
+          elements: str
+          sample: []
+        restart_seconds:
+          description: How long a restart is expected to take.
+          type: float
+          sample: 0.42
+        restart_measured:
+          description: Whether that was measured on this host.
+          type: bool
+          sample: true
+        clients:
+          description: Clients that have a pair of the generation that is ready.
+          type: list
+          elements: str
+          sample: [prom1, prom2]
+        strategy:
+          description: How it is switched.
+          type: str
+          sample: gap
+        has_spare_port:
+          description: Whether it could be switched with O(strategy=spare_port).
+          type: bool
+          sample: false
+        skipped:
+          description: Why this exporter takes no part.
+          type: str
+          returned: when it takes none
+          sample: it is insecure and has no certificate
+    status:
+      description: >-
+        V(waiting), V(switched), V(confirmed), V(reverted), V(missed) where it could not begin in time, V(failed) where
+        the new generation did not work and the old one is back, V(lost) where the process that led is gone.
+      type: str
+      returned: O(phase) is V(switch), V(status), V(confirm), or V(revert)
+      sample: switched
+    window:
+      description: Seconds from the moment until the new certificate was served.
+      type: float
+      returned: O(phase) is V(status), V(confirm), or V(revert)
+      sample: 0.39
+    moment:
+      description: When the switch began, in seconds since the epoch.
+      type: float
+      returned: O(phase) is V(status), V(confirm), or V(revert)
+      sample: 1795517344.52
+    error:
+      description: Why it did not switch or went back.
+      type: str
+      returned: O(phase) is V(status), V(confirm), or V(revert)
+      sample: null
+    old_pair_refused:
+      description: Whether a pair of the generation before was refused after the switch, null where none was left to try.
+      type: bool
+      returned: O(phase=confirm)
+      sample: true
+    removed:
+      description: Ids of the generations that were removed, or, with O(exporters[].state=absent), names in the exporter's directory.
+      type: list
+      elements: str
+      returned: O(phase=confirm) or O(exporters[].state=absent)
+      sample: []
+    left:
+      description: Names in the exporter's directory that are not of this collection, and stay.
+      type: list
+      elements: str
+      returned: O(exporters[].state=absent)
+      sample: []
+    forgotten:
+      description: By name of the client, ids of the generations that forgot it.
+      type: dict
+      returned: O(phase=forget)
+      sample: {"prom2": ["20261124T104900Z-1a2b3c4d"]}
+    clients:
+      description: Clients that have a pair of the current generation.
+      type: list
+      elements: str
+      returned: O(phase=forget)
+      sample: [prom1]
+    alt_names:
+      description: Alternative names of the server's certificate, null where they are not known.
+      type: list
+      elements: str
+      sample: [exp1.example.com]
+    why:
+      description: What was or would be changed, and the reason. Empty if everything is as it should be.
+      type: list
+      elements: str
+      sample: ["there is no wallet"]
+    generation:
+      description: Id of the current generation, V(known after apply) if check mode would make a new one.
+      type: str
+      returned: when there is or would be a wallet
+      sample: 20261124T104900Z-1a2b3c4d
+    wallet_directory:
+      description: Directory of the current generation. It is what C(ttExporter -certificate-directory) gets.
+      type: str
+      returned: when there is a wallet
+      sample: /opt/timesten/monitoring/exp1/generations/20261124T104900Z-1a2b3c4d
+    ca_sha256:
+      description: SHA-256 over all certificates of the exported server file.
+      type: str
+      returned: when there is or would be a wallet
+      sample: 5f1c0d7f6a3a4a1c1d0f6f4bde1f7a2e9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4e
+    server_certificate:
+      description:
+        - Facts of the server's own certificate, null where they cannot be known (see
+          RV(exporters[].server_certificate_source)).
+      type: dict
+      returned: when there is a wallet
+      contains:
+        subject:
+          description: Subject (RFC 4514).
+          type: str
+          sample: CN=exp1.example.com
+        issuer:
+          description: Issuer (RFC 4514).
+          type: str
+          sample: CN=exp1.example.com CA
+        common_name:
+          description: Common name.
+          type: str
+          sample: exp1.example.com
+        alt_names:
+          description: Alternative names, host names and IP addresses.
+          type: list
+          elements: str
+          sample: [exp1.example.com]
+        not_before:
+          description: Begin of its validity, UTC.
+          type: str
+          sample: "2026-11-24T10:49:00Z"
+        not_after:
+          description: End of its validity, UTC.
+          type: str
+          sample: "2036-11-21T10:49:00Z"
+        sha256:
+          description: SHA-256 fingerprint, hexadecimal.
+          type: str
+          sample: 5f1c0d7f6a3a4a1c1d0f6f4bde1f7a2e9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4e
+        is_ca:
+          description: Whether it may sign certificates.
+          type: bool
+          sample: false
+        self_signed:
+          description: Whether subject and issuer are the same.
+          type: bool
+          sample: false
+        key:
+          description: Kind and size of its key.
+          type: str
+          sample: rsa 2048
+    server_certificate_source:
+      description:
+        - Where the facts come from. V(export) is the exported file, V(handshake) is what the running exporter served,
+          V(none) means that they are not known.
+      type: str
+      returned: when there is a wallet
+      sample: export
+    due:
+      description: Why the wallet has to be renewed now, null if it has not.
+      type: str
+      returned: when there is a wallet
+      sample: ends at 2026-12-01T00:00:00Z, within renew_before 30d
+    due_at:
+      description: From when on the wallet is due, UTC.
+      type: str
+      returned: when there is a wallet
+      sample: "2036-10-22T10:49:00Z"
+    unfit:
+      description: How the wallet differs from what is asked for, while O(exporters[].regenerate) lets it stay.
+      type: list
+      elements: str
+      returned: when there is a wallet
+      sample: ["common_name exp1 -> exp1.example.com"]
+    pairs:
+      description: The pair of each client of the call.
+      type: list
+      elements: dict
+      contains:
+        client:
+          description: Name of the client.
+          type: str
+          sample: prom1
+        delivery:
+          description: Name of the pair. It changes whenever the pair is issued anew.
+          type: str
+          sample: 20261124T104900Z-1a2b3c4d-1
+        sha256:
+          description: SHA-256 fingerprint of its certificate.
+          type: str
+          sample: 5f1c0d7f6a3a4a1c1d0f6f4bde1f7a2e9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4e
+        not_before:
+          description: Begin of its validity, UTC.
+          type: str
+          sample: "2026-11-24T10:49:00Z"
+        not_after:
+          description: End of its validity, UTC.
+          type: str
+          sample: "2036-11-21T10:49:00Z"
+        certificate:
+          description: The certificate as PEM.
+          type: str
+          returned: when the client does not have it
+          sample: "-----BEGIN CERTIFICATE-----..."
+        bundle:
+          description: The private key, sealed for the recipient's transport key. Only the recipient can open it.
+          type: str
+          returned: when a recipient was given and the client does not have it
+          sample: '{"ciphertext": "..."}'
+        certificate_file:
+          description: Path of the certificate.
+          type: str
+          returned: when no recipient was given
+          sample: /opt/timesten/monitoring/exp1/generations/20261124T104900Z-1a2b3c4d/clients/prom1/client.crt
+        key_file:
+          description: Path of the private key, mode 0600.
+          type: str
+          returned: when no recipient was given
+          sample: /opt/timesten/monitoring/exp1/generations/20261124T104900Z-1a2b3c4d/clients/prom1/client.key
+    process:
+      description: The process.
+      type: dict
+      contains:
+        state:
+          description: Whether it runs, V(started) or V(stopped); what check mode would reach.
+          type: str
+          sample: started
+        pid:
+          description: Its process id, null while it is stopped or check mode would start it.
+          type: int
+          sample: 4711
+        manager:
+          description: The systemd unit that keeps it running, null where there is none.
+          type: str
+          sample: null
+    leftover_unit:
+      description: Systemd unit of an earlier O(exporters[].boot=systemd), which M(timesten.monitoring.tt_exporter_unit) removes.
+      type: str
+      returned: when there is one
+      sample: timesten-exporter-exp1.service
+    rate_limit:
+      description: GETs per minute that the exporter accepts, null where the utility has no option for it.
+      type: int
+      sample: 15
+"""
+
+from ansible_collections.timesten.monitoring.plugins.module_utils import (
+    _argspec,
+    _exporter_host,
+    _names,
+)
+from ansible_collections.timesten.monitoring.plugins.module_utils._errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils._exporter_definition import define_all, define_clients
+from ansible_collections.timesten.monitoring.plugins.module_utils._module import ExporterModule, run
+
+PHASES = ["converge", "stage", "switch", "status", "confirm", "revert", "retire", "release", "forget"]
+
+
+def work(module):
+    """Do the module's work and return its result."""
+    params = module.params
+    exporters, phase = define_all(params["exporters"]), params["phase"]
+    if phase != "converge" and any(wanted.state == "absent" for wanted in exporters):
+        raise TimesTenError(f"exporters: state absent and phase {phase} do not go together; leave phase out")
+    if phase == "forget":
+        forgotten = [_names.check_name(name, "forget_clients") for name in params["forget_clients"]]
+        return _exporter_host.forget_host(exporters, forgotten, module.check_mode)
+    if phase == "converge":
+        clients = define_clients(params["clients"])
+        return _exporter_host.converge_host(
+            exporters, clients, params["rate_budget"], module.check_mode, params["hand_over"]
+        )
+    # Ansible compiles what a module imports at every call, and most calls rotate nothing.
+    from ansible_collections.timesten.monitoring.plugins.module_utils import _exporter_switch
+
+    order = _exporter_switch.Order(
+        params["to"],
+        tuple(params["evict"]),
+        tuple(params["optional"]),
+        params["only_due"],
+        params["since"],
+        params["run"],
+        params["strategy"],
+    )
+    if phase == "stage":
+        return _exporter_switch.stage_host(exporters, define_clients(params["clients"]), order, module.check_mode)
+    if module.check_mode:
+        return {"changed": False, "exporters": []}
+    if phase == "switch":
+        return _exporter_switch.switch_host(exporters, params["switch"], params["run"])
+    if phase == "status":
+        return _exporter_switch.status_host(exporters)
+    if phase == "confirm":
+        return _exporter_switch.confirm_host(exporters, order)
+    if phase == "release":
+        return _exporter_switch.release_host(exporters, params["run"])
+    if phase == "retire":
+        return _exporter_switch.retire_host(exporters, order)
+    return _exporter_switch.revert_host(exporters, params["run"])
+
+
+def main():
+    """Entry point."""
+    exporter = _argspec.exporter(
+        name={"type": "str", "required": True},
+        address={"type": "str", "required": True},
+        port={"type": "int", "required": True},
+        spare_port={"type": "int"},
+        state={"type": "str", "choices": ["started", "stopped", "restarted", "absent"], "default": "started"},
+        keep_generations={"type": "int", "default": 2},
+        **_argspec.WALLET,
+        **_argspec.PROCESS,
+    )
+    client = {**_argspec.CLIENT, "scrape_interval": {"type": "float"}, "stored": {"type": "dict", "default": {}}}
+    client["readmit"] = {"type": "bool", "default": False}
+    spec = {
+        "exporters": {"type": "list", "elements": "dict", "required": True, "options": exporter},
+        "clients": {"type": "list", "elements": "dict", "default": [], "options": client},
+        "rate_budget": {"type": "str", "choices": ["refuse", "warn"], "default": "refuse"},
+        "hand_over": {"type": "bool", "default": False},
+        "phase": {"type": "str", "choices": PHASES, "default": "converge"},
+        "forget_clients": {"type": "list", "elements": "str", "default": []},
+        "to": {"type": "str", "choices": ["new", "previous"], "default": "new"},
+        "evict": {"type": "list", "elements": "str", "default": []},
+        "optional": {"type": "list", "elements": "str", "default": []},
+        "only_due": {"type": "bool", "default": False},
+        "since": {"type": "str"},
+        "strategy": {"type": "str", "choices": ["gap", "spare_port"], "default": "gap"},
+        "switch": {"type": "dict", "default": {}},
+        "run": _argspec.RUN,
+    }
+    run(ExporterModule(argument_spec=spec, supports_check_mode=True), work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: tt_exporter_unit
+short_description: The systemd units of a host's exporters
+version_added: 0.1.0
+description:
+  - Installs the systemd units of the exporters whose O(exporters[].boot) is V(systemd), and removes those of the
+    others.
+  - The service C(timesten-exporter-<name>.service) runs C(ttExporter) as O(owner), whether it stays in the foreground
+    or detaches, after a reboot and whenever it has ended. It is enabled here, but started only by
+    M(timesten.monitoring.tt_exporter) or M(timesten.monitoring.tt_exporter_host), which need no root for that.
+  - Removing a service stops its exporter.
+  - This is the only module of the collection that needs root on an exporter host.
+extends_documentation_fragment:
+  - timesten.monitoring.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  exporters:
+    description:
+      - The exporters of the host, with the values that M(timesten.monitoring.tt_exporter_host) gets.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description:
+          - Name of the exporter.
+        type: str
+        required: true
+      timesten_home:
+        description:
+          - Home of the TimesTen instance.
+        type: path
+        required: true
+      certificate_directory:
+        description:
+          - The exporter's own directory.
+        type: path
+        required: true
+      boot:
+        description:
+          - What starts the exporter after a reboot. Only V(systemd) installs units.
+        type: str
+        choices: [none, cron, systemd]
+        default: none
+      pid_file:
+        description:
+          - Pid file. C(exporter.pid) in O(exporters[].certificate_directory), if not set.
+        type: path
+      log_file:
+        description:
+          - Log file. C(exporter.log) in O(exporters[].certificate_directory), if not set.
+        type: path
+      stop_signal:
+        description:
+          - Signal that stops the exporter.
+        type: str
+        choices: [TERM, INT]
+        default: TERM
+      stop_timeout:
+        description:
+          - Seconds that the exporter has to stop, from 1 to 3600.
+        type: int
+        default: 10
+      start_timeout:
+        description:
+          - Seconds that the exporter has to start, from 1 to 3600.
+        type: int
+        default: 30
+  owner:
+    description:
+      - The user who runs C(ttExporter).
+    type: str
+    required: true
+  after:
+    description:
+      - Units that have to be up before the exporter starts, where the host has them, for example that of the TimesTen
+        daemon.
+    type: list
+    elements: str
+    default: []
+seealso:
+  - module: timesten.monitoring.tt_exporter_host
+"""
+
+EXAMPLES = r"""
+- name: Let systemd run the exporter
+  timesten.monitoring.tt_exporter_unit:
+    exporters:
+      - name: exp1
+        timesten_home: /opt/timesten/ttinst
+        certificate_directory: /opt/timesten/ttinst/monitoring/exp1
+        boot: systemd
+    owner: timesten
+    after: [tt_ttinst.service]
+  become: true
+"""
+
+RETURN = r"""
+why:
+  description: What was or would be changed, and the reason. Empty if everything is as it should be.
+  type: list
+  elements: str
+  returned: success
+  sample: ["timesten-exporter-exp1.service is missing"]
+units:
+  description: The units that are there afterwards.
+  type: list
+  elements: str
+  returned: success
+  sample: ["timesten-exporter-exp1.service", "timesten-exporter-exp1.path"]
+"""
+
+from ansible_collections.timesten.monitoring.plugins.module_utils import _argspec, _exporter_units
+from ansible_collections.timesten.monitoring.plugins.module_utils._exporter_definition import define
+from ansible_collections.timesten.monitoring.plugins.module_utils._module import ExporterModule, run
+
+
+def work(module):
+    """Do the module's work and return its result."""
+    params = module.params
+    exporters = [define(item, f"exporters[{index}].") for index, item in enumerate(params["exporters"])]
+    return _exporter_units.converge_units(exporters, params["owner"], params["after"], module.check_mode)
+
+
+def main():
+    """Entry point."""
+    options = ("boot", "pid_file", "log_file", "stop_signal", "stop_timeout", "start_timeout")
+    exporter = {
+        "name": {"type": "str", "required": True},
+        "timesten_home": _argspec.UTILITY["timesten_home"],
+        "certificate_directory": _argspec.UTILITY["certificate_directory"],
+        **{option: _argspec.PROCESS[option] for option in options},
+    }
+    spec = {
+        "exporters": {"type": "list", "elements": "dict", "required": True, "options": exporter},
+        "owner": {"type": "str", "required": True},
+        "after": {"type": "list", "elements": "str", "default": []},
+    }
+    run(ExporterModule(argument_spec=spec, supports_check_mode=True), work)
+
+
+if __name__ == "__main__":
+    main()

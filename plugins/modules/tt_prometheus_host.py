@@ -1,0 +1,658 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: tt_prometheus_host
+short_description: One Prometheus and all exporters that it scrapes, in one call
+version_added: 0.1.0
+description:
+  - Stores the pairs that exporter hosts have sealed for a Prometheus, keeps one scrape job for each exporter in its
+    configuration, and proves that every target is up.
+  - Nothing half done stays live. The pairs are checked with the rights of the Prometheus user and the new
+    configuration by C(promtool) before Prometheus reads it; afterwards every job has to be among Prometheus's targets
+    and every target up. What does not work is taken back, and Prometheus is told again.
+  - Every byte of the configuration that is not of this collection stays as it is.
+  - An exporter that a run does not mention stays as it is, unless O(purge=true).
+  - Runs as root, or as the Prometheus user itself where that user may write the configuration and the store.
+extends_documentation_fragment:
+  - timesten.monitoring.attributes
+  - timesten.monitoring.exporter.RUN
+requirements:
+  - PyYAML
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+    details:
+      - Of the configuration only changed lines are shown, with the values of keys that hold secrets hidden.
+  idempotent:
+    support: full
+options:
+  name:
+    description:
+      - Name of the client. Letters, digits, V(.), V(_) and V(-). A host with several Prometheus instances has a
+        client for each, with O(config_file), O(url) and O(store) of its own.
+    type: str
+    required: true
+  state:
+    description:
+      - V(inspected) reads what the exporter hosts have to know, and makes the transport key where there is none.
+      - V(present) stores, configures, reloads and proves.
+      - V(verified) changes nothing and proves everything, for O(exporters) or, if not given, for all that are
+        stored. The handshakes send no request.
+      - V(absent) removes the exporters in O(remove) or, if that is not given, everything that is of this collection.
+      - V(staged), V(following) and V(released) are the steps of a rotation on this side, for
+        P(timesten.monitoring.switch_plan#filter) and the playbook C(timesten.monitoring.rotate). V(staged) writes and
+        checks the deliveries beside those in use. V(following) starts a process that makes the delivery current that
+        fits what the exporter serves, until it is released or O(switch) is past. V(released) ends it and removes what
+        is not kept.
+    type: str
+    choices: [inspected, present, verified, absent, staged, following, released]
+    default: present
+  exporters:
+    description:
+      - The exporters, as the filter P(timesten.monitoring.prometheus_exporters#filter) makes them from the answers
+        of their hosts.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description:
+          - Name of the exporter.
+        type: str
+        required: true
+      address:
+        description:
+          - Host name or IP address that Prometheus dials. Required for O(state=present).
+        type: str
+      port:
+        description:
+          - TCP port of the exporter. Required for O(state=present).
+        type: int
+      usual_port:
+        description:
+          - The exporter's usual port, where O(exporters[].port) is its spare one. The series then keep their labels C(job) and C(instance).
+          - The element's name is then that of the exporter with C(.spare) appended.
+        type: int
+      insecure:
+        description:
+          - Whether the exporter speaks plain http.
+        type: bool
+        default: false
+      generation:
+        description:
+          - Generation of the exporter's wallet. This and the next three are required unless
+            O(exporters[].insecure=true).
+        type: str
+      delivery:
+        description:
+          - Name of the delivery that has to be in use.
+        type: str
+      sha256:
+        description:
+          - Fingerprint of the client certificate.
+        type: str
+      ca_sha256:
+        description:
+          - Fingerprint of the certificates in the CA file.
+        type: str
+      ca_certificate:
+        description:
+          - The CA file. Needed where the delivery is not stored yet and the CA differs from the stored one.
+        type: str
+      certificate:
+        description:
+          - The client certificate. Needed where the delivery is not stored yet.
+        type: str
+      bundle:
+        description:
+          - The sealed private key. Needed where the delivery is not stored yet.
+        type: str
+      alt_names:
+        description:
+          - Names in the exporter's certificate. Where O(exporters[].address) is not among them, the job gets a
+            C(server_name).
+        type: list
+        elements: str
+      scrape_interval:
+        description:
+          - As O(scrape_interval), for this exporter.
+        type: str
+      scrape_timeout:
+        description:
+          - As O(scrape_timeout), for this exporter.
+        type: str
+      metrics_path:
+        description:
+          - As O(metrics_path), for this exporter.
+        type: str
+      labels:
+        description:
+          - As O(labels), for this exporter.
+        type: dict
+      job_label:
+        description:
+          - As O(job_label), for this exporter.
+        type: str
+      honor_labels:
+        description:
+          - As O(honor_labels), for this exporter.
+        type: bool
+      extra:
+        description:
+          - As O(extra), for this exporter.
+        type: dict
+  scrape_interval:
+    description:
+      - Time between two scrapes, for example V(15s). Prometheus's own C(global) setting, if not set.
+    type: str
+  scrape_timeout:
+    description:
+      - How long a scrape may take. Prometheus's own C(global) setting, if not set.
+    type: str
+  metrics_path:
+    description:
+      - Path of the metrics. V(/metrics), if not set.
+    type: str
+  labels:
+    description:
+      - Labels that every series of the target gets.
+    type: dict
+  job_label:
+    description:
+      - Value of the label C(job), by relabelling. The job's name, if not set.
+    type: str
+  honor_labels:
+    description:
+      - Whether labels of the exporter win over those of Prometheus. With V(false), Prometheus's default, a label
+        C(instance) of the exporter's own becomes C(exported_instance).
+    type: bool
+  extra:
+    description:
+      - Further keys of the job, passed on as they are, for example C(sample_limit).
+    type: dict
+  config_file:
+    description:
+      - Configuration file of Prometheus. Owner, mode, access list and a symbolic link are kept.
+    type: path
+    default: /etc/prometheus/prometheus.yml
+  layout:
+    description:
+      - V(inline) keeps the jobs in a marked block inside C(scrape_configs).
+      - V(files) keeps them in O(scrape_file), named in C(scrape_config_files). Needs Prometheus 2.43 or later.
+      - V(template) takes the whole configuration from O(rendered).
+    type: str
+    choices: [inline, files, template]
+    default: inline
+  scrape_file:
+    description:
+      - Scrape file of O(layout=files). C(timesten.yml) beside O(config_file), if not set.
+    type: path
+  rendered:
+    description:
+      - The whole configuration, for O(layout=template). It has to hold exactly the jobs of all exporters of this
+        client.
+    type: str
+  on_existing:
+    description:
+      - What to do where a hand-written job has the name or the target of an exporter's job.
+      - V(fail) refuses. V(adopt) makes it ours, without changing its name, labels or series. V(keep) leaves it and
+        makes no job.
+    type: str
+    choices: [fail, adopt, keep]
+    default: fail
+  store:
+    description:
+      - Directory of the deliveries. Its parent has to exist.
+    type: path
+    default: /etc/prometheus/timesten
+  keep_deliveries:
+    description:
+      - Number of older deliveries of each exporter that stay in the store, for the way back.
+    type: int
+    default: 2
+  user:
+    description:
+      - The user that Prometheus runs as.
+    type: str
+    default: prometheus
+  group:
+    description:
+      - Group that may enter the store. The user's own, if not set.
+    type: str
+  promtool:
+    description:
+      - Path of C(promtool), of the same version as Prometheus. Looked for in E(PATH), if not set.
+    type: str
+  url:
+    description:
+      - Address of Prometheus, with its route prefix where it has one. It is asked directly, whatever proxies the
+        environment names.
+    type: str
+    default: http://127.0.0.1:9090
+  url_username:
+    description:
+      - User for basic authentication.
+    type: str
+  url_password:
+    description:
+      - Password for basic authentication.
+    type: str
+  url_ca_file:
+    description:
+      - File on the Prometheus host that its own server certificate is verified with. The system's, if not set.
+    type: path
+  url_cert_file:
+    description:
+      - Client certificate on the Prometheus host, where Prometheus's own endpoint asks for one.
+    type: path
+  url_key_file:
+    description:
+      - Key of O(url_cert_file).
+    type: path
+  prometheus_running:
+    description:
+      - With V(true), a Prometheus that does not answer is an error, before anything is changed.
+      - With V(false) it is not talked to. The pairs and the configuration are written and checked, to be read when
+        it starts; nothing is proven by targets.
+        If it does run, it does not take notice of the new configuration until somebody reloads it.
+    type: bool
+    default: true
+  reload:
+    description:
+      - How Prometheus is told to read its configuration again. Its own metrics have to confirm it.
+      - V(auto) takes the lifecycle endpoint where it is enabled, else the systemd unit where that is active, else
+        SIGHUP.
+    type: str
+    choices: [auto, http, systemd, signal]
+    default: auto
+  reload_unit:
+    description:
+      - Unit for O(reload=systemd).
+    type: str
+    default: prometheus
+  reload_pid_file:
+    description:
+      - File with Prometheus's process id, for O(reload=signal). The process that was started with O(config_file) is
+        looked for, if not set.
+    type: path
+  wait_timeout:
+    description:
+      - Seconds to wait for all targets to be up. Twice the longest scrape interval and 15 s, if not set.
+    type: float
+  remove:
+    description:
+      - Names of exporters to remove.
+    type: list
+    elements: str
+  purge:
+    description:
+      - Remove all exporters that O(exporters) does not mention. Only for runs in which every exporter host answered.
+    type: bool
+    default: false
+  both_ports:
+    description:
+      - Whether the job of an exporter's other port (O(exporters[].usual_port)) stays, as a rotation with the strategy C(spare_port) needs it for
+        a while. Otherwise it goes when the exporter is mentioned.
+    type: bool
+    default: false
+  revision:
+    description:
+      - RV(revision) of the O(state=inspected) call that the task's values come from. Refused if another run has
+        changed the store since.
+    type: str
+  switch:
+    description:
+      - For O(state=following). By name of the exporter C(moments), the times at which it may switch, and
+        C(deadline), the time at which a switch that nobody
+        confirmed is taken back, both in seconds since the epoch by the clock of this host. Others of O(exporters)
+          are not followed.
+    type: dict
+    default: {}
+seealso:
+  - module: timesten.monitoring.tt_exporter_host
+"""
+
+EXAMPLES = r"""
+- name: Look at this Prometheus
+  timesten.monitoring.tt_prometheus_host:
+    name: "{{ inventory_hostname }}"
+    state: inspected
+  register: inspected
+
+- name: Store, configure, reload, prove
+  timesten.monitoring.tt_prometheus_host:
+    name: "{{ inventory_hostname }}"
+    exporters: >-
+      {{ hostvars | timesten.monitoring.prometheus_exporters(groups['timesten_exporters'], inventory_hostname) }}
+    scrape_interval: 15s
+    revision: "{{ inspected.revision }}"
+
+- name: A second instance on the same host, behind basic authentication
+  timesten.monitoring.tt_prometheus_host:
+    name: "{{ inventory_hostname }}-long"
+    config_file: /etc/prometheus-long/prometheus.yml
+    store: /etc/prometheus-long/timesten
+    url: https://127.0.0.1:9091
+    url_username: admin
+    url_password: "{{ vault_prometheus_password }}"
+    url_ca_file: /etc/prometheus-long/web.crt
+    exporters: >-
+      {{ hostvars | timesten.monitoring.prometheus_exporters(groups['timesten_exporters'], inventory_hostname ~ '-long') }}
+
+- name: Prove that every target is up and that nobody else gets in
+  timesten.monitoring.tt_prometheus_host:
+    name: "{{ inventory_hostname }}"
+    state: verified
+
+- name: Remove one exporter
+  timesten.monitoring.tt_prometheus_host:
+    name: "{{ inventory_hostname }}"
+    state: absent
+    remove: [exp7]
+"""
+
+RETURN = r"""
+name:
+  description: Name of the client.
+  returned: always
+  type: str
+  sample: prom1
+transport_key:
+  description: Public transport key that pairs are sealed for, the base64 of an uncompressed P-256 point. In check
+    mode, where none is stored yet, that of a key that is thrown away.
+  returned: O(state=inspected)
+  type: str
+  sample: BEb...
+stored:
+  description: By exporter, what is in use and whole.
+  returned: O(state=inspected)
+  type: dict
+  sample:
+    exp1:
+      delivery: 20261124T104900Z-1a2b3c4d-1
+      sha256: 0f...
+      ca_sha256: 3a...
+      not_after: "2027-11-24T10:49:00Z"
+scrape_interval:
+  description: Seconds between scrapes of a job that says nothing itself.
+  returned: O(state=inspected)
+  type: float
+  sample: 15.0
+scrape_intervals:
+  description: By exporter, seconds between scrapes.
+  returned: O(state=inspected)
+  type: dict
+  sample: {"exp1": 15.0}
+definitions:
+  description: By exporter, what its job was made from.
+  returned: O(state=inspected)
+  type: dict
+  sample: {"exp1": {"name": "exp1", "address": "exp1.example.com", "port": 8888}}
+layout:
+  description: Layout that was found, null where there is none of our jobs.
+  returned: O(state=inspected)
+  type: str
+  sample: inline
+version:
+  description: Version of Prometheus, null where it was not asked or did not answer.
+  returned: O(state=inspected), O(state=present), or O(state=verified)
+  type: str
+  sample: 2.42.0
+revision:
+  description: Revision of the store.
+  returned: O(state=inspected), O(state=present), O(state=staged), or O(state=verified)
+  type: str
+  sample: 5f0c8e6a91d2b374
+exporters:
+  description: The mentioned exporters. Also returned by failures after the change.
+  returned: O(state=present) or O(state=verified)
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the exporter.
+      type: str
+      sample: exp1
+    why:
+      description: What changed for it, and for which reason. Of O(state=present).
+      type: list
+      elements: str
+      sample: [no pair is stored, it has no job yet]
+    up:
+      description: Whether the target is up; after a change, by a scrape that began later. Null where it was not asked.
+      type: bool
+      sample: true
+    last_error:
+      description: Prometheus's error.
+      type: str
+      sample: ""
+    advice:
+      description: What to do about it.
+      type: str
+      sample: ""
+    accepted:
+      description: Whether a handshake with the delivered pair, trusting the delivered CA file alone, succeeds. Null
+        where it was not tried, as the next four.
+      type: bool
+      sample: true
+    refused_without_certificate:
+      description: Whether a handshake without a certificate is refused.
+      type: bool
+      sample: true
+    refused_foreign_pair:
+      description: Whether a handshake with the pair of another exporter, or of nobody, is refused.
+      type: bool
+      sample: true
+    refused_plain_http:
+      description: Whether plain http is refused.
+      type: bool
+      sample: true
+    served_sha256:
+      description: Fingerprint of the certificate that the exporter serves.
+      type: str
+      sample: 9c...
+reloaded:
+  description: The way in which Prometheus was reloaded, V(false) if it was not.
+  returned: O(state=present) or O(state=absent)
+  type: raw
+  sample: http
+removed:
+  description: Exporters that were removed.
+  returned: O(state=present) or O(state=absent)
+  type: list
+  elements: str
+  sample: []
+scrapes:
+  description: By name of the exporter, its last scrape. C(scraped), its start in seconds since the epoch by the
+    clock of this host, C(took) and C(interval) in
+    seconds, C(health).
+  returned: O(state=staged)
+  type: dict
+  sample: {"exp1": {"scraped": 1795517344.52, "took": 0.012, "interval": 15.0, "health": "up"}}
+following:
+  description: Names of the exporters that are followed.
+  returned: O(state=following)
+  type: list
+  elements: str
+  sample: [exp1]
+followed:
+  description: By name of the exporter, what was made current when, and for how long the exporter had been away.
+  returned: O(state=released)
+  type: dict
+  sample: {"exp1": [{"moment": 1795517344.9, "delivery": "20261124T104900Z-1a2b3c4d-1", "away": 0.31}]}
+unmentioned:
+  description: Exporters of this client that the task does not mention.
+  returned: O(state=present)
+  type: list
+  elements: str
+  sample: []
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.timesten.monitoring.plugins.module_utils import _argspec, _prometheus_api, _prometheus_host
+from ansible_collections.timesten.monitoring.plugins.module_utils._module import run
+from ansible_collections.timesten.monitoring.plugins.module_utils._prometheus_switch import follow
+
+STATES = ["inspected", "present", "verified", "absent", "staged", "following", "released"]
+
+JOB = {
+    "scrape_interval": {"type": "str"},
+    "scrape_timeout": {"type": "str"},
+    "metrics_path": {"type": "str"},
+    "labels": {"type": "dict"},
+    "job_label": {"type": "str"},
+    "honor_labels": {"type": "bool"},
+    "extra": {"type": "dict"},
+}
+
+EXPORTER = {
+    "name": {"type": "str", "required": True},
+    "address": {"type": "str"},
+    "port": {"type": "int"},
+    "usual_port": {"type": "int"},
+    "insecure": {"type": "bool", "default": False},
+    "generation": {"type": "str"},
+    "delivery": {"type": "str"},
+    "sha256": {"type": "str"},
+    "ca_sha256": {"type": "str"},
+    "ca_certificate": {"type": "str"},
+    "certificate": {"type": "str"},
+    "bundle": {"type": "str"},
+    "alt_names": {"type": "list", "elements": "str"},
+    **JOB,
+}
+
+SPEC = {
+    "name": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": STATES, "default": "present"},
+    "exporters": {"type": "list", "elements": "dict", "default": [], "options": EXPORTER},
+    "config_file": {"type": "path", "default": "/etc/prometheus/prometheus.yml"},
+    "layout": {"type": "str", "choices": ["inline", "files", "template"], "default": "inline"},
+    "scrape_file": {"type": "path"},
+    "rendered": {"type": "str"},
+    "on_existing": {"type": "str", "choices": ["fail", "adopt", "keep"], "default": "fail"},
+    "store": {"type": "path", "default": "/etc/prometheus/timesten"},
+    "keep_deliveries": {"type": "int", "default": 2},
+    "user": {"type": "str", "default": "prometheus"},
+    "group": {"type": "str"},
+    "promtool": {"type": "str"},
+    "url": {"type": "str", "default": "http://127.0.0.1:9090"},
+    "url_username": {"type": "str"},
+    "url_password": {"type": "str", "no_log": True},
+    "url_ca_file": {"type": "path"},
+    "url_cert_file": {"type": "path"},
+    "url_key_file": {"type": "path", "no_log": False},
+    "prometheus_running": {"type": "bool", "default": True},
+    "reload": {"type": "str", "choices": ["auto", "http", "systemd", "signal"], "default": "auto"},
+    "reload_unit": {"type": "str", "default": "prometheus"},
+    "reload_pid_file": {"type": "path"},
+    "wait_timeout": {"type": "float"},
+    "remove": {"type": "list", "elements": "str"},
+    "purge": {"type": "bool", "default": False},
+    "both_ports": {"type": "bool", "default": False},
+    "revision": {"type": "str"},
+    "switch": {"type": "dict", "default": {}},
+    "run": _argspec.RUN,
+    **JOB,
+}
+
+
+class HostModule(AnsibleModule):
+    """An AnsibleModule whose log line on the managed host does not hold a thousand sealed keys and a whole
+    configuration.
+
+    A no_log for the option would not do: the suboptions are logged with their option, and masking would blot out
+    names in results and errors.
+    """
+
+    def _log_invocation(self):
+        exporters = ", ".join(str(item.get("name")) for item in self.params["exporters"][:20])
+        self.log(f"Invoked with name={self.params['name']} state={self.params['state']} exporters={exporters}")
+
+    def _return_formatted(self, kwargs):
+        # The same for what -vvv shows of the arguments.
+        bulky = {"exporters": len(self.params.get("exporters") or []), "rendered": None}
+        kwargs.setdefault("invocation", {"module_args": {**self.params, **bulky}})
+        super()._return_formatted(kwargs)
+
+
+def settings(params):
+    """The task's options as the logic takes them."""
+    return _prometheus_host.Settings(
+        name=params["name"],
+        config_file=params["config_file"],
+        store=params["store"],
+        user=params["user"],
+        group=params["group"],
+        promtool=params["promtool"],
+        layout=params["layout"],
+        scrape_file=params["scrape_file"] or os.path.join(os.path.dirname(params["config_file"]), "timesten.yml"),
+        rendered=params["rendered"],
+        on_existing=params["on_existing"],
+        reload=params["reload"],
+        reload_unit=params["reload_unit"],
+        reload_pid_file=params["reload_pid_file"],
+        running=params["prometheus_running"],
+        purge=params["purge"],
+        remove=None if params["remove"] is None else tuple(params["remove"]),
+        keep_deliveries=params["keep_deliveries"],
+        wait_timeout=params["wait_timeout"],
+        revision=params["revision"],
+        run=params["run"],
+        exporters=tuple(params["exporters"]),
+        defaults={option: params[option] for option in _prometheus_host.JOB_OPTIONS},
+        both_ports=params["both_ports"],
+    )
+
+
+def work(module):
+    """Do the module's work and return its result."""
+    params = module.params
+    api = _prometheus_api.Api(
+        params["url"],
+        params["url_username"],
+        params["url_password"],
+        params["url_ca_file"],
+        params["url_cert_file"],
+        params["url_key_file"],
+    )
+    host = _prometheus_host.PrometheusHost(settings(params), api, module.check_mode)
+    if params["state"] == "inspected":
+        return host.inspect()
+    if params["state"] == "staged":
+        result = host.staged()
+    elif params["state"] == "following":
+        result = (
+            {"changed": False, "following": []}
+            if module.check_mode
+            else follow(host.store, params["exporters"], params["switch"], params["run"])
+        )
+    elif params["state"] == "released":
+        result = host.release()
+    elif params["state"] == "verified":
+        result = host.verify()
+    else:
+        plan, result = host.present() if params["state"] == "present" else host.absent()
+        if module._diff:
+            result["diff"] = host.diff(plan)
+    result["name"] = params["name"]
+    return result
+
+
+def main():
+    """Entry point."""
+    run(HostModule(argument_spec=SPEC, supports_check_mode=True), work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: tt_wallet
+short_description: The server certificate of a TimesTen exporter in its wallet
+version_added: 0.1.0
+description:
+  - Creates the server certificate of one C(ttExporter) in an Oracle Wallet, on the exporter's own host, with the
+    utility itself.
+  - A wallet is never replaced in its place. A new generation is made beside the old, then the link C(current) is
+    switched.
+extends_documentation_fragment:
+  - timesten.monitoring.exporter.UTILITY
+  - timesten.monitoring.exporter.WALLET
+  - timesten.monitoring.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  state:
+    description:
+      - V(present) makes sure that there is a wallet.
+      - V(absent) removes all generations, with everything that was issued from them. It is refused while an exporter
+        runs on one of them.
+    type: str
+    choices: [present, absent]
+    default: present
+notes:
+  - Run it as the user who runs C(ttExporter), not as root.
+  - With O(regenerate=always) it is not idempotent.
+seealso:
+  - module: timesten.monitoring.tt_export_cert
+  - module: timesten.monitoring.tt_client_cert
+  - module: timesten.monitoring.tt_exporter
+"""
+
+EXAMPLES = r"""
+- name: Create the server certificate
+  timesten.monitoring.tt_wallet:
+    timesten_home: /opt/timesten/ttinst
+    certificate_directory: /opt/timesten/mycertdir
+    common_name: myhost
+"""
+
+RETURN = r"""
+why:
+  description: What was or would be changed, and the reason. Empty if everything is as it should be.
+  type: list
+  elements: str
+  returned: success
+  sample: ["there is no wallet"]
+generation:
+  description: Id of the current generation, V(known after apply) if check mode would make a new one.
+  type: str
+  returned: when there is or would be a wallet
+  sample: 20261124T104900Z-1a2b3c4d
+wallet_directory:
+  description: Directory of the current generation. It is what C(ttExporter -certificate-directory) gets.
+  type: str
+  returned: when there is a wallet
+  sample: /opt/timesten/monitoring/exp1/generations/20261124T104900Z-1a2b3c4d
+ca_sha256:
+  description: SHA-256 over all certificates of the exported server file.
+  type: str
+  returned: when there is or would be a wallet
+  sample: 5f1c0d7f6a3a4a1c1d0f6f4bde1f7a2e9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4e
+server_certificate:
+  description:
+    - Facts of the server's own certificate, null where they cannot be known (see RV(server_certificate_source)).
+  type: dict
+  returned: when there is a wallet
+  contains:
+    subject:
+      description: Subject (RFC 4514).
+      type: str
+      sample: CN=exp1.example.com
+    issuer:
+      description: Issuer (RFC 4514).
+      type: str
+      sample: CN=exp1.example.com CA
+    common_name:
+      description: Common name.
+      type: str
+      sample: exp1.example.com
+    alt_names:
+      description: Alternative names, host names and IP addresses.
+      type: list
+      elements: str
+      sample: [exp1.example.com]
+    not_before:
+      description: Begin of its validity, UTC.
+      type: str
+      sample: "2026-11-24T10:49:00Z"
+    not_after:
+      description: End of its validity, UTC.
+      type: str
+      sample: "2036-11-21T10:49:00Z"
+    sha256:
+      description: SHA-256 fingerprint, hexadecimal.
+      type: str
+      sample: 5f1c0d7f6a3a4a1c1d0f6f4bde1f7a2e9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4e
+    is_ca:
+      description: Whether it may sign certificates.
+      type: bool
+      sample: false
+    self_signed:
+      description: Whether subject and issuer are the same.
+      type: bool
+      sample: false
+    key:
+      description: Kind and size of its key.
+      type: str
+      sample: rsa 2048
+server_certificate_source:
+  description:
+    - Where the facts come from. V(export) is the exported file, V(handshake) is what the running exporter served,
+      V(none) means that they are not known.
+  type: str
+  returned: when there is a wallet
+  sample: export
+due:
+  description: Why the wallet has to be renewed now, null if it has not.
+  type: str
+  returned: when there is a wallet
+  sample: ends at 2026-12-01T00:00:00Z, within renew_before 30d
+due_at:
+  description: From when on the wallet is due, UTC.
+  type: str
+  returned: when there is a wallet
+  sample: "2036-10-22T10:49:00Z"
+unfit:
+  description: How the wallet differs from what is asked for, while O(regenerate) lets it stay.
+  type: list
+  elements: str
+  returned: when there is a wallet
+  sample: ["common_name exp1 -> exp1.example.com"]
+invalidated_clients:
+  description: Clients whose pairs were issued from the wallet that was or would be replaced. They need new pairs.
+  type: list
+  elements: str
+  returned: success
+  sample: []
+"""
+
+from ansible_collections.timesten.monitoring.plugins.module_utils import _argspec, _exporter_modules
+from ansible_collections.timesten.monitoring.plugins.module_utils._exporter_definition import define
+from ansible_collections.timesten.monitoring.plugins.module_utils._module import ExporterModule, run
+
+
+def work(module):
+    """Do the module's work and return its result."""
+    absent = module.params["state"] == "absent"
+    change = _exporter_modules.absent_wallet if absent else _exporter_modules.present_wallet
+    # The state is the wallet's, not that of a process.
+    wanted = define({option: value for option, value in module.params.items() if option != "state"})
+    return change(wanted, module.check_mode)
+
+
+def main():
+    """Entry point."""
+    spec = _argspec.exporter(
+        state={"type": "str", "choices": ["present", "absent"], "default": "present"}, **_argspec.WALLET
+    )
+    run(
+        ExporterModule(
+            argument_spec=spec, supports_check_mode=True, required_if=[("state", "present", ["common_name"])]
+        ),
+        work,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rotations counted by what Prometheus has stored: failed scrapes and holes, ours beside the by-the-book way.
+
+    rotation.py rotate --interval 5 --count 20
+    rotation.py rotate --interval 15 --count 1 --servers 3 --limited
+    rotation.py rotate --interval 2 --count 20 --strategy spare_port --start-delay 1
+    rotation.py book --interval 5 --count 20
+    rotation.py kill --interval 2 --count 30
+
+``rotate`` runs the playbook; a rotation that the plan refuses is counted apart. ``book`` does what the manual suggests: new wallet, restart, new
+files copied to one Prometheus host after the other. ``kill`` ends the controller, or what leads on the exporter host, with SIGKILL at a random
+moment of a rotation, runs it again at once, and asks whether both sides use one generation and every target is up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+if not __package__:
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+    # The collection under the name that its modules import each other by.
+    _TREE = pathlib.Path(tempfile.mkdtemp(prefix="collection-"))
+    (_TREE / "ansible_collections/timesten").mkdir(parents=True)
+    (_TREE / "ansible_collections/timesten/monitoring").symlink_to(pathlib.Path(__file__).resolve().parents[2])
+    sys.path.insert(1, str(_TREE))
+
+from integration import rotation_kit
+from integration.exporter_kit import until
+
+VERSIONS = ("2.42", "3.5", "2.53")
+LEADS = 6.0
+"""Seconds for which an exporter's leader is there, about."""
+
+
+def settle(fleet: rotation_kit.Fleet) -> None:
+    """Wait for two more scrapes, so that what happened last is stored."""
+    time.sleep(2.2 * fleet.interval)
+
+
+def rotate(fleet: rotation_kit.Fleet, count: int) -> dict[str, object]:
+    """Rotate, and count."""
+    strategy = ("-e", "rotate_strategy=spare_port") if fleet.spare else ()
+    fleet.play("rotate", "-e", "rotate_force=true", *strategy)  # measures a restart
+    settle(fleet)
+    since, windows, late, refused = time.time(), [], 0, 0
+    while len(windows) < count and refused < 3 * count:
+        output = fleet.play("rotate", *strategy, fails=None)
+        if "so a scrape could be lost" in output:
+            refused += 1
+            continue
+        window = fleet.record()["window"]
+        late += not strategy and window > float(output.split(f"took {window:.2f} s of ")[1].split()[0])
+        windows.append(window)
+    settle(fleet)
+    failed, hole = fleet.losses(since)
+    return {
+        "rotations": len(windows),
+        "refused": refused,
+        "failed_scrapes": failed,
+        "longest_hole_intervals": round(hole, 2),
+        "window_median": sorted(windows)[len(windows) // 2] if windows else None,
+        "window_max": max(windows, default=None),
+        "slower_than_planned": late,
+    }
+
+
+def all_good(fleet: rotation_kit.Fleet, since: float) -> bool:
+    """Whether every server has scraped every exporter well since a moment."""
+    return all(
+        any(at >= since and value == 1 for at, value in samples)
+        for server in fleet.servers.values()
+        for samples in server.up(since).values() or [[]]
+    )
+
+
+def by_the_book(fleet: rotation_kit.Fleet, count: int) -> dict[str, object]:
+    """What the manual's steps come to when they are done one after the other, each at once."""
+    since = time.time()
+    instance = fleet.instances["exp1"]
+    live = {name: server.directory / "timesten/exp1/by-hand" for name, server in fleet.servers.items()}
+    for name, server in fleet.servers.items():
+        shutil.copytree(server.directory / "timesten/exp1/current/", live[name])
+        config = server.directory / "prometheus.yml"
+        config.write_text(config.read_text().replace("timesten/exp1/current", "timesten/exp1/by-hand"))
+        subprocess.run(["kill", "-HUP", str(server.process.pid)], check=True)
+    settle(fleet)
+    since = time.time()
+    for number in range(count):
+        wallet = fleet.root / f"by-hand-{number}"
+        wallet.mkdir(0o700)
+        names = ["-certificate-common-name", "localhost", "-certificate-alt-names", "localhost"]
+        where = ["-certificate-directory", str(wallet)]
+        instance.by_hand("-create-server-certificate", *names, *where)
+        instance.by_hand("-export-server-certificate", str(wallet / "ca.crt"), *where)
+        for name in live:
+            files = [str(wallet / f"{name}.crt"), "-export-client-private-key", str(wallet / f"{name}.key")]
+            instance.by_hand("-export-client-certificate", *files, *where)
+        for process in instance.exporters():
+            os.kill(process.pid, signal.SIGTERM)
+        until(lambda: not instance.exporters(), 20, "the end of the exporter")
+        command = [f"{instance.home}/bin/ttenv", "ttExporter", "-port", str(fleet.port("exp1")), *where]
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        for name, place in live.items():
+            for source, target in (
+                (wallet / "ca.crt", "ca.crt"),
+                (wallet / f"{name}.crt", "client.crt"),
+                (wallet / f"{name}.key", "client.key"),
+            ):
+                (place / target).unlink()
+                shutil.copy(source, place / target)
+                # What one copy task of a playbook takes at least, over ssh.
+                time.sleep(0.5)
+        settle(fleet)
+    failed, hole = fleet.losses(since)
+    return {"rotations": count, "failed_scrapes": failed, "longest_hole_intervals": round(hole, 2)}
+
+
+def kill(fleet: rotation_kit.Fleet, count: int, seed: int) -> dict[str, object]:
+    """Kill at random moments, run again, and ask whether both sides agree."""
+    strategy = ("-e", "rotate_strategy=spare_port") if fleet.spare else ()
+    chance = random.Random(seed)
+    began = time.monotonic()
+    fleet.play("rotate", "-e", "rotate_force=true", *strategy)
+    length = time.monotonic() - began
+    killed = {"controller": 0, "exporter host": 0}
+    for number in range(count):
+        before = fleet.record().get("token")
+        run = fleet.begin("rotate", "-e", "rotate_force=true", "-e", "rotate_confirm=5", *strategy)
+        victim = chance.choice(list(killed))
+        moment = time.monotonic() + chance.uniform(0.1, length)
+        if victim == "exporter host":
+            # What leads there lives for a part of the run only.
+            until(lambda before=before: fleet.record().get("token") != before, 300, f"round {number}: the leader")
+            moment = time.monotonic() + chance.uniform(0.0, LEADS)
+        while time.monotonic() < moment and run.poll() is None:
+            assert (fleet.directory() / "current" / "manifest.json").is_file(), "no usable generation"
+            for name in fleet.servers:
+                places = list((fleet.servers[name].directory / "timesten").glob("exp1*/current/client.key"))
+                assert places, f"no usable delivery on {name}"
+            time.sleep(0.005)
+        record = fleet.record()
+        if victim == "exporter host" and rotation_kit.lives(record) and record.get("status") in ("waiting", "switched"):
+            os.kill(record["pid"], signal.SIGKILL)
+            run.wait(300)
+        else:
+            victim = "controller"
+            if run.poll() is None:
+                os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+        killed[victim] += 1
+        fleet.play("rotate", "-e", "rotate_force=true", *strategy)
+        generation = fleet.current()
+        spare = json.loads((fleet.directory() / "current/manifest.json").read_text()).get("spare")
+        job = "exp1.spare" if spare else "exp1"
+        assert all(fleet.delivery(name, job=job).startswith(generation) for name in fleet.servers), (
+            f"round {number}: sides differ"
+        )
+        assert len(fleet.instances["exp1"].exporters()) == 1, f"round {number}: a process is left over"
+        assert all(set(fleet.targets(name)) == {f"timesten-{job}"} for name in fleet.servers), f"round {number}: jobs"
+        since = time.time()
+        until(lambda since=since: all_good(fleet, since), 60, f"round {number}: every target being up")
+    return {"killed": killed, "converged": count}
+
+
+def main() -> int:
+    """Run one measurement and print its figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["rotate", "book", "kill"])
+    parser.add_argument("--interval", type=float, default=5.0, help="scrape interval in seconds")
+    parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--servers", type=int, default=2, choices=[1, 2, 3])
+    parser.add_argument("--limited", action="store_true", help="the reference exporter enforces its rate limit")
+    parser.add_argument("--start-delay", default="0", help="seconds that the exporter needs to start, beyond its own")
+    parser.add_argument("--strategy", default="gap", choices=["gap", "spare_port"])
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    root = pathlib.Path(tempfile.mkdtemp(prefix="rotation-bench-"))
+    spare = options.strategy == "spare_port"
+    variants = {"RATE": "limited" if options.limited else "unlimited", "START_DELAY": options.start_delay}
+    try:
+        with rotation_kit.fleet(root, options.interval, VERSIONS[: options.servers], spare=spare, **variants) as fleet:
+            fleet.play("site")
+            settle(fleet)
+            if options.what == "kill":
+                figures = kill(fleet, options.count, options.seed)
+            else:
+                figures = (rotate if options.what == "rotate" else by_the_book)(fleet, options.count)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    load = os.getloadavg()[1]
+    print(json.dumps({**vars(options), **figures, "load": round(load, 1)}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Makes this checkout importable as ``ansible_collections.timesten.monitoring``: the only use of pytest-ansible.
+
+Its own tree of links is made once and never again, so that a directory that is new would be missing and one that is
+gone would dangle; hence the links are kept here, and pytest-ansible finds them ready.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# On the oldest and newest Python there is no controller; whoever runs the tests there has set PYTHONPATH.
+try:
+    from pytest_ansible.units import inject
+except ImportError:
+    inject = None
+
+ROOT = Path(__file__).resolve().parents[1]
+LINKED = ("galaxy.yml", "meta", "playbooks", "plugins", "roles")
+
+
+def link_collection() -> None:
+    """Bring ``collections/ansible_collections/timesten/monitoring`` in line with the checkout."""
+    tree = ROOT / "collections" / "ansible_collections" / "timesten" / "monitoring"
+    tree.mkdir(parents=True, exist_ok=True)
+    for name in LINKED:
+        link = tree / name
+        if link.is_symlink() and link.resolve() != ROOT / name:
+            link.unlink(missing_ok=True)
+        if (ROOT / name).exists():
+            try:
+                link.symlink_to(ROOT / name)
+            except FileExistsError:
+                # It was there, or another run of pytest has just made it.
+                continue
+
+
+if inject is not None:
+    link_collection()
+    inject(ROOT)

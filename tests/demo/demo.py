@@ -1,0 +1,236 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The main job on one machine, without root: reference exporters, two real Prometheus servers, the playbooks, and a table of what was proven.
+
+Everything lives in one directory below ``.cache`` and is gone at the end, also after a failure or an interrupt.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(PROJECT / "tests"))
+
+from lab import packages  # noqa: E402
+
+VERSIONS = ("2.42", "2.53")
+SCRAPE_INTERVAL = "10s"  # two servers make 12 GETs a minute, within ttExporter's limit of 15
+PROOFS = {
+    "up": "target up",
+    "accepted": "delivered pair",
+    "refused_without_certificate": "no certificate",
+    "refused_foreign_pair": "foreign pair",
+    "refused_plain_http": "plain http",
+}
+
+
+def say(text: str) -> None:
+    """Print a heading of the demo, at once."""
+    print(f"\n=== {text}", flush=True)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return TCP ports that nobody uses right now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _number in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+@contextlib.contextmanager
+def prometheus(directory: Path, version: str, port: int) -> Iterator[packages.Prometheus]:
+    """Run a real Prometheus with a configuration of its owner's, and stop it at the end."""
+    unpacked = packages.prometheus(version)
+    (directory / "prometheus.yml").write_text(
+        f"# This file belongs to somebody else.\nglobal:\n  scrape_interval: {SCRAPE_INTERVAL}\n"
+        f"scrape_configs:\n  - job_name: prometheus   # itself\n    static_configs:\n      - targets: ['127.0.0.1:{port}']\n",
+        encoding="utf-8",
+    )
+    with (directory / "prometheus.log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                unpacked.prometheus,
+                f"--config.file={directory}/prometheus.yml",
+                f"--storage.tsdb.path={directory}/data",
+                f"--web.listen-address=127.0.0.1:{port}",
+                "--web.enable-lifecycle",
+            ],
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=2):
+                    break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    print((directory / "prometheus.log").read_text(encoding="utf-8", errors="replace")[-2000:])
+                    raise SystemExit(f"Prometheus {version} did not start on port {port}; its log is above") from None
+                time.sleep(0.1)
+        yield unpacked
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def write_inventory(run: Path, servers: dict[str, tuple[int, packages.Prometheus]]) -> None:
+    """Write the inventory and the configuration of Ansible: every host is this machine."""
+    home, interpreter = run / "timesten", sys.executable
+    one, sales, stock = free_ports(3)
+    exporters = {
+        "exp1": [{"port": one, "timesten_home": f"{home}/exp1"}],
+        "exp2": [
+            {"instance": "sales", "port": sales, "timesten_home": f"{home}/sales"},
+            {"instance": "stock", "port": stock, "timesten_home": f"{home}/stock"},
+        ],
+    }
+    inventory = {
+        "all": {
+            "vars": {"ansible_connection": "local", "ansible_python_interpreter": interpreter},
+            "children": {
+                "timesten_exporters": {
+                    "vars": {
+                        "exporter_host_become": False,
+                        "exporter_host_address": "localhost",
+                        "reference_exporter_python": interpreter,
+                    },
+                    "hosts": {host: {"exporter_host_exporters": items} for host, items in exporters.items()},
+                },
+                "prometheus_servers": {
+                    "vars": {"prometheus_host_become": False, "prometheus_host_user": getpass.getuser()},
+                    "hosts": {
+                        name: {
+                            "prometheus_host_config_file": f"{run}/{name}/prometheus.yml",
+                            "prometheus_host_store": f"{run}/{name}/timesten",
+                            "prometheus_host_url": f"http://127.0.0.1:{port}",
+                            "prometheus_host_promtool": str(unpacked.promtool),
+                        }
+                        for name, (port, unpacked) in servers.items()
+                    },
+                },
+            },
+        }
+    }
+    # JSON is YAML, and Ansible reads it by its ending.
+    (run / "inventory.json").write_text(json.dumps(inventory, indent=1), encoding="utf-8")
+    (run / "ansible.cfg").write_text(
+        f"[defaults]\ncollections_path = {run}/collections\nlocal_tmp = {run}/tmp\nremote_tmp = {run}/tmp\n"
+        "nocows = True\nretry_files_enabled = False\n",
+        encoding="utf-8",
+    )
+    collection = run / "collections" / "ansible_collections" / "timesten"
+    collection.mkdir(parents=True)
+    (collection / "monitoring").symlink_to(PROJECT)
+
+
+def playbook(run: Path, *arguments: str) -> None:
+    """Run ansible-playbook and show what it does.
+
+    :raises SystemExit: with its exit status, if it failed.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    environment.update(ANSIBLE_CONFIG=str(run / "ansible.cfg"), LC_ALL="C.UTF-8", PYTHONUNBUFFERED="1")
+    program = Path(sys.executable).with_name("ansible-playbook")
+    done = subprocess.run([program, "-i", run / "inventory.json", *arguments], env=environment, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"ansible-playbook {' '.join(arguments)} ended with {done.returncode}; what it said is above")
+
+
+def show(run: Path, servers: dict[str, tuple[int, packages.Prometheus]]) -> bool:
+    """Print the table of what was proven; tell whether all of it holds."""
+    rows = [("Prometheus", "exporter", *PROOFS.values())]
+    good = True
+    for name, (_port, unpacked) in servers.items():
+        for client in json.loads((run / f"{name}.json").read_text(encoding="utf-8")):
+            for exporter in client["exporters"]:
+                cells = []
+                for key in PROOFS:
+                    holds = exporter[key] is True
+                    good = good and holds
+                    word = "refused" if key.startswith("refused") else {"up": "up"}.get(key, "accepted")
+                    cells.append(word if holds else f"NOT {word}")
+                rows.append((f"{name} ({unpacked.version})", exporter["name"], *cells))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)))
+    expected = 3 * len(servers)
+    print(
+        f"\n{len(rows) - 1} of {expected} pairs of exporter and Prometheus proven"
+        if good
+        else "\nNot everything holds."
+    )
+    return good and len(rows) - 1 == expected
+
+
+def stop_exporters(run: Path) -> None:
+    """Stop the exporters of this demo, whatever became of the playbooks; they are told by their directory."""
+    mine = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if b"ttExporter" in (line := entry.read_bytes()) and os.fsencode(run) in line:
+                mine.append(int(entry.parent.name))
+    for pid in mine:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + 5
+    while any(Path(f"/proc/{pid}").exists() for pid in mine) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def main() -> int:
+    """Run the demo; return 0 if everything was proven."""
+    signal.signal(signal.SIGTERM, lambda *_arguments: sys.exit(143))
+    began = time.monotonic()
+    cache = PROJECT / ".cache"
+    cache.mkdir(exist_ok=True)
+    run = Path(tempfile.mkdtemp(prefix="demo-", dir=cache))
+    try:
+        with contextlib.ExitStack() as stack:
+            servers = {}
+            for index, (version, port) in enumerate(zip(VERSIONS, free_ports(len(VERSIONS))), 1):
+                say(f"A real Prometheus {version}, with a prometheus.yml that belongs to somebody else")
+                (run / f"prom{index}").mkdir()
+                servers[f"prom{index}"] = port, stack.enter_context(prometheus(run / f"prom{index}", version, port))
+            stack.callback(stop_exporters, run)
+            write_inventory(run, servers)
+            say("The main job: playbook timesten.monitoring.site on three exporters and two Prometheus servers")
+            playbook(run, str(PROJECT / "tests" / "demo" / "play.yml"))
+            say("Again: a second run changes nothing")
+            playbook(run, "timesten.monitoring.site")
+            say("The proof: playbook timesten.monitoring.verify")
+            playbook(run, str(PROJECT / "tests" / "demo" / "proof.yml"), "-e", f"proof_directory={run}")
+            say("What was proven")
+            good = show(run, servers)
+            say("Cleaning up")
+    finally:
+        shutil.rmtree(run, ignore_errors=True)
+    print(f"Nothing is left behind. The demo took {time.monotonic() - began:.0f} s.")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs parts of the tests with pytest, each by itself, and ends with one table and one line that counts them all."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Quick ones first. The value is what pytest gets.
+PARTS = {
+    "lint": ["tests/gates/test_lint.py", "tests/gates/test_repository.py"],
+    "docs": ["tests/gates/test_docs.py", "tests/docs"],
+    "sanity": ["tests/gates/test_sanity.py"],
+    "unit": ["tests/unit"],
+    "build": ["tests/gates/test_build.py"],
+    "compat": ["tests/gates/test_compat.py"],
+    "integration": ["tests/integration"],
+    "lab": ["tests/lab", "-m", "lab"],
+    "bench": ["tests/bench"],
+}
+NOT_IN_ALL = {"bench"}
+# The lab makes network and mount namespaces.
+NEED_ROOT = {"integration", "lab"}
+
+
+@dataclass
+class Outcome:
+    """What one part came to; ``note`` says why it did not run, or what else is to be known."""
+
+    part: str
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    note: str = ""
+
+
+def run(part: str, arguments: Sequence[str]) -> Outcome:
+    """Run one part and count its tests; a part that could not even start counts as one failure."""
+    outcome = Outcome(part)
+    if part in NEED_ROOT and os.geteuid() != 0:
+        outcome.note = "left out: needs root"
+        return outcome
+    report = ROOT / ".cache" / "results" / f"{part}.xml"
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.unlink(missing_ok=True)
+    targets = [word for word in PARTS[part] if not word.startswith("tests/") or (ROOT / word).exists()]
+    if not any(word.startswith("tests/") for word in targets):
+        outcome.note = f"{PARTS[part][0]} is not there"
+        outcome.failed = 1
+        return outcome
+    print(f"\n== {part}: pytest {' '.join([*targets, *arguments])}", flush=True)
+    started = time.monotonic()
+    pytest = [sys.executable, "-m", "pytest", f"--junitxml={report}", *targets, *arguments]
+    # Programs of the virtualenv (ansible-playbook, ruff) are found by their names.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    code = subprocess.run(pytest, cwd=ROOT, env={**os.environ, "PATH": path}, check=False).returncode
+    outcome.seconds = time.monotonic() - started
+    if report.is_file():
+        for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+            count = {key: int(suite.get(key, "0")) for key in ("tests", "failures", "errors", "skipped")}
+            outcome.failed += count["failures"] + count["errors"]
+            outcome.skipped += count["skipped"]
+            outcome.passed += count["tests"] - count["failures"] - count["errors"] - count["skipped"]
+    if code != 0 and outcome.failed == 0:
+        outcome.failed = 1
+        outcome.note = f"pytest ended with {code}"
+    return outcome
+
+
+def main() -> int:
+    """Run the parts that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", nargs="*", help=", ".join(PARTS))
+    parser.add_argument("--all", action="store_true", help="all parts but bench")
+    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    options = parser.parse_args(sys.argv[1:split])
+    arguments = sys.argv[split + 1 :]
+    unknown = sorted(set(options.part) - set(PARTS))
+    if unknown:
+        parser.error(f"no such part: {', '.join(unknown)} (there are: {', '.join(PARTS)})")
+    parts = [part for part in PARTS if part not in NOT_IN_ALL] if options.all else options.part
+
+    outcomes = [run(part, arguments) for part in parts]
+    left_out = [outcome for outcome in outcomes if outcome.note.startswith("left out")]
+    if len(outcomes) == 1 and not left_out and not outcomes[0].note:
+        return 1 if outcomes[0].failed else 0
+
+    print(f"\n{'part':<12}{'passed':>8}{'failed':>8}{'skipped':>8}{'seconds':>9}")
+    for o in outcomes:
+        print(f"{o.part:<12}{o.passed:>8}{o.failed:>8}{o.skipped:>8}{o.seconds:>9.1f}  {o.note}".rstrip())
+    failed = sum(o.failed for o in outcomes)
+    print(f"{sum(o.passed for o in outcomes)} passed, {failed} failed, {sum(o.skipped for o in outcomes)} skipped")
+    # Asked for by name, a part that cannot run is a failure; among all parts it is only named.
+    return 1 if failed or (left_out and not options.all) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role prometheus_host: two Prometheus instances of different versions on one host, in each layout, through
+ansible-playbook."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from integration import prometheus_kit as kit
+from lab import packages
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="runs Prometheus as another user, which needs root")
+
+PLAY = """\
+- hosts: prom1
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_role: {name: timesten.monitoring.prometheus_host, tasks_from: "{{ part }}"}
+    - ansible.builtin.copy: {content: "{{ prometheus_host_result | to_json }}", dest: "{{ answer }}", mode: "0600"}
+      delegate_to: localhost
+      check_mode: false
+"""
+
+
+class Host:
+    """A host with two Prometheus instances, and what the exporter hosts are said to have answered."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.instances = {}
+        for name, version in (("old", "2.42"), ("new", "3.5")):
+            (directory / name).mkdir(mode=0o755)
+            self.instances[name] = kit.Prometheus(packages.prometheus(version), directory / name)
+            self.instances[name].start()
+        for instance in self.instances.values():
+            instance.wait()
+        self.variables: dict[str, Any] = {}
+
+    def run(self, part: str, *options: str, **variables: Any) -> tuple[dict[str, Any], str]:
+        """Run one part of the role; returns prometheus_host_result and the output."""
+        answer = self.directory / "answer.json"
+        answer.unlink(missing_ok=True)
+        own = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "prometheus_host_become": False,
+            "prometheus_host_user": kit.USER,
+            "prometheus_host_exporter_hosts": ["exp1"],
+            "prometheus_host_instances": [
+                {
+                    "instance": name,
+                    "config_file": str(instance.config),
+                    "store": str(instance.store),
+                    "url": f"http://127.0.0.1:{instance.port}",
+                    "promtool": str(instance.binaries.promtool),
+                }
+                for name, instance in self.instances.items()
+            ],
+        }
+        inventory = self.directory / "inventory.json"
+        hosts = {"prom1": {**own, **variables, "part": part, "answer": str(answer)}, "exp1": self.variables}
+        inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
+        (self.directory / "play.yml").write_text(PLAY)
+        done = subprocess.run(
+            [
+                str(Path(sys.executable).with_name("ansible-playbook")),
+                "-i",
+                inventory,
+                *options,
+                self.directory / "play.yml",
+            ],
+            env={**os.environ, "ANSIBLE_LOCAL_TEMP": str(self.directory / "tmp"), "ANSIBLE_NOCOLOR": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        output = done.stdout + done.stderr
+        return (json.loads(answer.read_text()) if answer.exists() else {}), output
+
+    def answered(self, exporter: kit.Exporter, results: list[dict[str, Any]]) -> None:
+        """Let the exporter's host answer with a pair for each client."""
+        pairs = []
+        element: dict[str, Any] = {}
+        for result in results:
+            element = exporter.element(result["transport_key"], result["name"])
+            pairs.append(
+                {
+                    "client": result["name"],
+                    **{key: element[key] for key in ("delivery", "sha256", "certificate", "bundle")},
+                }
+            )
+        answer = {key: element[key] for key in ("name", "generation", "ca_sha256", "ca_certificate", "alt_names")}
+        self.variables = {
+            "exporter_host_definitions": [{"name": exporter.name, "address": "127.0.0.1", "port": exporter.port}],
+            "exporter_host_result": {"exporters": [{**answer, "pairs": pairs}]},
+        }
+
+
+@pytest.fixture
+def host(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    directory = kit.public_directory()
+    made = Host(directory)
+    yield made
+    for instance in made.instances.values():
+        instance.stop()
+
+
+def test_two_instances_from_nothing_and_back(host: Host) -> None:
+    before = {name: instance.config.read_bytes() for name, instance in host.instances.items()}
+    exporter = kit.Exporter("exp1", kit.new_wallet())
+
+    predicted, output = host.run("inspect", "--check")
+    assert [item["name"] for item in predicted["results"]] == ["prom1-old", "prom1-new"], output
+    assert not any(instance.store.exists() for instance in host.instances.values())
+
+    inspected, output = host.run("inspect")
+    assert [item["version"] for item in inspected["results"]] == [
+        packages.prometheus(version).version for version in ("2.42", "3.5")
+    ], output
+    host.answered(exporter, inspected["results"])
+
+    predicted, output = host.run("main", "--check", "--diff")
+    assert [item["changed"] for item in predicted["results"]] == [True, True], output
+    assert "+  - job_name: timesten-exp1" in output
+    done, output = host.run("main", "--diff", "-vvv")
+    assert [item["exporters"][0]["up"] for item in done["results"]] == [True, True], output
+    assert "PRIVATE KEY" not in output
+
+    again, output = host.run("main")
+    assert again["changed"] is False, output
+    proven, output = host.run("verify")
+    assert all(item["exporters"][0]["refused_foreign_pair"] for item in proven["results"]), output
+
+    gone, output = host.run("absent")
+    assert [item["removed"] for item in gone["results"]] == [["exp1"], ["exp1"]], output
+    assert {name: instance.config.read_bytes() for name, instance in host.instances.items()} == before
+
+
+def test_template_layout_holds_the_whole_file(host: Host) -> None:
+    exporter = kit.Exporter("exp1", kit.new_wallet())
+    template = host.directory / "whole.yml.j2"
+    template.write_text(
+        "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n{{ prometheus_host_jobs | to_nice_yaml }}"
+    )
+    chosen = {"prometheus_host_layout": "template", "prometheus_host_template": str(template)}
+    inspected, output = host.run("inspect", **chosen)
+    assert inspected, output
+    host.answered(exporter, inspected["results"])
+    done, output = host.run("main", **chosen)
+    assert [item["exporters"][0]["up"] for item in done["results"]] == [True, True], output
+    assert host.run("main", **chosen)[0]["changed"] is False
+
+
+def test_purge_is_refused_where_an_exporter_host_did_not_answer(host: Host) -> None:
+    answer, output = host.run("main", prometheus_host_purge=True)
+    assert not answer
+    assert "These did not: exp1" in " ".join(output.split())
+
+
+def test_failure_names_the_client_and_the_reason(host: Host) -> None:
+    host.instances["new"].stop()
+    inspected, _output = host.run("inspect")
+    host.answered(kit.Exporter("exp1", kit.new_wallet()), inspected["results"])
+    answer, output = host.run("main")
+    assert not answer
+    assert f"http://127.0.0.1:{host.instances['new'].port} does not answer" in output
+    assert "Nothing was changed" in output

@@ -1,0 +1,220 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rotations with real Prometheus servers of two versions, judged by what those have stored."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from integration import rotation_kit
+from integration.exporter_kit import until
+
+pytestmark = pytest.mark.slow
+
+BOTH = ("prom1", "prom2")
+# Another host's name makes another controller.
+ELSEWHERE = ("unshare", "--uts", "sh", "-c", 'hostname elsewhere && exec "$@"', "sh")
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rotation_kit.Fleet]:
+    with rotation_kit.fleet(tmp_path_factory.mktemp("rotation"), 6.0, RATE="unlimited") as made:
+        made.play("site")
+        yield made
+
+
+def all_up(fleet: rotation_kit.Fleet, *servers: str) -> None:
+    """Wait until every server has scraped successfully from now on."""
+    since = time.time() + 1
+    for name in servers:
+
+        def scraped(name: str = name) -> bool:
+            samples = [sample for found in fleet.servers[name].up(since).values() for sample in found]
+            return any(at >= since and value == 1 for at, value in samples)
+
+        until(scraped, 60, f"a good scrape of {name}")
+
+
+def is_on(fleet: rotation_kit.Fleet, generation: str, *servers: str) -> bool:
+    """Whether both sides use a generation."""
+    return fleet.current() == generation and all(fleet.delivery(name).startswith(generation) for name in servers)
+
+
+def manifest(fleet: rotation_kit.Fleet) -> dict[str, Any]:
+    return json.loads((fleet.directory() / "current" / "manifest.json").read_text())
+
+
+def test_no_scrape_is_lost(fleet: rotation_kit.Fleet) -> None:
+    # The first one measures how long a restart takes here: a first start says little of it.
+    fleet.play("rotate", "-e", "rotate_force=true")
+    counted = 0
+    for _attempt in range(5):
+        before = fleet.current()
+        since = time.time() - 3 * fleet.interval
+        output = fleet.play("rotate", fails=None)
+        if "so a scrape could be lost" in output:
+            assert is_on(fleet, before, *BOTH), "a refused rotation changed something"
+            continue
+        record = fleet.record()
+        assert record["status"] == "confirmed", output
+        assert is_on(fleet, record["generation"], *BOTH) and fleet.current() != before
+        all_up(fleet, *BOTH)
+        failed, hole = fleet.losses(since)
+        planned = float(output.split(f"took {record['window']:.2f} s of ")[1].split()[0])
+        if record["window"] > planned:
+            continue  # a busy machine: the plan's word holds for switches that are as quick as the earlier ones
+        assert failed == 0, record
+        assert hole < 1.5, record
+        counted += 1
+        if counted == 2:
+            break
+    assert counted, f"no rotation could be judged; the machine is too busy for an interval of {fleet.interval:g} s"
+
+
+def test_check_mode_shows_the_plan_and_changes_nothing(fleet: rotation_kit.Fleet) -> None:
+    before = (
+        sorted((fleet.directory() / "generations").iterdir()),
+        fleet.current(),
+        [fleet.delivery(name) for name in BOTH],
+    )
+    output = fleet.play("rotate", "--check", "-e", "rotate_force=true")
+    assert '"window"' in output and '"old_sha256"' in output and '"servers"' in output
+    assert before == (
+        sorted((fleet.directory() / "generations").iterdir()),
+        fleet.current(),
+        [fleet.delivery(name) for name in BOTH],
+    )
+
+
+def test_controller_killed_in_the_switch(fleet: rotation_kit.Fleet) -> None:
+    before = fleet.current()
+    run = fleet.begin("rotate", "-e", "rotate_force=true", "-e", "rotate_confirm=5")
+    until(lambda: fleet.record().get("status") == "switched", 300, "the switch")
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    new = fleet.record()["generation"]
+    until(lambda: fleet.record().get("status") == "reverted", 120, "the exporter going back by itself")
+    assert "nobody confirmed" in fleet.record()["error"]
+    until(lambda: is_on(fleet, before, *BOTH), 30, "both sides on the generation before")
+    all_up(fleet, *BOTH)
+    assert (fleet.directory() / "generations" / new).is_dir()
+    until(fleet.quiet, 200, "the end of the following")
+    fleet.play("rotate", "-e", "rotate_force=true")
+    assert is_on(fleet, new, *BOTH), "the generation that was ready is used by the next run"
+
+
+def test_who_comes_second_is_told_and_who_was_killed_goes_on(fleet: rotation_kit.Fleet) -> None:
+    before = fleet.current()
+    run = fleet.begin("rotate", "-e", "rotate_force=true", "-e", "rotate_confirm=600")
+    until(lambda: fleet.record().get("status") == "switched" and run.poll() is None, 300, "the switch")
+    os.killpg(run.pid, signal.SIGSTOP)
+    for prefix in ((), ELSEWHERE):
+        output = fleet.play("rotate", "-e", "rotate_force=true", fails=True, prefix=prefix)
+        assert re.search(rf"is being rotated by \S+ \(process {run.pid}\), until \S+Z at the latest", output), output
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    new = fleet.record()["generation"]
+    elsewhere = fleet.play("rotate", "-e", "rotate_force=true", fails=True, prefix=ELSEWHERE)
+    assert "is being rotated by" in elsewhere, "another controller cannot know that the run is gone"
+    began = time.monotonic()
+    fleet.play("rotate", "-e", "rotate_force=true")
+    assert time.monotonic() - began < 300, "it waited for the deadline of the run that is gone"
+    assert fleet.record()["status"] == "confirmed"
+    assert is_on(fleet, new, *BOTH) and new != before
+    assert not (fleet.directory() / "lease.json").exists()
+    all_up(fleet, *BOTH)
+
+
+def test_prometheus_cut_off_before_the_switch(fleet: rotation_kit.Fleet) -> None:
+    before = fleet.current()
+    fleet.servers["prom2"].stop()
+    try:
+        output = fleet.play("rotate", "-e", "rotate_force=true", fails=True)
+    finally:
+        fleet.servers["prom2"].start()
+    assert "prom2 could not be made ready" in output
+    assert is_on(fleet, before, *BOTH)
+    all_up(fleet, *BOTH)
+
+
+def test_prometheus_cut_off_in_the_switch(fleet: rotation_kit.Fleet) -> None:
+    before = fleet.current()
+    run = fleet.begin("rotate", "-e", "rotate_force=true")
+    previous = fleet.record().get("token")
+    until(lambda: fleet.record().get("token") != previous, 300, "the leader")
+    fleet.servers["prom2"].stop()
+    try:
+        assert run.wait(400) != 0
+    finally:
+        fleet.servers["prom2"].start()
+    assert fleet.record()["status"] == "reverted"
+    assert is_on(fleet, before, *BOTH)
+    all_up(fleet, *BOTH)
+
+
+def test_new_generation_that_does_not_work(fleet: rotation_kit.Fleet) -> None:
+    before = fleet.current()
+    previous = fleet.record().get("token")
+    run = fleet.begin("rotate", "-e", "rotate_force=true", "-e", "exporter_host_start_timeout=10")
+    until(lambda: fleet.record().get("token") != previous, 300, "the leader")
+    new = fleet.directory() / "generations" / fleet.record()["generation"]
+    next(new.glob(".ttwallet.*/cwallet.sso")).write_bytes(b"no wallet")
+    assert run.wait(400) != 0
+    record = fleet.record()
+    assert record["status"] == "failed" and record["generation"] == new.name
+    assert not new.exists(), "what has failed is not tried again"
+    assert not (fleet.directory() / "lease.json").exists()
+    assert is_on(fleet, before, *BOTH)
+    all_up(fleet, *BOTH)
+
+
+def test_rollback(fleet: rotation_kit.Fleet) -> None:
+    before = fleet.current()
+    fleet.play("rotate", "-e", "rotate_force=true")
+    assert fleet.current() != before
+    fleet.play("rollback", "-e", "rotate_force=true")
+    assert is_on(fleet, before, *BOTH)
+    all_up(fleet, *BOTH)
+
+
+def test_site_rotates_what_does_not_fit(fleet: rotation_kit.Fleet) -> None:
+    before = fleet.current()
+    wanted = {
+        "exporter_host_regenerate": "when_changed",
+        "exporter_host_alt_names": ["localhost", "exp1.example.com"],
+        "rotate_force": True,
+    }
+    fleet.play("site", "-e", json.dumps(wanted))
+    assert fleet.record()["status"] == "confirmed" and fleet.current() != before
+    assert manifest(fleet)["leaf"]["alt_names"] == ["localhost", "exp1.example.com"]
+    all_up(fleet, *BOTH)
+    again = fleet.play("site", "-e", json.dumps(wanted))
+    assert "changed=0" in again and "changed=1" not in again
+
+
+def test_evict_and_readmit(fleet: rotation_kit.Fleet) -> None:
+    output = fleet.play("evict", "-e", "evict=prom2", "-e", "rotate_force=true")
+    assert "prom2 " not in output.partition("PLAY RECAP")[2], "the evicted host was contacted"
+    assert manifest(fleet)["evicted"] == ["prom2"] and "prom2" not in manifest(fleet)["pairs"]
+    assert [path.name for path in (fleet.directory() / "generations").iterdir()] == [fleet.current()]
+    since = time.time()
+    until(
+        lambda: any(value == 0 for samples in fleet.servers["prom2"].up(since).values() for _at, value in samples),
+        20,
+        "the evicted Prometheus being refused",
+    )
+    all_up(fleet, "prom1")
+    assert "has no generation before" in fleet.play("rollback", fails=True)
+    assert "prom2 was evicted" in fleet.play("site")
+    assert "prom2" not in manifest(fleet)["pairs"]
+    fleet.play("site", "-e", json.dumps({"exporter_host_readmit": ["prom2"]}))
+    all_up(fleet, *BOTH)

@@ -1,0 +1,360 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Start script, crontab and units, as far as no reboot is needed."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ansible_collections.timesten.monitoring.plugins.module_utils import (
+    _exporter_boot,
+    _exporter_units,
+    _process,
+    _ttexporter_cli,
+)
+from ansible_collections.timesten.monitoring.plugins.module_utils._errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils._exporter_definition import define
+
+STAND_IN = pathlib.Path(__file__).resolve().parents[2] / "fixtures" / "stand_in_exporter.py"
+SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
+ODD_VALUE = 'it\'s $(touch /nowhere) \\ "`x`" %s\nsecond line'
+ODD_NAME = "an 'exporter' of $HOME \"here\" `x`"
+
+
+class Host:
+    """A home with the stand-in, and an exporter's directory whose name is a trial for every shell."""
+
+    def __init__(self, path):
+        self.home = path / "it's home"
+        self.directory = path / ODD_NAME
+        (self.home / "bin").mkdir(parents=True)
+        self.directory.mkdir(mode=0o700)
+        for name in ("a", "b"):
+            (self.directory / "generations" / name).mkdir(parents=True)
+        self.make_current("a")
+        program = self.home / "bin" / "ttExporter"
+        program.write_text(f"#!{sys.executable}\n{STAND_IN.read_text()}")
+        ttenv = self.home / "bin" / "ttenv"
+        ttenv.write_text(
+            '#!/bin/sh\nTIMESTEN_HOME="${0%/bin/ttenv}"; export TIMESTEN_HOME\nPATH="$TIMESTEN_HOME/bin:$PATH"\nexec "$@"\n'
+        )
+        for path in (program, ttenv):
+            path.chmod(0o755)
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            self.port = unused.getsockname()[1]
+        self.pid_file = self.directory / "exporter.pid"
+        self.log_file = self.directory / "exporter.log"
+        self.run_file = self.directory / "run"
+
+    def make_current(self, generation):
+        """Point ``current`` at a generation."""
+        link = self.directory / "current"
+        link.unlink(missing_ok=True)
+        link.symlink_to(f"generations/{generation}")
+
+    def wanted(self, generation="a", **settings):
+        """What is wanted, the stand-in's settings as keywords."""
+        variables = {f"STAND_IN_{name}": str(value) for name, value in settings.items()}
+        return _process.Wanted(
+            _ttexporter_cli.Utility(str(self.home), {**variables, "ODD": ODD_VALUE}),
+            _ttexporter_cli.start_arguments(
+                self.port, str(self.directory / "generations" / generation), False, str(self.pid_file), "limit-rate", 15
+            ),
+            str(self.directory / "state.json"),
+            str(self.log_file),
+        )
+
+    def write(self, wanted, timeout=20, by_unit=False):
+        """Write the start script, which does not wait where it fails."""
+        text = _exporter_boot.script("exp1", wanted, timeout, by_unit)
+        assert text.count("sleep 5\n") == 1
+        _process.write_script(str(self.run_file), text.replace("sleep 5\n", "sleep 0\n"))
+
+    def start(self, shell=None):
+        """Run the script as cron or systemd do."""
+        command = [str(self.run_file)]
+        if shell is not None:
+            command = ([shell, "sh"] if shell == "busybox" else [shell]) + command
+        environment = {"PATH": "/usr/bin:/bin", "STRANGE": "1"}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.fixture
+def host(tmp_path):
+    made = Host(tmp_path)
+    yield made
+    for process in _process.processes().values():
+        if str(made.pid_file) in process.argv:
+            os.kill(process.pid, signal.SIGKILL)
+
+
+def eventually(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("shell", [None, *SHELLS])
+@pytest.mark.parametrize("settings", [{}, {"DETACH": 1, "DELAY": 0.3}], ids=["foreground", "detach"])
+def test_a_run_finds_nothing_to_change(host, settings, shell):
+    wanted = host.wanted(**settings)
+    host.write(wanted)
+    done = host.start(shell)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    state = _process.inspect(wanted, settle=20)
+    assert (state.status, state.drift, state.adopted) == (_process.RUNNING, (), False)
+    by_script = _process._environment(state.pid)
+    status = pathlib.Path(f"/proc/{state.pid}/status").read_text()
+    _process.stop(wanted, state)
+    started = _process.start(wanted)
+    by_module = _process._environment(started.pid)
+    _process.stop(wanted, started)
+    # What a shell on the way adds differs from shell to shell.
+    own = {"PWD", "OLDPWD", "SHLVL", "_"}
+    assert {name: by_script[name] for name in set(by_script) - own} == {
+        name: by_module[name] for name in set(by_module) - own
+    }
+    assert by_script["ODD"] == ODD_VALUE
+    assert "STRANGE" not in by_script
+    # What these tests were started with, in the background or under nohup, nobody on the way can take back.
+    ignored = ignored_signals(status) - ignored_signals(pathlib.Path("/proc/self/status").read_text())
+    assert not ignored & {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    assert "Umask:\t0077" in status
+    assert (host.run_file.stat().st_mode & 0o777, host.log_file.stat().st_mode & 0o777) == (0o700, 0o600)
+
+
+def ignored_signals(status):
+    mask = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigIgn"))
+    return {number for number in range(1, 65) if mask >> number - 1 & 1}
+
+
+def test_it_starts_what_is_current_then(host):
+    host.write(host.wanted())
+    host.make_current("b")
+    assert host.start().returncode == 0
+    assert _process.inspect(host.wanted("b"), settle=20).drift == ()
+
+
+def test_one_that_runs_already(host):
+    wanted = host.wanted()
+    host.write(wanted)
+    assert host.start().returncode == 0
+    pid = host.pid_file.read_text()
+    assert host.start().returncode == 0
+    host.write(wanted, by_unit=True)
+    done = host.start()
+    assert done.returncode == 1
+    assert (
+        done.stderr
+        == f"exporter exp1: process {pid.strip()} runs already, and not by its unit; its log is {host.log_file}\n"
+    )
+    assert host.pid_file.read_text() == pid
+    # The number of a pid file that was left belongs to somebody else by now.
+    os.kill(int(pid), signal.SIGKILL)
+    host.pid_file.write_text(f"{os.getpid()}\n")
+    host.write(wanted)
+    eventually(lambda: not _process.listeners(host.port))
+    assert host.start().returncode == 0
+    assert int(host.pid_file.read_text()) not in (int(pid), os.getpid())
+
+
+def test_failures(host):
+    host.write(host.wanted(EXIT=3, STDERR="no license"))
+    done = host.start()
+    assert done.returncode == 1
+    assert done.stderr == f"exporter exp1: it ended, and has not written {host.pid_file}; its log is {host.log_file}\n"
+    assert host.log_file.read_text() == "no license"
+    host.write(host.wanted(NO_PID_FILE=1), timeout=1)
+    done = host.start()
+    assert done.returncode == 1
+    assert "it has not written" in done.stderr and "within 1 s" in done.stderr
+    eventually(lambda: not _process.listeners(host.port))
+    (host.directory / "current").unlink()
+    done = host.start()
+    assert (done.returncode, done.stderr.split(";")[0]) == (
+        1,
+        f"exporter exp1: {host.directory}/current leads to no wallet",
+    )
+    host.make_current("a")
+    host.log_file.unlink()
+    host.log_file.symlink_to(host.directory / "elsewhere")
+    done = host.start()
+    assert (done.returncode, done.stderr.split(";")[0]) == (1, f"exporter exp1: {host.log_file} is a link")
+
+
+def test_a_large_log_is_renamed(host):
+    host.log_file.write_bytes(b"x" * (_process.LOG_LIMIT + 1))
+    host.write(host.wanted())
+    assert host.start().returncode == 0
+    assert host.log_file.stat().st_size == 0
+    assert (host.directory / "exporter.log.1").stat().st_size == _process.LOG_LIMIT + 1
+
+
+def test_another_environment_of_one_that_was_started_at_boot(host):
+    wanted = host.wanted()
+    host.write(wanted)
+    assert host.start().returncode == 0
+    other = host.wanted()
+    other.utility.environment["ODD"] = "another"
+    assert _process.inspect(other, settle=20).drift == ("environment",)
+
+
+def test_insecure_needs_no_wallet(host):
+    wanted = host.wanted()
+    arguments = _ttexporter_cli.start_arguments(host.port, None, True, str(host.pid_file))
+    wanted = _process.Wanted(wanted.utility, arguments, wanted.state_file, wanted.log_file)
+    (host.directory / "current").unlink()
+    host.write(wanted)
+    assert host.start().returncode == 0
+    assert _process.inspect(wanted, settle=20).drift == ()
+
+
+# --- crontab ----------------------------------------------------------------------------------------------------------
+
+LINES = _exporter_boot.crontab_lines("exp1", "/d/exp1/run")
+BLOCK = "".join(f"{line}\n" for line in LINES)
+OTHER = "".join(f"{line}\n" for line in _exporter_boot.crontab_lines("exp1-b", "/d/exp1-b/run"))
+
+
+@pytest.mark.parametrize(
+    ("before", "lines", "after"),
+    [
+        ("", [], ""),
+        ("", LINES, BLOCK),
+        ("# mine\n1 2 * * * x", LINES, f"# mine\n1 2 * * * x\n{BLOCK}"),
+        (f"# a\n{BLOCK}# b\n", LINES, f"# a\n{BLOCK}# b\n"),
+        (f"# a\n{BLOCK}# b\n", [], "# a\n# b\n"),
+        (f"{OTHER}{BLOCK}", [], OTHER),
+        (f"{LINES[0]}\n@reboot /old/run\n# b\n", LINES, f"# b\n{BLOCK}"),
+        (f"{BLOCK}# b\n{BLOCK}", LINES, f"# b\n{BLOCK}"),
+        (LINES[0], LINES, BLOCK),
+        ("# a\n", [], "# a\n"),
+        ("# a", [], "# a"),
+    ],
+)
+def test_the_crontab_of_others_is_kept(before, lines, after):
+    assert _exporter_boot.crontab_with(before, "exp1", lines) == after
+    assert _exporter_boot.crontab_with(after, "exp1", lines) == after
+
+
+def test_the_line_is_run_by_a_shell(host):
+    """Cron takes a percent sign for a line break unless there is a backslash before it, which it removes."""
+    script = host.directory / "100% run"
+    script.write_text(
+        f"#!/bin/sh\necho >>'{host.directory.parent}/tried'\n[ $(wc -l <'{host.directory.parent}/tried') -gt 2 ]\n"
+    )
+    script.chmod(0o700)
+    line = _exporter_boot.crontab_lines("exp1", str(script))[1]
+    command = line.split(" ", 1)[1].replace("\\%", "%")
+    assert line.split(" ", 1)[0] == "@reboot"
+    subprocess.run(["/bin/sh", "-c", command], check=True, timeout=20, env={"PATH": "/usr/bin:/bin"})
+    assert (host.directory.parent / "tried").read_text() == "\n\n\n"
+    script.unlink()
+    subprocess.run(["/bin/sh", "-c", command], check=False, timeout=20, env={"PATH": "/usr/bin:/bin"})
+    with pytest.raises(TimesTenError, match="line break"):
+        _exporter_boot.crontab_lines("exp1", "/a\nb/run")
+
+
+def test_no_cron(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(TimesTenError, match=r"cannot run crontab: .*; install cron, or set boot to systemd or none"):
+        _exporter_boot.read_crontab()
+    (tmp_path / "crontab").write_text(
+        "#!/bin/sh\necho 'You (x) are not allowed to use this program (crontab)' >&2\nexit 1\n"
+    )
+    (tmp_path / "crontab").chmod(0o755)
+    with pytest.raises(TimesTenError, match=r"crontab -l failed with exit status 1: You .* not allowed"):
+        _exporter_boot.read_crontab()
+    with pytest.raises(TimesTenError, match=r"crontab - failed with exit status 1: You .* not allowed"):
+        _exporter_boot.write_crontab("")
+
+
+# --- units ------------------------------------------------------------------------------------------------------------
+
+
+def definition(**options):
+    return define(
+        {
+            "name": "exp1",
+            "timesten_home": "/opt/tt",
+            "certificate_directory": "/opt/m/exp1",
+            "boot": "systemd",
+            **options,
+        }
+    )
+
+
+def test_units_hold_what_is_asked_for():
+    wanted = definition(
+        pid_file="/run/tt/exp1.pid",
+        log_file="/var/log/tt/exp1.log",
+        stop_signal="INT",
+        stop_timeout=7,
+        start_timeout=60,
+    )
+    texts = _exporter_units.unit_texts(wanted, "timesten", ["tt_inst.service"])
+    assert list(texts) == ["timesten-exporter-exp1.service", "timesten-exporter-exp1.path"]
+    lines = texts["timesten-exporter-exp1.service"].splitlines()
+    for line in (
+        "After=network-online.target tt_inst.service",
+        "ConditionPathExists=/opt/m/exp1/run",
+        "ExecStart=/opt/m/exp1/run",
+        "KillSignal=SIGINT",
+        "PIDFile=/run/tt/exp1.pid",
+        "ReadWritePaths=/opt/m/exp1 /run/tt /var/log/tt",
+        "Restart=always",
+        "StartLimitIntervalSec=0",
+        "TimeoutStartSec=75",
+        "TimeoutStopSec=7",
+        "User=timesten",
+    ):
+        assert line in lines
+    assert "PathChanged=/opt/m/exp1/start" in texts["timesten-exporter-exp1.path"].splitlines()
+
+
+@pytest.mark.parametrize("option", ["timesten_home", "certificate_directory", "pid_file", "log_file"])
+@pytest.mark.parametrize("path", ["/a b/exp1", "/a%n/exp1", "/a\nUser=root/exp1", "/a$b/exp1", "/a'b/exp1"])
+def test_what_a_unit_cannot_hold(option, path):
+    with pytest.raises(TimesTenError, match=r"exporter exp1: .* has characters that a systemd unit cannot hold"):
+        _exporter_units.unit_texts(definition(**{option: path}), "timesten")
+
+
+@pytest.mark.parametrize("unit", ["a.service\nUser=root", "a b.service", "", "timesten"])
+def test_after_names_units(unit):
+    with pytest.raises(TimesTenError, match="is no name of a systemd unit"):
+        _exporter_units.unit_texts(definition(), "timesten", [unit])
+
+
+@pytest.mark.parametrize("owner", ["root user", "a\nUser=root", ""])
+def test_owner_is_a_name(owner):
+    with pytest.raises(TimesTenError, match=r"owner: .* is no name of a user"):
+        _exporter_units.unit_texts(definition(), owner)
+
+
+def test_a_file_of_somebody_elses(monkeypatch, tmp_path):
+    monkeypatch.setattr(_exporter_boot, "UNIT_DIRECTORY", str(tmp_path))
+    (tmp_path / "timesten-exporter-exp1.service").write_text("[Service]\n")
+    with pytest.raises(TimesTenError, match="was not written by this collection; move it away"):
+        _exporter_units.converge_units([definition()], "timesten", [], True)
+
+
+@pytest.mark.skipif(os.path.isdir("/run/systemd/system"), reason="systemd runs this machine")
+def test_no_systemd(monkeypatch, tmp_path):
+    monkeypatch.setattr(_exporter_boot, "UNIT_DIRECTORY", str(tmp_path))
+    with pytest.raises(TimesTenError, match="systemd does not run this host; set boot to cron or none"):
+        _exporter_units.converge_units([definition()], "timesten", [], False)
+    assert list(tmp_path.iterdir()) == []
+    answer = _exporter_units.converge_units([definition(boot="cron")], "timesten", [], False)
+    assert answer == {"changed": False, "why": [], "units": [], "diff": []}

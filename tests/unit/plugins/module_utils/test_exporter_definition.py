@@ -1,0 +1,130 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options of the modules, checked before anything is touched."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from ansible_collections.timesten.monitoring.plugins.module_utils import _exporter_definition, _seal
+from ansible_collections.timesten.monitoring.plugins.module_utils._errors import TimesTenError
+
+LEAST = {"timesten_home": "/opt/tt", "certificate_directory": "/opt/mon/exp1"}
+EXPORTER = {**LEAST, "name": "exp1", "address": "exp1.example.com", "port": 8888}
+
+
+def failure(call, *arguments):
+    with pytest.raises(TimesTenError) as caught:
+        call(*arguments)
+    return caught.value.message
+
+
+def test_defaults_of_a_small_module():
+    found = _exporter_definition.define(LEAST)
+    assert (found.name, found.asked, found.port, found.regenerate) == ("exp1", None, None, "never")
+    assert (found.pid_file, found.log_file) == ("/opt/mon/exp1/exporter.pid", "/opt/mon/exp1/exporter.log")
+    assert (found.state, found.rate_limit, found.stop_timeout, found.start_timeout) == ("started", 15, 10, 30)
+
+
+def test_the_names_follow_the_address():
+    asked = _exporter_definition.define(EXPORTER).asked
+    assert asked.as_dict() == {
+        "common_name": "exp1.example.com",
+        "alt_names": ["exp1.example.com"],
+        "rsa_key_size": None,
+    }
+    asked = _exporter_definition.define({**EXPORTER, "common_name": "other"}).asked
+    assert asked.alt_names == ("other",)
+    asked = _exporter_definition.define({**EXPORTER, "alt_names": ["a", "10.0.0.1"]}).asked
+    assert (asked.common_name, asked.alt_names) == ("exp1.example.com", ("a", "10.0.0.1"))
+
+
+def test_paths_are_made_plain():
+    found = _exporter_definition.define(
+        {**LEAST, "certificate_directory": "/opt//mon/./exp1/", "pid_file": "/run/../run/x"}
+    )
+    assert (found.certificate_directory, found.pid_file) == ("/opt/mon/exp1", "/run/x")
+
+
+def test_environment_is_text():
+    found = _exporter_definition.define({**LEAST, "environment": {"A": 1, "B": True, "C": "x"}})
+    assert found.environment == {"A": "1", "B": "True", "C": "x"}
+    for value in ({}, [], None):
+        message = failure(_exporter_definition.define, {**LEAST, "environment": {"A": value}}, "exporters[0].")
+        assert message == "exporters[0].environment: A is not a text; quote its value"
+
+
+def test_home_is_refused_also_through_a_link(tmp_path, monkeypatch):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "link").symlink_to("home")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("home", "link", "home/"):
+        options = {**LEAST, "certificate_directory": f"{tmp_path}/{name}"}
+        assert "is the home directory" in failure(_exporter_definition.define, options)
+        assert _exporter_definition.define({**options, "allow_home": True})
+    assert "is the home directory" in failure(
+        _exporter_definition.define, {**LEAST, "certificate_directory": os.path.expanduser(f"~{_user()}")}
+    )
+
+
+def _user():
+    import pwd
+
+    return pwd.getpwuid(os.geteuid()).pw_name
+
+
+def test_the_place_is_named():
+    message = failure(_exporter_definition.define_all, [EXPORTER, {**EXPORTER, "port": 0}])
+    assert message == "exporters[1].port: 0 is not between 1 and 65535"
+
+
+def test_clients():
+    _private, public = _seal.new_transport_key()
+    stored = {"exp1": {"delivery": "d"}}
+    found = _exporter_definition.define_clients(
+        [
+            {"name": "prom1", "recipient": public, "scrape_interval": 15.0, "stored": stored},
+            {"name": "prom2", "recipient": ""},
+        ]
+    )
+    assert [(client.name, client.recipient, client.scrape_interval, client.stored) for client in found] == [
+        ("prom1", public, 15.0, stored),
+        ("prom2", None, None, {}),
+    ]
+    assert failure(_exporter_definition.define_clients, [{"name": "Probe"}]).startswith(
+        "clients[0].name: 'Probe' is reserved"
+    )
+
+
+def test_spare_port():
+    found = _exporter_definition.define({**EXPORTER, "spare_port": 8889})
+    other = found.on_other_port()
+    assert (found.job, found.port, found.spare) == ("exp1", 8888, False)
+    assert (other.job, other.port, other.spare) == ("exp1.spare", 8889, True)
+    assert other.pid_file == "/opt/mon/exp1/exporter.pid.spare"
+    assert other.on_other_port() == found
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"spare_port": 8888}, "exporters[0].spare_port: 8888 is the port itself; choose another"),
+        ({"spare_port": 70000}, "exporters[0].spare_port: 70000 is not between 1 and 65535"),
+        ({"name": "exp1.spare"}, "exporters[0].name: 'exp1.spare' ends with .spare"),
+        ({"name": "e" * 95, "spare_port": 1}, "exporters[0].name (with what a spare_port adds)"),
+    ],
+)
+def test_wrong_spare_ports(change, message):
+    assert failure(_exporter_definition.define_all, [{**EXPORTER, **change}]).startswith(message)
+
+
+@pytest.mark.parametrize("ports", [{"port": 8889}, {"port": 1, "spare_port": 8889}, {"port": 1, "spare_port": 8888}])
+def test_ports_of_a_host_are_distinct(ports):
+    second = {**EXPORTER, "name": "exp2", "certificate_directory": "/opt/mon/exp2", **ports}
+    message = failure(_exporter_definition.define_all, [{**EXPORTER, "spare_port": 8889}, second])
+    assert message.startswith("exporters: exp1 and exp2 have the same ")
+    free = {**second, "port": 1, "spare_port": 2}
+    assert len(_exporter_definition.define_all([{**EXPORTER, "spare_port": 8889}, free])) == 2

@@ -1,0 +1,122 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names, addresses, and which host a certificate is valid for."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.timesten.monitoring.plugins.module_utils import _names
+from ansible_collections.timesten.monitoring.plugins.module_utils._errors import TimesTenError
+
+
+@pytest.mark.parametrize("name", ["exp1", "Exp-1.example.com", "0", "a_b", "a" * 100, "exp1-sales"])
+def test_usable_names(name):
+    assert _names.check_name(name, "name") == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", "a..b", "-a", ".a", "_a", "a/b", "a b", "a\n", "a\0", "ä", "a:b", "a" * 101, "{{ a }}", "a'b", "٣"],
+)
+def test_unusable_names(name):
+    with pytest.raises(TimesTenError) as caught:
+        _names.check_name(name, "exporters[3].name")
+    assert caught.value.message.startswith(f"exporters[3].name: {name!r} is not a usable name")
+
+
+def test_distinct_names():
+    _names.check_distinct(["a", "b"], "clients")
+    with pytest.raises(TimesTenError, match="clients: 'Prom' and 'prom' are the same name"):
+        _names.check_distinct(["Prom", "x", "prom"], "clients")
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "exp1",
+        "exp1.example.com",
+        "10.1.2.3",
+        "::1",
+        "fe80::1",
+        "a_b.example.com",
+        "x" * 63,
+        "1a.b",
+        "xn--bcher-kva.example",
+    ],
+)
+def test_hosts(host):
+    assert _names.check_host(host, "address") == host
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("", "is neither"),
+        ("exp 1", "is neither"),
+        ("exp1:8888", "is neither"),
+        ("https://exp1", "is neither"),
+        ("[::1]", "is neither"),
+        ("exp1,exp2", "is neither"),
+        ("-a", "is neither"),
+        ("a-", "is neither"),
+        ("a..b", "is neither"),
+        ("a.", "is neither"),
+        ("x" * 64, "is neither"),
+        (".".join(["x" * 60] * 5), "is neither"),
+        ("*.example.com", "is neither"),
+        ("10.1.2.300", "looks like an IP address but"),
+        ("1234", "looks like an IP address but"),
+        ("10.1.2", "looks like an IP address but"),
+    ],
+)
+def test_what_is_no_host(host, reason):
+    with pytest.raises(TimesTenError) as caught:
+        _names.check_host(host, "exporters[0].address")
+    assert caught.value.message.startswith(f"exporters[0].address: {host!r} {reason} ")
+
+
+def test_wildcards_are_for_certificates():
+    assert _names.check_host("*.example.com", "common_name", wildcard=True) == "*.example.com"
+    for name in ("*", "a.*.com", "a*.example.com"):
+        with pytest.raises(TimesTenError):
+            _names.check_host(name, "common_name", wildcard=True)
+
+
+@pytest.mark.parametrize(
+    ("alt_names", "host", "valid"),
+    [
+        (["exp1.example.com"], "exp1.example.com", True),
+        (["exp1.example.com"], "EXP1.example.COM.", True),
+        (["EXP1.example.com."], "exp1.example.com", True),
+        (["exp1"], "exp1.example.com", False),
+        (["*.example.com"], "exp1.example.com", True),
+        (["*.example.com"], "a.exp1.example.com", False),
+        (["*.example.com"], "example.com", False),
+        (["*.com"], "localhost", False),
+        (["10.0.0.1"], "10.0.0.1", True),
+        (["10.0.0.1"], "10.0.0.2", False),
+        (["::1"], "0:0:0:0:0:0:0:1", True),
+        (["*.0.0.1"], "10.0.0.1", False),
+        (["a,b"], "a", False),
+        ([], "exp1", False),
+    ],
+)
+def test_covers(alt_names, host, valid):
+    assert _names.covers(alt_names, host) is valid
+
+
+@pytest.mark.parametrize(
+    ("host", "target"), [("exp1", "exp1:8888"), ("10.0.0.1", "10.0.0.1:8888"), ("::1", "[::1]:8888")]
+)
+def test_target(host, target):
+    assert _names.target(host, 8888) == target
+
+
+def test_names_of_both_ports():
+    assert (_names.on_port("exp1", False), _names.on_port("exp1", True)) == ("exp1", "exp1.spare")
+    for name in ("exp1", "exp1.spare"):
+        assert _names.exporter_of(name) == "exp1"
+        assert _names.other_port(_names.other_port(name)) == name
+        assert _names.other_port(name) != name

@@ -1,0 +1,189 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What Prometheus says, and what it means for a person."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ansible_collections.timesten.monitoring.plugins.module_utils import _prometheus_api as api
+from ansible_collections.timesten.monitoring.plugins.module_utils._errors import TimesTenError
+
+# Error texts of Prometheus 2.42 (2.53 and 3.5 put a prefix before most), and a word that the advice has to have.
+SEEN = [
+    ("x509: certificate relies on legacy Common Name field, use SANs instead", "alt_names"),
+    (
+        "x509: cannot validate certificate for 127.0.0.1 because it doesn't contain any IP SANs",
+        "the target is an address",
+    ),
+    ("x509: certificate is not valid for any names, but wanted to match localhost", "does not hold the name"),
+    ("x509: certificate is valid for exp.test, not localhost", "does not hold the name"),
+    (
+        'x509: certificate signed by unknown authority (possibly because of "x509: ECDSA verification failure" while '
+        'trying to verify candidate authority certificate "localhost")',
+        "does not vouch",
+    ),
+    ("x509: certificate signed by unknown authority", "does not vouch"),
+    ("x509: certificate specifies an incompatible key usage", "extended key usage"),
+    ("remote error: tls: error decrypting message", "refuses the client certificate"),
+    ("remote error: tls: certificate required", "presents no client certificate"),
+    ("remote error: tls: expired certificate", "client certificate has expired"),
+    ("remote error: tls: bad certificate", "refuses the client certificate"),
+    ("remote error: tls: unknown certificate authority", "refuses the client certificate"),
+    ("remote error: tls: unsupported certificate", "refuses the client certificate"),
+    ("x509: certificate has expired or is not yet valid: current time T is after T2", "has expired"),
+    ("x509: certificate has expired or is not yet valid: current time T is before T2", "clocks"),
+    ("dial tcp 127.0.0.1:22050: connect: connection refused", "start the exporter"),
+    ("dial tcp: lookup exp1 on 10.0.0.1:53: no such host", "name service"),
+    ("dial tcp 10.0.0.7:8888: connect: no route to host", "firewall"),
+    ("context deadline exceeded", "scrape_timeout"),
+    ("read tcp 127.0.0.1:1->127.0.0.1:2: read: connection reset by peer", "refused client certificate"),
+    ("write tcp 127.0.0.1:1->127.0.0.1:2: write: broken pipe", "refused client certificate"),
+    ("EOF", "refused client certificate"),
+    ("open /s/exp1/current/client.key: no such file or directory", "missing"),
+    (
+        "unable to read client key: unable to read file /s/k: open /s/k: no such file or directory",
+        "missing",
+    ),
+    ("open /s/exp1/current/client.key: permission denied", "sandbox"),
+    ("unable to read client key: unable to read file /s/k: permission denied", "sandbox"),
+    (
+        "unable to use specified client cert (/s/c) & key (/s/k): tls: private key does not match public key",
+        "not one pair",
+    ),
+    ("unable to use specified CA cert /s/ca.crt", "ca.crt is missing, empty or damaged"),
+    ("unable to use specified CA cert file /s/ca.crt", "ca.crt is missing, empty or damaged"),
+    ("unable to read CA cert: unable to read file /s/ca.crt: is a directory", "ca.crt is missing, empty or damaged"),
+    ("http: server gave HTTP response to HTTPS client", "-insecure"),
+    ("server returned HTTP status 429 Too Many Requests", "rate limit"),
+    ("server returned HTTP status 404 Not Found", "metrics_path"),
+    ("server returned HTTP status 503 Service Unavailable", "answered with an error"),
+    ("", "not scraped the target yet"),
+    ("something new", "exporter's log"),
+]
+
+
+@pytest.mark.parametrize(("error", "word"), SEEN)
+@pytest.mark.parametrize("prefix", ["", "tls: failed to verify certificate: "])
+def test_each_error_leads_to_advice(error: str, word: str, prefix: str) -> None:
+    assert word in api.advice(prefix + error if error else error)
+
+
+@pytest.mark.parametrize(
+    ("probe", "word"),
+    [
+        ("accepted", "works now"),
+        ("refused", "another wallet"),
+        ("untrusted", "does not vouch"),
+        ("unreachable", "no connection"),
+        ("timed out", "nothing answers"),
+    ],
+)
+def test_the_handshake_speaks_whatever_the_alert_says(probe: str, word: str) -> None:
+    for error in ("remote error: tls: something else", "write: broken pipe", "never seen before"):
+        assert word in api.advice(error, probe)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1970-01-01T00:00:01Z", 1.0),
+        ("1970-01-01T00:00:01.5Z", 1.5),
+        ("1970-01-01T02:00:00.123456789+02:00", 0.123456789),
+        ("1969-12-31T19:00:00-05:00", 0.0),
+        ("2026-11-24T11:17:42.313613173Z", 1795519062.313613173),
+        ("0001-01-01T00:00:00Z", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_parse_time(text: str, seconds: float) -> None:
+    assert api.parse_time(text) == pytest.approx(seconds, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:9090", "file:///etc/passwd", "http://", "http://u:p@host:1", "http://h/?x=1"]
+)
+def test_bad_urls_are_named(url: str) -> None:
+    with pytest.raises(TimesTenError, match=r"url: .* is not the address of a Prometheus"):
+        api.Api(url)
+
+
+def test_unusable_tls_files_are_named() -> None:
+    with pytest.raises(TimesTenError, match="url_ca_file /nowhere"):
+        api.Api("https://127.0.0.1:1", ca_file="/nowhere")
+
+
+class _Answers(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        status, headers, body = self.server.answer  # type: ignore[attr-defined]
+        self.server.seen.append((self.path, self.headers.get("Authorization")))  # type: ignore[attr-defined]
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET
+
+    def log_message(self, *_args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Any]:
+    made: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
+    made.seen = []
+    made.url = f"http://127.0.0.1:{made.server_address[1]}"
+    threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "word"),
+    [
+        (401, b"Unauthorized", "url_username"),
+        (503, b"Service Unavailable", "still starting"),
+        (404, b"nothing", "was answered 404"),
+        (200, b"<html>", "is url right"),
+        (200, b'{"status": "success"}', "is url right"),
+    ],
+)
+def test_wrong_answers_are_explained(server: Any, status: int, body: bytes, word: str) -> None:
+    server.answer = (status, {}, body)
+    with pytest.raises(TimesTenError, match=word):
+        api.Api(server.url).flags()
+
+
+def test_a_redirection_never_gets_the_password(server: Any) -> None:
+    server.answer = (302, {"Location": server.url + "/elsewhere"}, b"")
+    with pytest.raises(TimesTenError, match="was answered 302"):
+        api.Api(server.url + "/prefix/", "admin", "secret").flags()
+    assert server.seen == [("/prefix/api/v1/status/flags", "Basic YWRtaW46c2VjcmV0")]
+
+
+def test_reload_refusal_has_its_own_kind(server: Any) -> None:
+    server.answer = (500, {}, b"failed to reload config: one or more errors occurred")
+    with pytest.raises(api.ReloadRefused, match="one or more errors occurred"):
+        api.Api(server.url).reload()
+
+
+def test_metrics_of_something_else(server: Any) -> None:
+    server.answer = (200, {}, b"up 1\n")
+    with pytest.raises(TimesTenError, match="has no prometheus_config_last_reload_successful"):
+        api.Api(server.url).reloaded()
+
+
+def test_nobody_there(server: Any) -> None:
+    url = server.url
+    server.server_close()
+    with pytest.raises(api.NotAnswering, match="is Prometheus running"):
+        api.Api(url).version()

@@ -1,0 +1,208 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Handshakes against real servers: who is accepted, what a refusal looks like with each version of TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import pathlib
+import socket
+import ssl
+import threading
+import time
+
+import pytest
+
+from ansible_collections.timesten.monitoring.plugins.module_utils import _certificates, _tls_probe
+
+_PATH = pathlib.Path(__file__).resolve().parents[2] / "fixtures/certificate_kit.py"
+_SPEC = importlib.util.spec_from_file_location("certificate_kit", _PATH)
+kit = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(kit)
+
+
+class Files:
+    """A CA, the server's certificate, a client's pair, and the pair of somebody else."""
+
+    def __init__(self, folder):
+        # Around today: the handshakes judge by the clock.
+        start = _certificates.utcnow() - kit.datetime.timedelta(hours=1)
+        self.folder = folder
+        ca_key, key, client_key = kit.new_key(), kit.new_key(), kit.new_key()
+        ca = kit.certify(ca_key, "A CA", (), ca=True, start=start)
+        leaf = kit.certify(key, "localhost", ["localhost", "127.0.0.1"], (ca, ca_key), start=start)
+        client = kit.certify(client_key, "client", (), (ca, ca_key), start=start)
+        self.ca, self.leaf = self.write("ca.crt", kit.pem(ca)), self.write("leaf.crt", kit.pem(leaf))
+        self.server_key = self.write("server.key", kit.key_pem(key))
+        self.pair = (self.write("client.crt", kit.pem(client)), self.write("client.key", kit.key_pem(client_key)))
+        self.stranger = _tls_probe.stranger_pair(str(folder))
+        self.sha256 = _certificates.fingerprint(leaf)
+
+    def write(self, name, data):
+        (self.folder / name).write_bytes(data)
+        return str(self.folder / name)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return Files(tmp_path_factory.mktemp("files"))
+
+
+@contextlib.contextmanager
+def listening(handle):
+    """Serve connections with a function in a thread of their own; returns the port."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        open_ones, stop = [], threading.Event()
+
+        def serve():
+            while not stop.is_set():
+                with contextlib.suppress(OSError):
+                    raw = server.accept()[0]
+                    raw.settimeout(10)
+                    open_ones.append(raw)
+                    threading.Thread(target=handle, args=(raw,), daemon=True).start()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            stop.set()
+            with contextlib.suppress(OSError):
+                socket.create_connection(server.getsockname(), timeout=1).close()
+            thread.join()
+            for raw in open_ones:
+                raw.close()
+
+
+@pytest.fixture(params=[ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["tls1.2", "tls1.3"])
+def port(request, files):
+    """A server that requires a client certificate, as the exporter does, and waits for a request."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = context.maximum_version = request.param
+    context.load_cert_chain(files.leaf, files.server_key)
+    context.load_verify_locations(files.ca)
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    def handle(raw):
+        try:
+            secured = context.wrap_socket(raw, server_side=True)
+        except OSError:
+            raw.close()
+            return
+        with contextlib.suppress(OSError):
+            secured.recv(1)
+        secured.close()
+
+    with listening(handle) as number:
+        yield number
+
+
+@pytest.mark.parametrize("trust", ["ca", "leaf", None])
+def test_accepted(files, port, trust):
+    """A leaf as the only trust anchor works, as it does with Go."""
+    ca_file = getattr(files, trust) if trust else None
+    found = _tls_probe.tls("127.0.0.1", port, ca_file, *files.pair, server_name="localhost")
+    assert (found.status, found.sha256) == (_tls_probe.ACCEPTED, files.sha256)
+    assert found.detail.startswith("TLSv1.")
+
+
+def test_refused_without_pair_and_with_another(files, port):
+    for pair in ((None, None), files.stranger):
+        found = _tls_probe.tls("127.0.0.1", port, files.ca, *pair, server_name="localhost")
+        assert found.status == _tls_probe.REFUSED
+
+
+def test_untrusted(files, port, tmp_path):
+    key = kit.new_key()
+    other = tmp_path / "other.crt"
+    other.write_bytes(kit.pem(kit.certify(key, "A CA", (), ca=True)))
+    assert _tls_probe.tls("127.0.0.1", port, str(other), *files.pair).status == _tls_probe.UNTRUSTED
+    found = _tls_probe.tls("127.0.0.1", port, files.ca, *files.pair, server_name="other.example.com")
+    assert found.status == _tls_probe.UNTRUSTED
+
+
+def test_address_as_server_name(files, port):
+    found = _tls_probe.tls("127.0.0.1", port, files.ca, *files.pair, server_name="127.0.0.1")
+    assert found.status == _tls_probe.ACCEPTED
+
+
+def test_settle_zero_only_looks(files, port):
+    began = time.monotonic()
+    found = _tls_probe.tls("127.0.0.1", port, None, *files.pair, settle=0)
+    assert (found.status, found.sha256) == (_tls_probe.ACCEPTED, files.sha256)
+    assert time.monotonic() - began < 3
+
+
+def test_plain_http_is_refused_by_tls(port):
+    assert _tls_probe.plain_http("127.0.0.1", port).status == _tls_probe.REFUSED
+
+
+def test_unreachable(files):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free = probe.getsockname()[1]
+    assert _tls_probe.tls("127.0.0.1", free, files.ca, *files.pair).status == _tls_probe.UNREACHABLE
+    assert _tls_probe.plain_http("127.0.0.1", free).status == _tls_probe.UNREACHABLE
+    assert _tls_probe.tls("no-such-host.invalid", free).status == _tls_probe.UNREACHABLE
+
+
+def test_a_silent_server_is_no_refusal():
+    with listening(lambda raw: None) as port:
+        assert _tls_probe.tls("127.0.0.1", port, timeout=0.3).status == _tls_probe.TIMED_OUT
+        assert _tls_probe.plain_http("127.0.0.1", port, settle=0.3).status == _tls_probe.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (b"", _tls_probe.REFUSED),
+        (b"\x15\x03\x03\0\x02\x02\x0a", _tls_probe.REFUSED),
+        (b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n", _tls_probe.REFUSED),
+        (b"HTTP/1.1 200 OK\r\n\r\n", _tls_probe.ACCEPTED),
+        (b"HTTP/1.1 408 Request Timeout\r\n\r\n", _tls_probe.ACCEPTED),
+    ],
+)
+def test_plain_http_verdict(answer, status):
+    received = []
+
+    def handle(raw):
+        # The last connection is the one that ends the server.
+        with contextlib.suppress(OSError):
+            received.append(raw.recv(1000))
+            raw.sendall(answer)
+            raw.shutdown(socket.SHUT_WR)
+
+    with listening(handle) as port:
+        assert _tls_probe.plain_http("127.0.0.1", port).status == status
+    # Never a complete request: it would count against the exporter's limit.
+    assert b"\r\n\r\n" not in received[0]
+
+
+def test_a_reset_is_a_refusal(files):
+    def handle(raw):
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        raw.recv(1)
+        raw.close()
+
+    with listening(handle) as port:
+        assert _tls_probe.tls("127.0.0.1", port, files.ca, *files.pair).status == _tls_probe.REFUSED
+        assert _tls_probe.plain_http("127.0.0.1", port).status == _tls_probe.REFUSED
+
+
+def test_unreadable_files_are_an_error(files, port):
+    with pytest.raises(OSError, match="No such file"):
+        _tls_probe.tls("127.0.0.1", port, files.ca, "/nonexistent/client.crt", "/nonexistent/client.key")
+    with pytest.raises(OSError, match=r"."):
+        _tls_probe.tls("127.0.0.1", port, files.server_key)
+
+
+def test_stranger_pair_is_private(files):
+    certificate, key = files.stranger
+    _certificates.check_pair(certificate, key)
+    assert os.stat(key).st_mode & 0o777 == 0o600
