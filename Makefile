@@ -7,7 +7,7 @@
 .SUFFIXES:
 .NOTPARALLEL:
 
-PARTS := lint docs sanity unit build compat integration lab bench
+PARTS := lint docs sanity unit build compat integration rotation lab bench
 PYTHON_OF_VENV := .cache/venv/bin/python
 ARGS ?=
 
@@ -30,6 +30,7 @@ unit: ## unit tests
 build: ## the tarball: contents, installation, use
 compat: ## unit tests on the oldest and newest Python, smoke run on the oldest and newest ansible-core
 integration: ## playbooks against real programs
+rotation: ## rotations, judged by the scrapes that Prometheus has lost
 lab: ## real hosts on this machine (root)
 bench: ## measurements
 

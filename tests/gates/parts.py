@@ -17,21 +17,25 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# Two files at a time: a test that plays a playbook or waits for a scrape leaves half of a machine idle. The tests of a
+# file stay together, because they share what took long to make.
+SIDE_BY_SIDE = ["-n2", "--dist=loadfile"]
 # Quick ones first. The value is what pytest gets.
 PARTS = {
     "lint": ["tests/gates/test_lint.py", "tests/gates/test_repository.py"],
     "docs": ["tests/gates/test_docs.py", "tests/docs"],
     "sanity": ["tests/gates/test_sanity.py"],
-    "unit": ["tests/unit"],
+    "unit": ["tests/unit", *SIDE_BY_SIDE],
     "build": ["tests/gates/test_build.py"],
-    "compat": ["tests/gates/test_compat.py"],
-    "integration": ["tests/integration"],
+    "compat": ["tests/gates/test_compat.py", "-n2"],
+    "integration": ["tests/integration", "-m", "not alone", *SIDE_BY_SIDE],
+    "rotation": ["tests/integration", "-m", "alone"],
     "lab": ["tests/lab", "-m", "lab"],
     "bench": ["tests/bench"],
 }
 NOT_IN_ALL = {"bench"}
 # The lab makes network and mount namespaces.
-NEED_ROOT = {"integration", "lab"}
+NEED_ROOT = {"integration", "rotation", "lab"}
 
 
 @dataclass
