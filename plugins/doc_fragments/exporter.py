@@ -6,7 +6,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Options that several modules have; module_utils/_argspec.py holds them as argument specs."""
+    """Options that several modules have; module_utils/core/argspec.py holds them as argument specs."""
 
     UTILITY = r"""
 options:

@@ -41,7 +41,7 @@ _value:
 from typing import Any, Callable, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.filter.run_problems import EXPORTERS, SERVERS, exporter_names
-from ansible_collections.timesten.monitoring.plugins.module_utils import _names
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
 
 
 def departed_exporters(hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence[str]]) -> list[str]:

@@ -47,7 +47,7 @@ _value:
 
 from typing import Any, Callable, Mapping
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _names
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
 
 _ANSWERED = ("generation", "ca_sha256", "alt_names")
 _MATERIAL = ("ca_certificate",)

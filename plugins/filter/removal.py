@@ -66,7 +66,7 @@ from ansible_collections.timesten.monitoring.plugins.filter.run_problems import 
     exporter_names,
 )
 from ansible_collections.timesten.monitoring.plugins.filter.unfinished_hosts import unfinished_hosts
-from ansible_collections.timesten.monitoring.plugins.module_utils import _names
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
 
 ONE_OF = (
     "one of -e remove_exporter=<exporter>, -e remove_prometheus=<client or Prometheus host>, -e remove_everything=true"

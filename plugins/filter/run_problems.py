@@ -66,8 +66,9 @@ from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.timesten.monitoring.plugins.filter.exporter_definitions import exporter_definitions
 from ansible_collections.timesten.monitoring.plugins.filter.prometheus_clients import prometheus_clients
-from ansible_collections.timesten.monitoring.plugins.module_utils import _exporter_definition, _names
-from ansible_collections.timesten.monitoring.plugins.module_utils._errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import definition as _exporter_definition
 
 EXPORTERS = "timesten_exporters"
 SERVERS = "prometheus_servers"

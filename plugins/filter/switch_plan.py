@@ -63,7 +63,7 @@ _value:
 import time
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _names
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
 
 Hostvars = Mapping[str, Mapping[str, Any]]
 Plan = Mapping[str, Mapping[str, Any]]

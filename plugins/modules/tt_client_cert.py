@@ -121,9 +121,10 @@ pairs:
       sample: /opt/timesten/monitoring/exp1/generations/20261124T104900Z-1a2b3c4d/clients/prom1/client.key
 """
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _argspec, _exporter_modules
-from ansible_collections.timesten.monitoring.plugins.module_utils._exporter_definition import define, define_clients
-from ansible_collections.timesten.monitoring.plugins.module_utils._module import ExporterModule, run
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec as _argspec
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.module import ExporterModule, run
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import modules as _exporter_modules
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define, define_clients
 
 
 def work(module):

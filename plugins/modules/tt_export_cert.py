@@ -76,9 +76,10 @@ certificates:
   sample: [{"subject": "CN=exp1.example.com", "not_after": "2036-11-21T10:49:00Z"}]
 """
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _argspec, _exporter_modules
-from ansible_collections.timesten.monitoring.plugins.module_utils._exporter_definition import define
-from ansible_collections.timesten.monitoring.plugins.module_utils._module import ExporterModule, run
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec as _argspec
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.module import ExporterModule, run
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import modules as _exporter_modules
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define
 
 
 def work(module):

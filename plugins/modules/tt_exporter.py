@@ -89,9 +89,10 @@ rate_limit:
   sample: 15
 """
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _argspec, _exporter_modules
-from ansible_collections.timesten.monitoring.plugins.module_utils._exporter_definition import define
-from ansible_collections.timesten.monitoring.plugins.module_utils._module import ExporterModule, run
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec as _argspec
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.module import ExporterModule, run
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import modules as _exporter_modules
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define
 
 
 def work(module):

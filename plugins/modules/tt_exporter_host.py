@@ -630,14 +630,12 @@ exporters:
       sample: 15
 """
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import (
-    _argspec,
-    _exporter_host,
-    _names,
-)
-from ansible_collections.timesten.monitoring.plugins.module_utils._errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils._exporter_definition import define_all, define_clients
-from ansible_collections.timesten.monitoring.plugins.module_utils._module import ExporterModule, run
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec as _argspec
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.module import ExporterModule, run
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import host as _exporter_host
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define_all, define_clients
 
 PHASES = ["converge", "stage", "switch", "status", "confirm", "revert", "retire", "release", "forget"]
 
@@ -657,7 +655,7 @@ def work(module):
             exporters, clients, params["rate_budget"], module.check_mode, params["hand_over"]
         )
     # Ansible compiles what a module imports at every call, and most calls rotate nothing.
-    from ansible_collections.timesten.monitoring.plugins.module_utils import _exporter_switch
+    from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import switch as _exporter_switch
 
     order = _exporter_switch.Order(
         params["to"],

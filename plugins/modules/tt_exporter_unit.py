@@ -123,9 +123,10 @@ units:
   sample: ["timesten-exporter-exp1.service", "timesten-exporter-exp1.path"]
 """
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _argspec, _exporter_units
-from ansible_collections.timesten.monitoring.plugins.module_utils._exporter_definition import define
-from ansible_collections.timesten.monitoring.plugins.module_utils._module import ExporterModule, run
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec as _argspec
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.module import ExporterModule, run
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import units as _exporter_units
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define
 
 
 def work(module):

@@ -499,9 +499,11 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _argspec, _prometheus_api, _prometheus_host
-from ansible_collections.timesten.monitoring.plugins.module_utils._module import run
-from ansible_collections.timesten.monitoring.plugins.module_utils._prometheus_switch import follow
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec as _argspec
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.module import run
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import api as _prometheus_api
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import host as _prometheus_host
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.switch import follow
 
 STATES = ["inspected", "present", "verified", "absent", "staged", "following", "released"]
 

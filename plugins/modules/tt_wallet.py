@@ -151,9 +151,10 @@ invalidated_clients:
   sample: []
 """
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _argspec, _exporter_modules
-from ansible_collections.timesten.monitoring.plugins.module_utils._exporter_definition import define
-from ansible_collections.timesten.monitoring.plugins.module_utils._module import ExporterModule, run
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec as _argspec
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.module import ExporterModule, run
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import modules as _exporter_modules
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define
 
 
 def work(module):

@@ -42,12 +42,10 @@ if not __package__:
     sys.path[:1] = [str(PROJECT / "tests"), str(COLLECTIONS)]
 from bench.fleet import keeper, say  # noqa: E402
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import (  # noqa: E402
-    _certificates,
-    _prometheus_config,
-    _prometheus_jobs,
-    _seal,
-)
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config as _prometheus_config  # noqa: E402
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as _prometheus_jobs  # noqa: E402
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates  # noqa: E402
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal  # noqa: E402
 from integration import prometheus_kit as kit  # noqa: E402
 from lab import packages  # noqa: E402
 

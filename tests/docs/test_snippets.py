@@ -10,7 +10,8 @@ from pathlib import Path
 import yaml
 
 from ansible_collections.timesten.monitoring.plugins.filter.prometheus_clients import prometheus_clients
-from ansible_collections.timesten.monitoring.plugins.module_utils import _prometheus_config, _prometheus_jobs
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config as _prometheus_config
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as _prometheus_jobs
 from gates import checkout
 from gates.doc_examples import example
 

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _process
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes as _process
 
 FILES = pathlib.Path(__file__).resolve().parents[2] / "roles/reference_exporter/files"
 # Where another process finds ``ansible_collections``.

@@ -31,7 +31,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _certificates, _seal
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal
 from integration.exporter_kit import COLLECTIONS
 
 USER = "nobody"

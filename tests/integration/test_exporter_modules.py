@@ -24,7 +24,9 @@ import time
 
 import pytest
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _certificates, _seal, _tls_probe
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe as _tls_probe
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal
 from integration import exporter_kit as kit
 
 LATER = "known after apply"

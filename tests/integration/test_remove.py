@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _tls_probe
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe as _tls_probe
 from integration import rotation_kit
 from integration.exporter_kit import until
 

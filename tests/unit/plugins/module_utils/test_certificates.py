@@ -16,8 +16,8 @@ import sys
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _certificates
-from ansible_collections.timesten.monitoring.plugins.module_utils._errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
 
 _PATH = pathlib.Path(__file__).resolve().parents[2] / "fixtures/certificate_kit.py"
 _SPEC = importlib.util.spec_from_file_location("certificate_kit", _PATH)
@@ -151,7 +151,7 @@ def test_an_encrypted_key_asks_nobody(tmp_path):
         )
     )
     code = (
-        "from ansible_collections.timesten.monitoring.plugins.module_utils import _certificates as c\n"
+        "from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as c\n"
         f"c.check_pair({str(tmp_path / 'client.crt')!r}, {str(tmp_path / 'client.key')!r})"
     )
     # script gives it a terminal.

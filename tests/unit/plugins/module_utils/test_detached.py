@@ -15,11 +15,11 @@ import time
 
 import pytest
 
-from ansible_collections.timesten.monitoring.plugins.module_utils._detached import Record
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine.detached import Record
 
 CALLER = """
 import os, sys, time
-from ansible_collections.timesten.monitoring.plugins.module_utils._detached import Record
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine.detached import Record
 record = Record(sys.argv[1])
 def work(token):
     record.write(session=os.getsid(0), streams=[os.readlink(f"/proc/self/fd/{n}") for n in range(3)])

@@ -16,14 +16,12 @@ import time
 
 import pytest
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import (
-    _exporter_boot,
-    _exporter_units,
-    _process,
-    _ttexporter_cli,
-)
-from ansible_collections.timesten.monitoring.plugins.module_utils._errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils._exporter_definition import define
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import boot as _exporter_boot
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes as _process
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import units as _exporter_units
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import utility as _ttexporter_cli
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define
 
 STAND_IN = pathlib.Path(__file__).resolve().parents[2] / "fixtures" / "stand_in_exporter.py"
 SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]

@@ -9,8 +9,9 @@ import os
 
 import pytest
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _exporter_definition, _seal
-from ansible_collections.timesten.monitoring.plugins.module_utils._errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import definition as _exporter_definition
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal
 
 LEAST = {"timesten_home": "/opt/tt", "certificate_directory": "/opt/mon/exp1"}
 EXPORTER = {**LEAST, "name": "exp1", "address": "exp1.example.com", "port": 8888}

@@ -13,12 +13,17 @@ import shutil
 
 import pytest
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _exporter_removal, _process
-from ansible_collections.timesten.monitoring.plugins.module_utils._errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils._exporter_definition import define
-from ansible_collections.timesten.monitoring.plugins.module_utils._exporter_host import converge_host, forget_host
-from ansible_collections.timesten.monitoring.plugins.module_utils._generations import Asked, Client, ExporterDirectory
-from ansible_collections.timesten.monitoring.plugins.module_utils._ttexporter_cli import Utility
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes as _process
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import removal as _exporter_removal
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import (
+    Asked,
+    Client,
+    ExporterDirectory,
+)
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.host import converge_host, forget_host
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility
 
 NOW = datetime.datetime(2026, 11, 24, 10, 49, tzinfo=datetime.timezone.utc)
 ASKED = Asked("localhost", ("localhost",), None)

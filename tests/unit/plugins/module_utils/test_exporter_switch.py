@@ -17,12 +17,17 @@ import socket
 
 import pytest
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _exporter_switch, _lease
-from ansible_collections.timesten.monitoring.plugins.module_utils._errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils._exporter_definition import define
-from ansible_collections.timesten.monitoring.plugins.module_utils._exporter_process import ProcessPlan
-from ansible_collections.timesten.monitoring.plugins.module_utils._generations import Asked, Client, ExporterDirectory
-from ansible_collections.timesten.monitoring.plugins.module_utils._ttexporter_cli import Utility
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import switch as _exporter_switch
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import (
+    Asked,
+    Client,
+    ExporterDirectory,
+)
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.process import ProcessPlan
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine import lease as _lease
 
 NOW = datetime.datetime(2026, 11, 24, 10, 49, tzinfo=datetime.timezone.utc)
 

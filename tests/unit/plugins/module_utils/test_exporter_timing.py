@@ -10,7 +10,7 @@ import pathlib
 
 import pytest
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _exporter_timing
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import timing as _exporter_timing
 
 
 def test_nothing_is_known_before_the_first_start(tmp_path: pathlib.Path) -> None:

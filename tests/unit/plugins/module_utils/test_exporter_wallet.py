@@ -10,8 +10,9 @@ import datetime
 
 import pytest
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _certificates, _exporter_wallet
-from ansible_collections.timesten.monitoring.plugins.module_utils._exporter_definition import define
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import wallet as _exporter_wallet
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
 
 NOW = datetime.datetime(2026, 11, 24, tzinfo=datetime.timezone.utc)
 

@@ -16,8 +16,8 @@ import time
 
 import pytest
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _files
-from ansible_collections.timesten.monitoring.plugins.module_utils._errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be somebody else")
 

@@ -15,10 +15,15 @@ import stat
 
 import pytest
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _certificates, _seal
-from ansible_collections.timesten.monitoring.plugins.module_utils._errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils._generations import Asked, Client, ExporterDirectory
-from ansible_collections.timesten.monitoring.plugins.module_utils._ttexporter_cli import Utility
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import (
+    Asked,
+    Client,
+    ExporterDirectory,
+)
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal
 
 NOW = datetime.datetime(2026, 11, 24, 10, 49, tzinfo=datetime.timezone.utc)
 ASKED = Asked("localhost", ("localhost",), None)

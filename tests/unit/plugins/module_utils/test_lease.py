@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _lease
-from ansible_collections.timesten.monitoring.plugins.module_utils._errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine import lease as _lease
 
 NOW = 1_800_000_000.0
 ALICE = {"name": "alice@ctl1 (process 7)", "controller": "ctl1/1", "process": "7/100"}

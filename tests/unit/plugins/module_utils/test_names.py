@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _names
-from ansible_collections.timesten.monitoring.plugins.module_utils._errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 
 
 @pytest.mark.parametrize("name", ["exp1", "Exp-1.example.com", "0", "a_b", "a" * 100, "exp1-sales"])

@@ -23,8 +23,10 @@ import time
 
 import pytest
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _process, _tls_probe, _ttexporter_cli
-from ansible_collections.timesten.monitoring.plugins.module_utils._errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes as _process
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import utility as _ttexporter_cli
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe as _tls_probe
 
 STAND_IN = pathlib.Path(__file__).resolve().parents[2] / "fixtures" / "stand_in_exporter.py"
 REFERENCE_EXPORTER = pathlib.Path(__file__).resolve().parents[4] / "roles/reference_exporter/files/ttExporter"

@@ -15,9 +15,9 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, assume, given, settings
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _prometheus_config as config
-from ansible_collections.timesten.monitoring.plugins.module_utils import _prometheus_jobs as jobs
-from ansible_collections.timesten.monitoring.plugins.module_utils._errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config as config
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as jobs
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "prometheus_yml"
 DOC = Path(__file__).parents[4] / "docs" / "prometheus-yml.md"

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from hypothesis import given, settings
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _prometheus_jobs as jobs
-from ansible_collections.timesten.monitoring.plugins.module_utils._errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as jobs
 
 STORE = "/etc/prometheus/timesten"
 properties = settings(max_examples=500, derandomize=True, database=None, deadline=None)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _files, _prometheus_store
-from ansible_collections.timesten.monitoring.plugins.module_utils._errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import store as _prometheus_store
 
 EXPECTED = _prometheus_store.Expected(
     "exp1", "20260101T000000Z-aaaaaaaa", "20260101T000000Z-aaaaaaaa-1", "0" * 64, "1" * 64

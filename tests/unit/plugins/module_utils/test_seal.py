@@ -10,8 +10,8 @@ import json
 
 import pytest
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _seal
-from ansible_collections.timesten.monitoring.plugins.module_utils._errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal
 
 KEY = b"-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQ\n-----END PRIVATE KEY-----\n"
 NAMED = ("exp1", "prom1", "20261124T104900Z-1a2b3c4d", "ab" * 32)

@@ -16,7 +16,8 @@ import time
 
 import pytest
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _certificates, _tls_probe
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe as _tls_probe
 
 _PATH = pathlib.Path(__file__).resolve().parents[2] / "fixtures/certificate_kit.py"
 _SPEC = importlib.util.spec_from_file_location("certificate_kit", _PATH)

@@ -14,9 +14,9 @@ import time
 
 import pytest
 
-from ansible_collections.timesten.monitoring.plugins.module_utils import _ttexporter_cli
-from ansible_collections.timesten.monitoring.plugins.module_utils._errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils._process import read_process
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import utility as _ttexporter_cli
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.processes import read_process
 
 STAND_IN = pathlib.Path(__file__).resolve().parents[2] / "fixtures" / "stand_in_exporter.py"
 

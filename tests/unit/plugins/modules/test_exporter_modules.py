@@ -18,8 +18,9 @@ import yaml
 from ansible.module_utils import basic
 
 from ansible_collections.timesten.monitoring.plugins.doc_fragments.exporter import ModuleDocFragment
-from ansible_collections.timesten.monitoring.plugins.module_utils import _certificates, _module
-from ansible_collections.timesten.monitoring.plugins.module_utils._errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import module as _module
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
 
 SMALL = ("tt_wallet", "tt_export_cert", "tt_client_cert", "tt_exporter", "tt_exporter_info")
 MODULES = (*SMALL, "tt_exporter_host")
@@ -101,7 +102,7 @@ def test_examples_use_the_module_with_options_that_it_has(options, name):
 
 
 def answer(monkeypatch, capsys, work, **params):
-    """Run :func:`_module.run` around a function; return what the module printed."""
+    """Run :func:`core.module.run` around a function; return what the module printed."""
     given = {"ANSIBLE_MODULE_ARGS": {**params, "_ansible_verbosity": 3}}
     monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps(given).encode())
     monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)

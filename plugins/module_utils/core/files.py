@@ -1,0 +1,210 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files that are complete or absent: written beside and renamed, never through a link, never readable too early."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import json
+import os
+import secrets
+import stat
+import time
+from typing import Any, Iterator
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+
+SIZE_LIMIT = 1 << 20
+"""Bytes. Nothing that is read here (certificates, keys, manifests, pid files) is near this size."""
+
+
+def read(path: str, limit: int = SIZE_LIMIT) -> bytes:
+    """Read a regular file without following a link in its last component.
+
+    :raises FileNotFoundError: if there is none.
+    :raises TimesTenError: if it is a link, no regular file, larger than ``limit`` bytes, or cannot be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise TimesTenError(
+                f"{path} is a symbolic link; it has to be a file of its own, remove the link"
+            ) from error
+        raise TimesTenError(f"cannot read {path}: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise TimesTenError(f"{path} is not a regular file")
+    with os.fdopen(descriptor, "rb") as stream:
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise TimesTenError(
+            f"{path} is larger than {limit} bytes, which is more than anything this collection writes there"
+        )
+    return data
+
+
+def read_json(path: str, limit: int = SIZE_LIMIT) -> dict[str, Any] | None:
+    """Read a JSON object; None if there is no file.
+
+    :param limit: bytes.
+    :raises TimesTenError: if the file is no JSON object: it was cut or edited by hand.
+    """
+    try:
+        value = json.loads(read(path, limit).decode("utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise TimesTenError(f"{path} is damaged ({error})") from error
+    if not isinstance(value, dict):
+        raise TimesTenError(f"{path} is damaged (no JSON object)")
+    return value
+
+
+def write(path: str, data: bytes, mode: int = 0o600, owner: tuple[int, int] | None = None) -> None:
+    """Write beside, set owner and mode, flush to disk, rename: a reader sees the old file or the new one.
+
+    :param owner: (uid, gid), set before the rename; None keeps the caller's own.
+    :raises TimesTenError: naming the path and the system's reason; the old file is then untouched.
+    """
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, f".{name}.{secrets.token_hex(6)}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                if owner is not None:
+                    os.fchown(stream.fileno(), *owner)
+                os.fchmod(stream.fileno(), mode)
+                os.fsync(stream.fileno())
+            os.rename(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        sync_directory(directory)
+    except OSError as error:
+        raise TimesTenError(f"cannot write {path}: {error.strerror}; the old content, if any, is untouched") from error
+
+
+def write_json(path: str, value: dict[str, Any], mode: int = 0o600, owner: tuple[int, int] | None = None) -> None:
+    """Write a JSON object as :func:`write` does, in a form that a person can read and a diff can show."""
+    write(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode("utf-8"), mode, owner)
+
+
+def sync_directory(path: str) -> None:
+    """Flush a directory, so that a rename in it survives a power cut."""
+    descriptor = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_directory(path: str, mode: int = 0o700, owner: tuple[int, int] | None = None) -> None:
+    """Create one directory if it is missing, and give it mode and owner; its parent has to exist.
+
+    :raises TimesTenError: naming the path and what to do.
+    """
+    try:
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            pass
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            info = os.fstat(descriptor)
+            if owner is not None and (info.st_uid, info.st_gid) != owner:
+                os.fchown(descriptor, *owner)
+            if stat.S_IMODE(info.st_mode) != mode:
+                os.fchmod(descriptor, mode)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise TimesTenError(f"cannot make the directory {path}: {error.strerror}") from error
+
+
+def switch_link(link: str, destination: str) -> None:
+    """Point a symbolic link at another destination in one step.
+
+    :raises TimesTenError: naming the link and the system's reason; the old link is then untouched.
+    """
+    temporary = f"{link}.{secrets.token_hex(6)}"
+    try:
+        os.symlink(destination, temporary)
+        try:
+            os.rename(temporary, link)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+        sync_directory(os.path.dirname(link))
+    except OSError as error:
+        raise TimesTenError(f"cannot point {link} at {destination}: {error.strerror}") from error
+
+
+def link_target(link: str) -> str | None:
+    """Return what a symbolic link names, or None where there is no link."""
+    try:
+        return os.readlink(link)
+    except OSError:
+        return None
+
+
+@dataclasses.dataclass
+class _Identity:
+    run: str = ""
+
+
+_IDENTITY = _Identity()
+
+
+def identify(run: str) -> None:
+    """Say which run of a playbook this process works for, for whoever finds a lock taken or something changed."""
+    _IDENTITY.run = run
+
+
+def identity() -> str:
+    """The run that this process works for; empty where it gave no name."""
+    return _IDENTITY.run
+
+
+@contextlib.contextmanager
+def lock(path: str, timeout: float = 10.0) -> Iterator[None]:
+    """Hold an exclusive lock on a file while the block runs; the kernel drops it when the process ends, however it ends.
+
+    :param timeout: seconds to wait for another holder.
+    :raises TimesTenError: naming the process that holds it.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise TimesTenError(f"cannot lock {path}: {error.strerror}") from error
+    try:
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    holder = os.pread(descriptor, 300, 0).decode("utf-8", "replace").strip() or "unknown"
+                    raise TimesTenError(
+                        f"{path} is held by another run (process {holder}) for more than {timeout:g} s; wait for it or end it, then run again"
+                    ) from None
+                time.sleep(0.05)
+        holder = f"{os.getpid()} of {identity()}" if identity() else str(os.getpid())
+        # It is locked all the same where a full disk does not take the name.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{holder}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,58 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every module does around its work: ask for what is missing, turn failures into answers."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError, system_error
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls.certificates import CRYPTOGRAPHY_IMPORT_ERROR
+
+HIDDEN = "VALUE HIDDEN"
+
+
+class ExporterModule(AnsibleModule):  # type: ignore[misc]
+    """An AnsibleModule that shows no value of ``environment``, in the log of the managed host or with -vvv.
+
+    Those values may be passwords. A no_log for the option would not do: it blots out every occurrence of each value in results and errors, be it 1 or /opt.
+    """
+
+    def _log_invocation(self) -> None:
+        shown = _without_values(self.params)
+        self.log(f"Invoked with {' '.join(f'{option}={shown[option]}' for option in sorted(shown))}"[:2000])
+
+    def _return_formatted(self, kwargs: dict[str, Any]) -> None:
+        kwargs.setdefault("invocation", {"module_args": _without_values(self.params)})
+        super()._return_formatted(kwargs)
+
+
+def _without_values(params: dict[str, Any]) -> dict[str, Any]:
+    shown = dict(params)
+    if shown.get("environment"):
+        shown["environment"] = dict.fromkeys(shown["environment"], HIDDEN)
+    if shown.get("exporters"):
+        shown["exporters"] = [_without_values(exporter) for exporter in shown["exporters"]]
+    return shown
+
+
+def run(module: AnsibleModule, work: Callable[[AnsibleModule], dict[str, Any]]) -> None:
+    """Do a module's work, and exit with its result or with the failure's message and details."""
+    if CRYPTOGRAPHY_IMPORT_ERROR is not None:
+        module.fail_json(msg=missing_required_lib("cryptography >= 3.3"), exception=CRYPTOGRAPHY_IMPORT_ERROR)
+    _files.identify((module.params.get("run") or {}).get("name") or "")
+    failed = None
+    try:
+        result = work(module)
+    except (TimesTenError, OSError) as error:
+        failed = system_error(error)
+        result = failed.details
+    for warning in result.pop("warnings", []):
+        module.warn(warning)
+    if failed is not None:
+        module.fail_json(msg=failed.message, **result)
+    module.exit_json(**result)

@@ -1,0 +1,114 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names of exporters and clients, and the addresses that Prometheus dials."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Iterable
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+_HOST_LABEL = re.compile(r"(\*|[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)\Z")
+
+PROBE = "probe"
+"""Name of the pair that each generation keeps for local handshakes; no client may have it."""
+
+SPARE = ".spare"
+"""What is appended to an exporter's name, for its job and its deliveries, while it serves on its spare port."""
+
+
+def check_name(value: str, what: str) -> str:
+    """Return the name of an exporter or a client if it can be a directory, a label and a YAML scalar.
+
+    :param what: where the name came from, for the message (for example ``exporters[0].name``).
+    :raises TimesTenError: naming the value and the rule.
+    """
+    if not _NAME.match(value) or ".." in value:
+        raise TimesTenError(
+            f"{what}: {value!r} is not a usable name: letters, digits, '.', '_' and '-', beginning with a letter or digit, "
+            "without '..', at most 100 characters"
+        )
+    return value
+
+
+def on_port(exporter: str, spare: bool) -> str:
+    """Return the name that an exporter's job and deliveries have, by the port that it serves on."""
+    return exporter + SPARE if spare else exporter
+
+
+def exporter_of(name: str) -> str:
+    """Return the exporter whose job or deliveries have this name."""
+    return name[: -len(SPARE)] if name.endswith(SPARE) else name
+
+
+def other_port(name: str) -> str:
+    """Return the name that the job and the deliveries of an exporter's other port have."""
+    return on_port(exporter_of(name), not name.endswith(SPARE))
+
+
+def check_distinct(names: Iterable[str], what: str) -> None:
+    """:raises TimesTenError: if a name occurs twice, or names differ in case alone (one directory on some file systems)."""
+    seen: dict[str, str] = {}
+    for name in names:
+        folded = name.lower()
+        if folded in seen:
+            raise TimesTenError(f"{what}: {seen[folded]!r} and {name!r} are the same name; give each one its own")
+        seen[folded] = name
+
+
+def is_address(value: str) -> bool:
+    """Tell whether the value is an IPv4 or IPv6 address (without brackets) rather than a host name."""
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return True
+
+
+def check_host(value: str, what: str, wildcard: bool = False) -> str:
+    """Return a host name or address as it was given.
+
+    :param wildcard: whether a leading ``*.`` label is allowed (certificate names only).
+    :raises TimesTenError: naming the value and the place.
+    """
+    if is_address(value):
+        return value
+    labels = value.split(".")
+    if (
+        not value
+        or len(value) > 253
+        or not all(_HOST_LABEL.match(label) for label in labels)
+        or "*" in labels[1:]
+        or (labels[0] == "*" and not (wildcard and len(labels) > 1))
+    ):
+        raise TimesTenError(f"{what}: {value!r} is neither a host name nor an IP address")
+    if labels[-1].isdigit():
+        raise TimesTenError(f"{what}: {value!r} looks like an IP address but is not a valid one")
+    return value
+
+
+def covers(alt_names: Iterable[str], host: str) -> bool:
+    """Tell whether a certificate with these alternative names is valid for the host.
+
+    The rules are those of Go's verifier, which is what Prometheus uses: addresses match addresses exactly, a wildcard stands for exactly
+    one left-most label, case does not matter.
+    """
+    if is_address(host):
+        wanted = ipaddress.ip_address(host)
+        return any(is_address(name) and ipaddress.ip_address(name) == wanted for name in alt_names)
+    host = host.rstrip(".").lower()
+    for name in (given.rstrip(".").lower() for given in alt_names):
+        if name == host:
+            return True
+        if name.startswith("*.") and "." in host and host.split(".", 1)[1] == name[2:]:
+            return True
+    return False
+
+
+def target(host: str, port: int) -> str:
+    """Return ``host:port``, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,202 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What one exporter should be, and which clients it has: the options of the modules, checked before anything is touched."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pwd
+from typing import Any, Iterable, Sequence
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.names import PROBE
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import Asked, Client
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal
+
+
+@dataclasses.dataclass(frozen=True)
+class Definition:
+    """One exporter as it should be (docs/architecture.md, one exporter's definition).
+
+    :ivar asked: what the server certificate should say; None where the module leaves that to tt_wallet.
+    :ivar port: None where it is not needed (everything but the process, and to stop it).
+    :ivar spare_port: the port that a rotation may change over to; None where there is none. In the definition of the process on the spare port,
+        this is the usual one.
+    :ivar spare: whether this is the process on the spare port.
+    """
+
+    name: str
+    timesten_home: str
+    certificate_directory: str
+    environment: dict[str, str]
+    asked: Asked | None
+    renew_before: _certificates.RenewBefore
+    regenerate: str
+    port: int | None
+    spare_port: int | None
+    address: str | None
+    insecure: bool
+    rate_limit: int
+    pid_file: str
+    log_file: str
+    stop_signal: str
+    stop_timeout: int
+    start_timeout: int
+    force_kill: bool
+    state: str
+    keep_generations: int
+    boot: str
+    spare: bool = False
+
+    @property
+    def job(self) -> str:
+        """Name of its job and its deliveries on the Prometheus hosts."""
+        return _names.on_port(self.name, self.spare)
+
+    def on_other_port(self) -> Definition:
+        """The process of this exporter on its other port."""
+        pid_file = self.pid_file[: -len(_names.SPARE)] if self.spare else self.pid_file + _names.SPARE
+        return dataclasses.replace(
+            self, port=self.spare_port, spare_port=self.port, pid_file=pid_file, spare=not self.spare
+        )
+
+
+def define(params: dict[str, Any], place: str = "") -> Definition:
+    """Check one exporter's options.
+
+    :param params: the options that the module has; those that it has not get what the other modules have as default.
+    :param place: prefix for messages, for example ``exporters[2].``.
+    :raises TimesTenError: naming the option, its value and what is allowed.
+    """
+
+    def path(option: str, default: str | None = None) -> str:
+        value = params.get(option) or default
+        if not value or not os.path.isabs(value):
+            raise TimesTenError(f"{place}{option}: {value!r} is not an absolute path")
+        return os.path.normpath(value)
+
+    def number(option: str, low: int, high: int, default: int) -> int:
+        value = params.get(option, default)
+        if not low <= value <= high:
+            raise TimesTenError(f"{place}{option}: {value} is not between {low} and {high}")
+        return int(value)
+
+    directory = path("certificate_directory")
+    if not params.get("allow_home"):
+        _refuse_home(directory, place)
+    name = params.get("name")
+    if name is None:
+        name = _names.check_name(os.path.basename(directory), f"{place}certificate_directory (its last part)")
+    else:
+        _names.check_name(name, f"{place}name")
+    if name.endswith(_names.SPARE):
+        raise TimesTenError(
+            f"{place}name: {name!r} ends with {_names.SPARE}, which is kept for the spare ports of exporters"
+        )
+    address = params.get("address")
+    if address is not None:
+        _names.check_host(address, f"{place}address")
+    spare_port = None if params.get("spare_port") is None else number("spare_port", 1, 65535, 0)
+    if spare_port is not None:
+        _names.check_name(_names.on_port(name, True), f"{place}name (with what a spare_port adds)")
+        if spare_port == params.get("port"):
+            raise TimesTenError(f"{place}spare_port: {spare_port} is the port itself; choose another")
+    return Definition(
+        name=name,
+        timesten_home=path("timesten_home"),
+        certificate_directory=directory,
+        environment=_environment(params.get("environment") or {}, place),
+        asked=_asked(params, address, place),
+        renew_before=_certificates.RenewBefore(params.get("renew_before", "30d"), place, name),
+        regenerate=params.get("regenerate", "never"),
+        port=None if params.get("port") is None else number("port", 1, 65535, 0),
+        spare_port=spare_port,
+        address=address,
+        insecure=bool(params.get("insecure")),
+        rate_limit=number("rate_limit", 1, 15, 15),
+        pid_file=path("pid_file", os.path.join(directory, "exporter.pid")),
+        log_file=path("log_file", os.path.join(directory, "exporter.log")),
+        stop_signal=params.get("stop_signal", "TERM"),
+        stop_timeout=number("stop_timeout", 1, 3600, 10),
+        start_timeout=number("start_timeout", 1, 3600, 30),
+        force_kill=bool(params.get("force_kill")),
+        state=params.get("state", "started"),
+        keep_generations=number("keep_generations", 0, 100, 2),
+        boot=params.get("boot", "none"),
+    )
+
+
+def _asked(params: dict[str, Any], address: str | None, place: str) -> Asked | None:
+    common_name = params.get("common_name") or address
+    if common_name is None:
+        return None
+    _names.check_host(common_name, f"{place}common_name", wildcard=True)
+    alt_names = params.get("alt_names") or [common_name]
+    for index, alt_name in enumerate(alt_names):
+        _names.check_host(alt_name, f"{place}alt_names[{index}]", wildcard=True)
+    size = params.get("rsa_key_size")
+    if size is not None and not 1024 <= size <= 16384:
+        raise TimesTenError(f"{place}rsa_key_size: {size} is not between 1024 and 16384")
+    return Asked(common_name, tuple(alt_names), size)
+
+
+def _environment(variables: dict[str, Any], place: str) -> dict[str, str]:
+    for name, value in variables.items():
+        if isinstance(value, (dict, list)) or value is None:
+            raise TimesTenError(f"{place}environment: {name} is not a text; quote its value")
+    return {str(name): str(value) for name, value in variables.items()}
+
+
+def _refuse_home(directory: str, place: str) -> None:
+    homes = {os.path.realpath(pwd.getpwuid(os.geteuid()).pw_dir), os.path.realpath(os.environ.get("HOME", "/"))}
+    if os.path.realpath(directory) in homes:
+        raise TimesTenError(
+            f"{place}certificate_directory: {directory} is the home directory, where Oracle advises against keeping the "
+            "wallet; choose a directory of its own, or set allow_home: true"
+        )
+
+
+def define_all(items: Sequence[dict[str, Any]]) -> list[Definition]:
+    """Check all exporters of a host, each alone and together.
+
+    :raises TimesTenError: if two share a name, a directory, a port or a pid file.
+    """
+    found = [define(item, f"exporters[{index}].") for index, item in enumerate(items)]
+    _names.check_distinct([item.name for item in found], "exporters")
+    for options in (("certificate_directory",), ("port", "spare_port"), ("pid_file",), ("log_file",)):
+        seen: dict[Any, str] = {}
+        for item, option in ((item, option) for item in found for option in options):
+            value = getattr(item, option)
+            if value is not None and value in seen:
+                raise TimesTenError(f"exporters: {seen[value]} and {item.name} have the same {option}: {value}")
+            seen[value] = item.name
+    return found
+
+
+def define_clients(items: Iterable[dict[str, Any]]) -> list[Client]:
+    """Check the clients of a call.
+
+    :raises TimesTenError: if a name is not usable, reserved, or there twice, or a recipient is no transport key.
+    """
+    found = []
+    for index, item in enumerate(items):
+        place = f"clients[{index}]."
+        name = _names.check_name(item["name"], f"{place}name")
+        if name.lower() == PROBE:
+            raise TimesTenError(f"{place}name: {name!r} is reserved for local handshakes; choose another")
+        recipient = item.get("recipient") or None
+        if recipient is not None:
+            try:
+                _seal.check_public_key(recipient)
+            except TimesTenError as error:
+                raise TimesTenError(f"{place}recipient: {error.message}") from error
+        interval = item.get("scrape_interval")
+        if interval is not None and interval <= 0:
+            raise TimesTenError(f"{place}scrape_interval: {interval} is no positive number of seconds")
+        found.append(Client(name, recipient, interval, item.get("stored") or {}, bool(item.get("readmit"))))
+    _names.check_distinct([client.name for client in found], "clients")
+    return found

@@ -1,0 +1,245 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the small modules of the exporter host do: the host module's plan for one exporter, and the parts that each is for."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from typing import Any, Sequence
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.names import PROBE
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes as _process
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import (
+    Client,
+    ExporterDirectory,
+    exported,
+)
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.host import converge
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.process import in_use, wanted_process
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.removal import refuse_if_served
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.result import LATER
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.wallet import due
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
+
+
+def _directory(wanted: Definition) -> ExporterDirectory:
+    return ExporterDirectory(wanted.certificate_directory, wanted.name)
+
+
+def _current(directory: ExporterDirectory) -> dict[str, Any] | None:
+    """The manifest of the current generation."""
+    generation = directory.current_id()
+    return None if generation is None else directory.manifest(generation)
+
+
+def _part(result: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: result[key] for key in ("changed", "why", "warnings", "diff", *keys) if key in result}
+
+
+def _without_wallet(directory: ExporterDirectory, check_mode: bool) -> dict[str, Any] | None:
+    """What a module answers that needs a wallet where there is none: in check mode an earlier task would have made it.
+
+    :raises TimesTenError: outside of check mode.
+    """
+    if directory.has_wallet():
+        return None
+    message = f"{directory.path} holds no wallet; make it with tt_wallet first"
+    if not check_mode:
+        raise TimesTenError(message)
+    return {"changed": True, "why": ["there is no wallet"], "warnings": [message]}
+
+
+def present_wallet(wanted: Definition, check_mode: bool) -> dict[str, Any]:
+    """What tt_wallet does for state=present."""
+    old = _current(_directory(wanted))
+    result = converge(wanted, [], check_mode, process=False)
+    lost = set() if old is None or result["generation"] == old["generation"] else set(old["pairs"]) - {PROBE}
+    part = _part(
+        result,
+        "generation",
+        "wallet_directory",
+        "ca_sha256",
+        "server_certificate",
+        "server_certificate_source",
+        "due",
+        "due_at",
+        "unfit",
+    )
+    return {**part, "invalidated_clients": sorted(lost)}
+
+
+def absent_wallet(wanted: Definition, check_mode: bool) -> dict[str, Any]:
+    """What tt_wallet does for state=absent.
+
+    :raises TimesTenError: if an exporter runs on one of the generations.
+    """
+    directory = _directory(wanted)
+    directory.check()
+    refuse_if_served(directory)
+    generations = directory.ids()
+    manifest = _current(directory) if generations else None
+    if generations and not check_mode:
+        with directory.locked():
+            directory.remove_generations()
+    return {
+        "changed": bool(generations),
+        "why": [f"removes {', '.join(generations)}"] if generations else [],
+        "invalidated_clients": sorted(set(manifest["pairs"]) - {PROBE}) if manifest is not None else [],
+        "diff": {"before": {"generations": generations}, "after": {"generations": []}},
+    }
+
+
+def present_pairs(wanted: Definition, clients: Sequence[Client], check_mode: bool) -> dict[str, Any]:
+    """What tt_client_cert does.
+
+    :raises TimesTenError: if there is no wallet to issue from.
+    """
+    later = _without_wallet(_directory(wanted), check_mode)
+    if later is not None:
+        return {**later, "pairs": [{"client": client.name, "delivery": LATER, "sha256": LATER} for client in clients]}
+    return _part(converge(wanted, clients, check_mode, process=False), "pairs")
+
+
+def converge_process(wanted: Definition, check_mode: bool) -> dict[str, Any]:
+    """What tt_exporter does."""
+    return _part(converge(wanted, [], check_mode), "process", "rate_limit")
+
+
+def export_certificate(wanted: Definition, path: str, mode: str, check_mode: bool) -> dict[str, Any]:
+    """What tt_export_cert does: the exported server certificate of the current generation, written where it is wanted.
+
+    :raises TimesTenError: if the mode is no octal number, or there is no wallet.
+    """
+    if not re.match(r"0?[0-7]{3}\Z", mode):
+        raise TimesTenError(f"mode: {mode!r} is no octal file mode such as '0644'")
+    if not os.path.isabs(path):
+        raise TimesTenError(f"path: {path!r} is not an absolute path")
+    directory = _directory(wanted)
+    later = _without_wallet(directory, check_mode)
+    if later is not None:
+        return {**later, "path": path}
+    result = _part(converge(wanted, [], check_mode, process=False))
+    manifest = _current(directory)
+    pem = None if manifest is None else directory.server_certificate(manifest)
+    if pem is None:
+        # Only in check mode: the generation is still to be made or mended.
+        source = directory.path if manifest is None else directory.generation(manifest["generation"])
+        pem = directory.read_export_pem(Utility(wanted.timesten_home, wanted.environment), source)
+    facts = exported(pem, "the exported server certificate")
+    before = _exported_file(path)
+    after = {"path": path, "ca_sha256": facts["ca_sha256"], "mode": f"{int(mode, 8):04o}"}
+    reason = next((f"{key} of {path}" for key in ("ca_sha256", "mode") if before[key] != after[key]), None)
+    if reason is not None:
+        result["changed"] = True
+        result["why"].append(f"{path} is missing" if before["mode"] is None else f"{reason} differs")
+        if not check_mode:
+            _files.write(path, pem, int(mode, 8))
+    return {
+        **result,
+        "path": path,
+        "certificate": pem.decode("ascii"),
+        "ca_sha256": facts["ca_sha256"],
+        "certificates": facts["ca"],
+        "diff": {"before": before, "after": after},
+    }
+
+
+def _exported_file(path: str) -> dict[str, Any]:
+    """What the file holds now.
+
+    :raises TimesTenError: if it is a link or no file: that is not for this module to replace.
+    """
+    found: dict[str, Any] = {"path": path, "ca_sha256": None, "mode": None}
+    try:
+        pem = _files.read(path)
+        found["mode"] = f"{stat.S_IMODE(os.lstat(path).st_mode):04o}"
+    except FileNotFoundError:
+        return found
+    try:
+        found["ca_sha256"] = exported(pem, path)["ca_sha256"]
+    except TimesTenError:
+        pass  # Anything else than certificates differs from what belongs there.
+    return found
+
+
+def describe(wanted: Definition) -> dict[str, Any]:
+    """What tt_exporter_info does. Changes nothing."""
+    directory = _directory(wanted)
+    directory.check()
+    utility = Utility(wanted.timesten_home, wanted.environment)
+    manifest = _current(directory)
+    result: dict[str, Any] = {
+        "changed": False,
+        "exists": manifest is not None,
+        "generations": directory.ids(),
+        "pairs": [],
+        "process": _describe_process(wanted, directory, utility),
+    }
+    if manifest is None:
+        return result
+    now = _certificates.utcnow()
+    why, moment = due(manifest, wanted.renew_before, now)
+    result.update(
+        generation=manifest["generation"],
+        wallet_directory=directory.generation(manifest["generation"]),
+        created=manifest["created"],
+        origin=manifest["origin"],
+        ca_sha256=manifest["ca_sha256"],
+        server_certificate=manifest["leaf"],
+        server_certificate_source=manifest["leaf_source"],
+        wallet_changed=_wallet_changed(directory, utility, manifest),
+        due=why,
+        due_at=moment,
+    )
+    for name, pair in sorted(manifest["pairs"].items()):
+        if name != PROBE:
+            result["pairs"].append(
+                {
+                    "client": name,
+                    **{key: pair[key] for key in ("delivery", "sha256", "not_before", "not_after")},
+                    "due": wanted.renew_before.why_due(pair, now),
+                    "due_at": _certificates.timestamp(
+                        wanted.renew_before.moment(pair["not_before"], pair["not_after"])
+                    ),
+                }
+            )
+    return result
+
+
+def _wallet_changed(directory: ExporterDirectory, utility: Utility, manifest: dict[str, Any]) -> bool:
+    try:
+        if not directory.wallet_touched(manifest):
+            return False
+    except FileNotFoundError:
+        return True
+    described = directory.read_export(utility, directory.generation(manifest["generation"]))
+    return bool(described["ca_sha256"] != manifest["ca_sha256"])
+
+
+def _describe_process(wanted: Definition, directory: ExporterDirectory, utility: Utility) -> dict[str, Any]:
+    found: dict[str, Any] = {"state": "stopped", "pid": None, "manager": None, "port": None, "insecure": None}
+    found.update(generation=None, problem=None)
+    try:
+        state = _process.inspect(wanted_process(in_use(wanted, directory), directory, utility))
+    except TimesTenError as error:
+        return {**found, "problem": error.message}
+    if state.status != _process.RUNNING or state.process is None:
+        return {**found, "problem": state.why if state.stale_pid_file or state.status == _process.FOREIGN else None}
+    options = _process.exporter_options(state.process.argv) or {}
+    served = os.path.basename(state.certificate_directory or "")
+    return {
+        **found,
+        "state": "started",
+        "pid": state.pid,
+        "manager": state.manager,
+        "port": int(options.get("port") or 0) or None,
+        "insecure": "insecure" in options,
+        "generation": served if served in directory.ids() else None,
+    }

@@ -1,0 +1,238 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What happens to an exporter's process, and why: its definition and its wallet on one side, what runs on the other."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.names import PROBE
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import boot as _exporter_boot
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes as _process
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import ExporterDirectory
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import (
+    Utility,
+    find_rate_option,
+    parse_options,
+    start_arguments,
+)
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.wallet import WalletPlan
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe as _tls_probe
+
+SETTLE = 5.0
+"""Seconds that a young process gets to listen before it counts as broken."""
+
+REFUSAL_WAIT = 0.3
+"""Seconds to wait for a refusal after a handshake: on this host it comes at once or not at all."""
+
+
+@dataclasses.dataclass
+class ProcessPlan:
+    """What happens to the process: ``none``, ``start``, ``restart`` or ``stop``.
+
+    :ivar wanted: None where nothing can be known of the utility yet (check mode, before it is installed).
+    :ivar state: what was found.
+    :ivar rate_limit: GETs a minute that the utility is told to accept; None where it has no option for that.
+    :ivar boot: what happens to that which starts it after a reboot; whatever the action is.
+    :ivar other: the process that a rotation left on the other port, which has to stop.
+    """
+
+    action: str
+    why: list[str]
+    wanted: _process.Wanted | None
+    state: _process.ProcessState | None
+    rate_limit: int | None
+    boot: _exporter_boot.BootPlan | None = None
+    other: tuple[_process.Wanted, _process.ProcessState] | None = None
+
+
+def in_use(wanted: Definition, directory: ExporterDirectory) -> Definition:
+    """The definition of the process on the port that the current generation says.
+
+    Where there is no spare port any more, or none can be served on, it is the usual one.
+    """
+    possible = wanted.spare or wanted.spare_port is not None or wanted.port is None
+    by_unit = wanted.boot == "systemd" or _exporter_boot.installed(_exporter_boot.service_name(wanted.name))
+    spare = possible and not wanted.insecure and not by_unit and directory.is_spare(directory.current_id())
+    return wanted if wanted.spare == spare else wanted.on_other_port()
+
+
+def plan_process(
+    wanted: Definition,
+    directory: ExporterDirectory,
+    utility: Utility,
+    wallet: WalletPlan,
+    check_mode: bool = False,
+    generation: str | None = None,
+) -> ProcessPlan:
+    """Decide what happens to the process, and to that which starts it after a reboot. It is asked again after a new
+    generation was made.
+
+    :param check_mode: a utility, a wallet or a unit that is not there yet is then no error.
+    :param generation: another one than the current one.
+    :raises TimesTenError: if somebody else holds the port, the pid file cannot be trusted, there is no wallet, or nobody
+        can start it after a reboot as asked.
+    """
+    planned = _plan_process(wanted, directory, utility, wallet, check_mode, generation)
+    planned.boot = _exporter_boot.plan_boot(wanted, os.path.join(directory.path, "run"), planned.wanted, check_mode)
+    planned.why += planned.boot.why
+    planned.other = _other_process(wanted, directory, utility)
+    if planned.other is not None:
+        process, state = planned.other
+        planned.why.append(f"process {state.pid} on port {process.port}, which is not in use, has to stop")
+    return planned
+
+
+def _other_process(
+    wanted: Definition, directory: ExporterDirectory, utility: Utility
+) -> tuple[_process.Wanted, _process.ProcessState] | None:
+    other = wanted.on_other_port()
+    if not os.path.lexists(other.pid_file):
+        return None
+    # A unit and its script belong to the process on the usual port, whichever this one is.
+    process = dataclasses.replace(wanted_process(other, directory, utility), unit=None, script=None)
+    state = _process.inspect(process)
+    return (process, state) if state.status == _process.RUNNING else None
+
+
+def stop_other(wanted: Definition, planned: ProcessPlan) -> None:
+    """Stop the process that a rotation left on the other port; the caller holds the lock."""
+    if planned.other is not None:
+        _process.stop(*planned.other, wanted.stop_signal, wanted.stop_timeout, wanted.force_kill)
+
+
+def _plan_process(
+    wanted: Definition,
+    directory: ExporterDirectory,
+    utility: Utility,
+    wallet: WalletPlan,
+    check_mode: bool,
+    generation: str | None,
+) -> ProcessPlan:
+    stopping = wanted.state == "stopped"
+    no_wallet = not wanted.insecure and wallet.action == "none" and not stopping
+    if no_wallet and not check_mode:
+        raise TimesTenError(f"{directory.path} holds no wallet; make it with tt_wallet first, or set insecure: true")
+    try:
+        rate_option = None if stopping else _rate_option(utility, directory.state_file(wanted.spare))
+    except TimesTenError:
+        if not check_mode:
+            raise
+        return ProcessPlan("start", ["it is not running"], None, None, wanted.rate_limit)
+    rate_limit = None if rate_option is None else wanted.rate_limit
+    process = wanted_process(wanted, directory, utility, rate_option, rate_limit, generation)
+    state = _process.inspect(process, settle=0.0 if stopping else min(SETTLE, wanted.start_timeout))
+    if state.status == _process.FOREIGN:
+        raise TimesTenError(f"exporter {wanted.name}: {state.why}")
+    running = state.status == _process.RUNNING
+    if stopping:
+        return ProcessPlan("stop" if running else "none", ["it has to stop"] if running else [], process, state, None)
+    if state.port_holder is not None:
+        raise TimesTenError(
+            f"exporter {wanted.name}: port {wanted.port} is held by {state.port_holder}; end that, or choose another port"
+        )
+    if not running:
+        why = [f"it is not running: {state.why}"]
+        if not wanted.spare and directory.is_spare(directory.current_id()):
+            why = ["it has to go back to its usual port, for no spare_port can be used any more"]
+        return ProcessPlan("start", why, process, state, rate_limit)
+    reasons = ["the wallet is new"] if wallet.is_new else list(state.drift)
+    if wanted.state == "restarted":
+        reasons.append("state is restarted")
+    if not reasons and not no_wallet:
+        problem = _process.wait_until(ready(wanted, directory, settle=0.0), 2.0)
+        reasons = [] if problem is None else [problem]
+    return ProcessPlan("restart" if reasons else "none", reasons, process, state, rate_limit)
+
+
+def _rate_option(utility: Utility, state_file: str) -> str | None:
+    # The running process tells it as long as the utility is the same; only else is -help asked.
+    record = _process.read_state(state_file)
+    if record is not None and record.get("executable") == list(utility.executable_identity()) and record.get("argv"):
+        return find_rate_option(parse_options(record["argv"]))
+    return utility.rate_option()
+
+
+def wanted_process(
+    wanted: Definition,
+    directory: ExporterDirectory,
+    utility: Utility,
+    rate_option: str | None = None,
+    rate_limit: int | None = None,
+    generation: str | None = None,
+) -> _process.Wanted:
+    """The process that should run on a generation, if not named the current one."""
+    port = wanted.port
+    if port is None:
+        # To stop it, no port has to be known: the record has the one that it was started with.
+        record = _process.read_state(directory.state_file(wanted.spare)) or {}
+        port = int(parse_options(record.get("argv") or []).get("port") or 0)
+    wallet_directory = None
+    if not wanted.insecure:
+        wallet_directory = os.path.realpath(directory.generation(generation or directory.current_id() or "none"))
+    arguments = start_arguments(port, wallet_directory, wanted.insecure, wanted.pid_file, rate_option, rate_limit)
+    process = _process.Wanted(utility, arguments, directory.state_file(wanted.spare), wanted.log_file)
+    unit = _exporter_boot.service_name(wanted.name)
+    if wanted.boot == "systemd" or _exporter_boot.installed(unit):
+        process = dataclasses.replace(process, unit=unit)
+        text = _exporter_boot.script(wanted.name, process, wanted.start_timeout, by_unit=True)
+        process = dataclasses.replace(process, script=text)
+    return process
+
+
+def ready(
+    wanted: Definition, directory: ExporterDirectory, settle: float = REFUSAL_WAIT, generation: str | None = None
+) -> _process.Ready:
+    """The proof that the exporter serves the certificate of a wallet, if not named the current one: a handshake with the probe pair.
+
+    :param settle: seconds to wait for a refusal; 0 asks only what is served.
+    """
+
+    def missing() -> str | None:
+        if wanted.insecure:
+            return None
+        try:
+            outcome, manifest = handshake(wanted, directory, settle, generation)
+        except OSError as error:
+            return f"no handshake is possible: {error}"
+        if outcome.status != _tls_probe.ACCEPTED:
+            return f"a handshake with the probe pair was {outcome.status}: {outcome.detail}"
+        leaf = manifest["leaf"]
+        if leaf is not None and outcome.sha256 != leaf["sha256"]:
+            return f"it serves another certificate ({outcome.sha256}) than the wallet's ({leaf['sha256']})"
+        return None
+
+    return missing
+
+
+def handshake(
+    wanted: Definition, directory: ExporterDirectory, settle: float = 0.0, generation: str | None = None
+) -> tuple[_tls_probe.Outcome, dict[str, Any]]:
+    """Shake hands with the exporter as its own probe; return the outcome and the manifest of the generation, if not named the current one.
+
+    Where the server's own certificate is known, its fingerprint is compared by the caller; else only the exported file is
+    trusted.
+
+    :raises OSError: if the probe pair or the exported file cannot be read.
+    """
+    generation = generation or directory.current_id() or ""
+    manifest = directory.manifest(generation) or {}
+    ca_file = None if manifest.get("leaf") else directory.server_file(generation)
+    outcome = _tls_probe.Outcome(_tls_probe.UNREACHABLE)
+    # Which of its addresses the utility listens on is not documented.
+    for host in ("127.0.0.1", "::1", wanted.address):
+        if host is not None and outcome.status == _tls_probe.UNREACHABLE:
+            outcome = _tls_probe.tls(
+                host,
+                wanted.port or 0,
+                ca_file,
+                directory.pair_file(generation, PROBE, "client.crt"),
+                directory.pair_file(generation, PROBE, "client.key"),
+                settle=settle,
+            )
+    return outcome, manifest

@@ -1,0 +1,63 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How long an exporter needs to start and to be restarted on its own host: measured whenever it happens, asked when a moment has to be chosen."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+import time
+from typing import Iterator
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+
+_KEPT = 3
+_STOP = 0.2
+"""Seconds added to a start that was never measured together with its stop."""
+
+
+@contextlib.contextmanager
+def measured(directory: str, action: str) -> Iterator[None]:
+    """Note how long the block takes, if it succeeds.
+
+    :param directory: the exporter's.
+    :param action: ``start`` or ``restart``.
+    """
+    began = time.monotonic()
+    yield
+    note(directory, action, time.monotonic() - began)
+
+
+def note(directory: str, action: str, seconds: float) -> None:
+    """Note how long a start or restart took."""
+    path = os.path.join(directory, "timing.json")
+    known = _read(path)
+    known[action] = [*known.get(action, []), round(seconds, 3)][-_KEPT:]
+    with contextlib.suppress(TimesTenError):
+        # A full disk must not turn a start that worked into a failure.
+        _files.write_json(path, known)
+
+
+def expected(directory: str) -> float | None:
+    """Seconds that the next restart is expected to take: as long as the last ones usually did; None where none was measured.
+
+    One that was slow, on a host that was busy, must not keep all later rotations from being allowed.
+    """
+    known = _read(os.path.join(directory, "timing.json"))
+    if known.get("restart"):
+        return statistics.median_high(known["restart"])
+    return statistics.median_high(known["start"]) + _STOP if known.get("start") else None
+
+
+def _read(path: str) -> dict[str, list[float]]:
+    try:
+        found = _files.read_json(path) or {}
+        return {
+            action: [float(value) for value in found.get(action, []) if 0 <= float(value) < 3600]
+            for action in ("start", "restart")
+        }
+    except (TimesTenError, TypeError, ValueError):
+        return {}

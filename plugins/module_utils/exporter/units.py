@@ -1,0 +1,261 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The systemd units of a host's exporters: root's part of :mod:`exporter.boot`.
+
+A service runs the start script of its exporter as the owner. A path unit starts the service when the owner asks for it, so that root is needed only to
+install and to remove them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import pwd
+import re
+import subprocess
+from typing import Any, Sequence
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import boot as _exporter_boot
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
+
+_PATH = re.compile(r"[A-Za-z0-9/._@:+,=~-]+\Z")
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\Z")
+_UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.[a-z]+\Z")
+_START_RESERVE = 15
+"""Seconds that a start may take beyond start_timeout: the script waits 5 before it reports a failure."""
+
+_SERVICE = """\
+{mark}the service of the exporter {name}. `systemctl edit {service}` keeps changes in a file of their own.
+[Unit]
+Description=TimesTen exporter {name}
+Wants=network-online.target
+After={after}
+RequiresMountsFor={timesten_home} {directory}
+ConditionPathExists={directory}/run
+StartLimitIntervalSec=0
+
+[Service]
+# The start script ends when the pid file is there, whether ttExporter stays in the foreground or detaches.
+Type=forking
+PIDFile={pid_file}
+ExecStart={directory}/run
+User={owner}
+UMask=0077
+Restart=always
+RestartSec=100ms
+KillSignal=SIG{stop_signal}
+TimeoutStartSec={start_timeout}
+TimeoutStopSec={stop_timeout}
+
+# TimesTen's shared memory, its files and the processes in /proc stay visible.
+CapabilityBoundingSet=
+LockPersonality=yes
+NoNewPrivileges=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectSystem=full
+ReadWritePaths={writable}
+RestrictAddressFamilies=AF_INET AF_INET6 AF_NETLINK AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+_PATH_UNIT = """\
+{mark}lets the owner of the exporter {name} start its service.
+[Unit]
+Description=Start of the TimesTen exporter {name} by its owner
+
+[Path]
+PathChanged={directory}/start
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def unit_texts(wanted: Definition, owner: str, after: Sequence[str] = ()) -> dict[str, str]:
+    """Return the text of each unit of an exporter, by its name.
+
+    :param owner: the user who runs ttExporter.
+    :param after: further units that have to be up before, where the host has them.
+    :raises TimesTenError: for what a unit file cannot hold.
+    """
+    for option in ("timesten_home", "certificate_directory", "pid_file", "log_file"):
+        if not _PATH.match(getattr(wanted, option)):
+            raise TimesTenError(
+                f"exporter {wanted.name}: {option}: {getattr(wanted, option)!r} has characters that a systemd unit cannot hold; "
+                "choose another path, or set boot to cron"
+            )
+    if not _USER.match(owner):
+        raise TimesTenError(f"owner: {owner!r} is no name of a user")
+    for unit in after:
+        if not _UNIT.match(unit):
+            raise TimesTenError(f"after: {unit!r} is no name of a systemd unit such as timesten.service")
+    directory = wanted.certificate_directory
+    folders = {directory, os.path.dirname(wanted.pid_file), os.path.dirname(wanted.log_file)}
+    values = {
+        "mark": _exporter_boot.MARK,
+        "name": wanted.name,
+        "service": _exporter_boot.service_name(wanted.name),
+        "owner": owner,
+        "after": " ".join(["network-online.target", *after]),
+        "timesten_home": wanted.timesten_home,
+        "directory": directory,
+        "pid_file": wanted.pid_file,
+        "writable": " ".join(sorted(folders)),
+        "stop_signal": wanted.stop_signal,
+        "start_timeout": wanted.start_timeout + _START_RESERVE,
+        "stop_timeout": wanted.stop_timeout,
+    }
+    return {
+        _exporter_boot.service_name(wanted.name): _SERVICE.format(**values),
+        _exporter_boot.path_name(wanted.name): _PATH_UNIT.format(**values),
+    }
+
+
+@dataclasses.dataclass
+class UnitPlan:
+    """One unit: what its file says and should say, and what systemd makes of it.
+
+    :ivar before: text of the file; None where there is none.
+    :ivar after: text that it should have; None where there should be none.
+    """
+
+    name: str
+    before: str | None
+    after: str | None
+    why: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def path(self) -> str:
+        """Path of its file."""
+        return os.path.join(_exporter_boot.UNIT_DIRECTORY, self.name)
+
+
+def converge_units(
+    exporters: Sequence[Definition], owner: str, after: Sequence[str], check_mode: bool
+) -> dict[str, Any]:
+    """Install the units of the exporters whose boot is systemd, and remove those of the others.
+
+    :raises TimesTenError: if systemd does not run this host, or a file of somebody else's is in the way.
+    """
+    units = [plan for wanted in exporters for plan in _plan(wanted, owner, after)]
+    present = [unit for unit in units if unit.after is not None]
+    if present:
+        _check_host(owner, check_mode)
+        for unit, state in _states([unit.name for unit in present]).items():
+            plan = next(plan for plan in present if plan.name == unit)
+            if state["UnitFileState"] != "enabled":
+                plan.why.append(f"{unit} is not enabled")
+            if unit.endswith(".path") and state["ActiveState"] != "active":
+                plan.why.append(f"{unit} is not active")
+    changed = [unit for unit in units if unit.why]
+    if changed and not check_mode:
+        _apply(changed)
+    return {
+        "changed": bool(changed),
+        "why": [reason for unit in changed for reason in unit.why],
+        "units": [unit.name for unit in present],
+        "diff": [
+            {
+                "before_header": unit.path,
+                "after_header": unit.path,
+                "before": unit.before or "",
+                "after": unit.after or "",
+            }
+            for unit in changed
+            if unit.before != unit.after
+        ],
+    }
+
+
+def _plan(wanted: Definition, owner: str, after: Sequence[str]) -> list[UnitPlan]:
+    texts: dict[str, str] = unit_texts(wanted, owner, after) if wanted.boot == "systemd" else {}
+    found = []
+    for name in (_exporter_boot.service_name(wanted.name), _exporter_boot.path_name(wanted.name)):
+        plan = UnitPlan(name, None, texts.get(name))
+        with contextlib.suppress(FileNotFoundError):
+            plan.before = _files.read(plan.path).decode("utf-8", "replace")
+        if plan.before is not None and not plan.before.startswith(_exporter_boot.MARK):
+            raise TimesTenError(
+                f"exporter {wanted.name}: {plan.path} was not written by this collection; move it away "
+                f"(systemctl disable --now {name})"
+            )
+        if plan.before != plan.after:
+            plan.why.append(
+                f"{name} {'has to go' if plan.after is None else 'is missing' if plan.before is None else 'differs'}"
+            )
+        found.append(plan)
+    return found
+
+
+def _check_host(owner: str, check_mode: bool) -> None:
+    # As sd_booted(3) tells it.
+    if not os.path.isdir("/run/systemd/system"):
+        raise TimesTenError("boot is systemd, but systemd does not run this host; set boot to cron or none")
+    try:
+        pwd.getpwnam(owner)
+    except KeyError:
+        if not check_mode:
+            raise TimesTenError(f"owner: there is no user {owner!r} on this host") from None
+
+
+def _states(units: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return what systemd says of each unit."""
+    shown = _systemctl("show", "--property=Id,UnitFileState,ActiveState", *units)
+    found = {}
+    for block in shown.strip().split("\n\n"):
+        state = dict(line.split("=", 1) for line in block.splitlines())
+        found[state["Id"]] = state
+    return found
+
+
+def _apply(units: Sequence[UnitPlan]) -> None:
+    gone = [unit for unit in units if unit.after is None]
+    if gone:
+        # The path unit first: it could start the service again.
+        _systemctl(
+            "disable", "--now", *sorted((unit.name for unit in gone), key=lambda name: name.endswith(".service"))
+        )
+    for unit in units:
+        if unit.after is None:
+            os.unlink(unit.path)
+        elif unit.before != unit.after:
+            _files.write(unit.path, unit.after.encode("utf-8"), 0o644)
+    _systemctl("daemon-reload")
+    present = [unit.name for unit in units if unit.after is not None]
+    if present:
+        # systemd reads a changed path unit at its next start only.
+        _systemctl("enable", *present)
+        paths = [name for name in present if name.endswith(".path")]
+        if paths:
+            _systemctl("restart", *paths)
+
+
+def _systemctl(*arguments: str) -> str:
+    command = ["systemctl", *arguments]
+    try:
+        done = subprocess.run(
+            command, env={**os.environ, "LC_ALL": "C"}, capture_output=True, text=True, check=False, timeout=120
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise TimesTenError(f"cannot run {' '.join(command)}: {error}") from error
+    if done.returncode != 0:
+        raise TimesTenError(
+            f"{' '.join(command)} failed with exit status {done.returncode}: {done.stderr.strip()[:500]}", cmd=command
+        )
+    return done.stdout

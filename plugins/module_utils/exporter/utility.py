@@ -1,0 +1,378 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The utility ttExporter: how it is called, what it can do, how it fails.
+
+Only its exit status and the files that it leaves are trusted, never its messages, except the option names in its
+``-help``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import pwd
+import re
+import shlex
+import signal
+import stat
+import subprocess
+from typing import Any, Iterable, Mapping, Sequence
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+
+PROGRAM = "ttExporter"
+
+_OPTION = re.compile(r"(?<![\w-])-([A-Za-z][\w-]*)")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def parse_help(text: str) -> frozenset[str]:
+    """Return the option names, without their dash, that a help text lists."""
+    return frozenset(name.rstrip("-") for name in _OPTION.findall(text))
+
+
+def find_rate_option(options: Iterable[str]) -> str | None:
+    """Return the option that limits the requests a minute, or None where there is none.
+
+    Its spelling is not documented: any name that consists of the two words, in either order and casing, is accepted.
+    """
+    for name in sorted(options):
+        if re.sub(r"[-_]", "", name).lower() in ("limitrate", "ratelimit"):
+            return name
+    return None
+
+
+def parse_options(arguments: Sequence[str]) -> dict[str, str | None]:
+    """Return the options of a command line, without their dash, with their value, or None for a flag.
+
+    Whether an option takes a value is told by what follows: no value of this utility begins with a dash.
+    """
+    options: dict[str, str | None] = {}
+    name = None
+    for argument in arguments:
+        if argument.startswith("-"):
+            name = argument[1:]
+            options[name] = None
+        elif name is not None:
+            options[name] = argument
+            name = None
+    return options
+
+
+def start_arguments(
+    port: int,
+    certificate_directory: str | None,
+    insecure: bool,
+    pid_file: str,
+    rate_option: str | None = None,
+    rate_limit: int | None = None,
+) -> list[str]:
+    """Return the arguments that start the exporter.
+
+    :param certificate_directory: directory of the wallet, left out of the command line while ``insecure``.
+    :param rate_option: spelling of the rate limit's option, from :meth:`Utility.rate_option`.
+    :param rate_limit: requests a minute; None leaves the utility's own.
+    :raises TimesTenError: for a relative path (the exporter runs in ``/``), no wallet with mutual TLS, or a limit
+        that the utility cannot set.
+    """
+    arguments = ["-insecure"] if insecure else []
+    arguments += ["-port", str(port)]
+    if not insecure:
+        if certificate_directory is None:
+            raise TimesTenError("mutual TLS needs a certificate_directory; give one, or set insecure to true")
+        arguments += ["-certificate-directory", _absolute(certificate_directory, "certificate_directory")]
+    arguments += ["-pid-file", _absolute(pid_file, "pid_file")]
+    if rate_limit is not None:
+        if rate_option is None:
+            raise TimesTenError(
+                f"rate_limit: {rate_limit} cannot be set, {PROGRAM} -help lists no option for it; leave rate_limit out"
+            )
+        arguments += [f"-{rate_option}", str(rate_limit)]
+    return arguments
+
+
+def wallets(directory: str) -> list[str]:
+    """Return the paths of the wallet files (``.ttwallet.<guid>/cwallet.sso``) directly in a directory."""
+    try:
+        names = sorted(name for name in os.listdir(directory) if name.startswith(".ttwallet."))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise TimesTenError(f"cannot read {directory}: {error.strerror}") from error
+    paths = [os.path.join(directory, name, "cwallet.sso") for name in names]
+    return [path for path in paths if os.path.lexists(path)]
+
+
+def prepare_child(umask: int) -> None:
+    """Run in a child between fork and exec: umask, and signals as a login shell has them.
+
+    A caller that was put into the background, or started by nohup, ignores SIGINT or SIGHUP, and its children would
+    inherit that: such an exporter could
+    never be stopped by SIGINT.
+    """
+    os.umask(umask)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+@dataclasses.dataclass(frozen=True)
+class Utility:
+    """The ttExporter of one TimesTen instance.
+
+    :ivar timesten_home: the instance's home.
+    :ivar environment: variables for the utility, beside the few that :meth:`full_environment` sets.
+    """
+
+    timesten_home: str
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def argv(self, *arguments: str) -> list[str]:
+        """Return the command line: ttenv sets the instance's environment for just that command."""
+        return [os.path.join(self.timesten_home, "bin", "ttenv"), PROGRAM, *arguments]
+
+    def full_environment(self) -> dict[str, str]:
+        """Return all the variables that the utility gets.
+
+        Nothing is inherited: an exporter started from ssh, cron, systemd or by hand through this collection gets the
+        same, and a change of
+        ``environment`` is the only one there can be.
+
+        :raises TimesTenError: for a name or value that no environment can hold.
+        """
+        account = _account()
+        variables = {
+            "HOME": account.pw_dir,
+            "USER": account.pw_name,
+            "LOGNAME": account.pw_name,
+            "PATH": _PATH,
+            "LC_ALL": "C",
+        }
+        for name, value in self.environment.items():
+            if not name or "=" in name or "\0" in name or "\0" in value:
+                raise TimesTenError(
+                    f"environment: {name!r} cannot be a variable: its name is empty or has '=' in it, or there is a NUL"
+                )
+            variables[name] = value
+        return variables
+
+    def environment_sha256(self) -> str:
+        """Return a fingerprint of ``environment``, which tells a change without keeping the values."""
+        return hashlib.sha256(json.dumps(dict(self.environment), sort_keys=True).encode("utf-8")).hexdigest()
+
+    def executable_identity(self) -> tuple[str, int, int]:
+        """Return real path, mtime (ns) and size of the utility: as long as they are the same, so are its options.
+
+        :raises TimesTenError: if it is not there.
+        """
+        path = os.path.join(self.timesten_home, "bin", PROGRAM)
+        try:
+            info = os.stat(path)
+        except OSError as error:
+            raise TimesTenError(
+                f"{path} cannot be used: {error.strerror}; timesten_home has to name an instance of TimesTen "
+                "22.1.1.1.0 or later"
+            ) from error
+        return os.path.realpath(path), info.st_mtime_ns, info.st_size
+
+    def check(self) -> None:
+        """:raises TimesTenError: naming what is missing of home, ttenv and ttExporter, and what to do."""
+        home = self.timesten_home
+        if not os.path.isabs(home):
+            raise TimesTenError(f"timesten_home: {home!r} is not an absolute path")
+        if not os.path.isdir(home):
+            raise TimesTenError(
+                f"timesten_home: {home} is not a directory that {_account().pw_name} can reach; name the home of "
+                "the instance, and run as its administrator"
+            )
+        ttenv = self.argv()[0]
+        if not os.path.isfile(ttenv):
+            raise TimesTenError(
+                f"{ttenv} does not exist; timesten_home has to name an instance (ttInstanceCreate makes it), not "
+                "an installation"
+            )
+        if not os.access(ttenv, os.X_OK):
+            raise TimesTenError(
+                f"{ttenv} cannot be executed by {_account().pw_name}; run as the instance administrator"
+            )
+        self.executable_identity()
+
+    def run(self, arguments: Sequence[str], cwd: str = "/", umask: int = 0o077, timeout: float = 120.0) -> str:
+        """Run the utility to its end and return its standard output.
+
+        :param timeout: seconds; its whole process group is then killed.
+        :raises TimesTenError: with ``cmd``, ``rc``, ``stdout`` and ``stderr`` in its details.
+        """
+        result = self._call(arguments, cwd, umask, timeout)
+        if result["rc"] != 0:
+            raise _failure(f"failed with exit status {result['rc']}", result)
+        return str(result["stdout"])
+
+    def options(self) -> frozenset[str]:
+        """Return the names of the options that ``-help`` lists, whatever its exit status and whichever stream it uses.
+
+        :raises TimesTenError: if what came back is no help: it does not list ``-port``.
+        """
+        result = self._call(["-help"], "/", 0o077, 30.0)
+        options = parse_help(f"{result['stdout']}\n{result['stderr']}")
+        if "port" not in options:
+            raise _failure(f"listed no -port (exit status {result['rc']})", result)
+        return options
+
+    def rate_option(self) -> str | None:
+        """Return the name of the option that limits the requests a minute, None where the utility has none."""
+        return find_rate_option(self.options())
+
+    def create_server_certificate(
+        self,
+        directory: str,
+        common_name: str | None = None,
+        alt_names: Sequence[str] = (),
+        rsa_key_size: int | None = None,
+    ) -> str:
+        """Create a wallet in a directory that has none, and return the path of its ``cwallet.sso``.
+
+        :param alt_names: passed joined by commas; the caller compares the result, since the separator is not
+            documented.
+        :raises TimesTenError: if there is a wallet already (what a second create does is not documented), or if none
+            came out.
+        """
+        before = wallets(directory)
+        if before:
+            raise TimesTenError(f"{before[0]} exists already; a wallet is only ever created in a fresh directory")
+        arguments = ["-create-server-certificate"]
+        if rsa_key_size is not None:
+            arguments += ["-rsa-key-size", str(rsa_key_size)]
+        if common_name is not None:
+            arguments += ["-certificate-common-name", common_name]
+        if alt_names:
+            arguments += ["-certificate-alt-names", ",".join(alt_names)]
+        arguments += ["-certificate-directory", _absolute(directory, "certificate_directory")]
+        self.run(arguments, cwd=directory)
+        made = wallets(directory)
+        if len(made) != 1:
+            raise TimesTenError(
+                f"{PROGRAM} -create-server-certificate reported success, but left {len(made)} wallets "
+                f"(.ttwallet.*/cwallet.sso) in {directory}, not one; "
+                f"run it by hand to see: {shlex.join(self.argv(*arguments))}",
+                cmd=self.argv(*arguments),
+            )
+        _check_output(made[0], arguments[0])
+        return made[0]
+
+    def export_server_certificate(self, directory: str, file: str) -> None:
+        """Export the server certificate of the wallet in ``directory`` to a new file.
+
+        :raises TimesTenError: if the file exists already, or if it is missing or empty although the utility reported
+            success.
+        """
+        self._export(["-export-server-certificate", file], directory, [file])
+
+    def export_client_pair(self, directory: str, certificate_file: str, key_file: str) -> None:
+        """Create a client pair of the wallet in ``directory``, in two new files; the key's mode is 0600 afterwards.
+
+        The utility opens the files itself: the caller gives it names in a fresh directory of mode 0700.
+
+        :raises TimesTenError: if a file exists already, or if one is missing or empty although the utility reported
+            success.
+        """
+        files = [certificate_file, key_file]
+        self._export(
+            ["-export-client-certificate", certificate_file, "-export-client-private-key", key_file], directory, files
+        )
+        os.chmod(key_file, 0o600)
+
+    def _export(self, arguments: list[str], directory: str, files: Sequence[str]) -> None:
+        for file in files:
+            # A file left from before would hide that nothing was written.
+            if os.path.lexists(_absolute(file, arguments[0])):
+                raise TimesTenError(
+                    f"{file} exists already; {PROGRAM} {arguments[0]} is only ever given the name of a new file"
+                )
+        self.run([*arguments, "-certificate-directory", _absolute(directory, "certificate_directory")], cwd=directory)
+        for file in files:
+            _check_output(file, arguments[0])
+
+    def _call(self, arguments: Sequence[str], cwd: str, umask: int, timeout: float) -> dict[str, Any]:
+        self.check()
+        command = self.argv(*arguments)
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=self.full_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                preexec_fn=lambda: prepare_child(umask),  # noqa: PLW1509 - one thread
+            )
+        except (OSError, subprocess.SubprocessError, ValueError) as error:
+            raise TimesTenError(f"cannot run {shlex.join(command)} in {cwd}: {error}", cmd=command) from error
+        with process:
+            try:
+                stdout, stderr = process.communicate(timeout=timeout)
+            except BaseException as error:
+                # The group outlives its leader where a child of it still holds our pipes.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                stdout, stderr = process.communicate()
+                if not isinstance(error, subprocess.TimeoutExpired):
+                    raise
+                raise _failure(
+                    f"did not end within {timeout:g} s and was killed", _result(command, None, stdout, stderr)
+                ) from error
+        return _result(command, process.returncode, stdout, stderr)
+
+
+def _account() -> pwd.struct_passwd:
+    try:
+        return pwd.getpwuid(os.geteuid())
+    except KeyError:
+        raise TimesTenError(
+            f"uid {os.geteuid()} has no account on this host; run as the instance administrator"
+        ) from None
+
+
+def _absolute(path: str, what: str) -> str:
+    if not os.path.isabs(path):
+        raise TimesTenError(f"{what}: {path!r} is not an absolute path")
+    return path
+
+
+def _check_output(path: str, option: str) -> None:
+    try:
+        info = os.lstat(path)
+    except OSError as error:
+        raise TimesTenError(
+            f"{PROGRAM} {option} reported success, but {path} cannot be found: {error.strerror}"
+        ) from error
+    if not stat.S_ISREG(info.st_mode):
+        raise TimesTenError(f"{PROGRAM} {option} reported success, but {path} is not a regular file")
+    if info.st_size == 0:
+        raise TimesTenError(f"{PROGRAM} {option} reported success, but {path} is empty; is the file system full?")
+
+
+def _result(command: list[str], status: int | None, stdout: bytes, stderr: bytes) -> dict[str, Any]:
+    return {
+        "cmd": command,
+        "rc": status,
+        "stdout": stdout.decode("utf-8", "replace"),
+        "stderr": stderr.decode("utf-8", "replace"),
+    }
+
+
+def _failure(what: str, result: dict[str, Any]) -> TimesTenError:
+    lines = [
+        line.strip() for text in (result["stderr"], result["stdout"]) for line in text.splitlines() if line.strip()
+    ]
+    command = result["cmd"]
+    return TimesTenError(
+        f"{' '.join(command[1:3])} {what}: {lines[0] if lines else 'it printed nothing'}; "
+        f"to see more, run as {_account().pw_name}: {shlex.join(command)}",
+        **result,
+    )

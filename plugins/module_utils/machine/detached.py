@@ -1,0 +1,133 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Work that goes on after the module has answered: one process, its record in a file, and requests to it in another.
+
+Hosts that have to act together act by themselves at an agreed moment, so that neither the connection nor the controller has to last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import time
+from typing import Any, Callable
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes as _process
+
+_POLL = 0.05
+
+
+class Record:
+    """What a detached process says of itself, in a file that later calls read, and what they ask of it.
+
+    :param path: the record; requests lie beside it, as ``<path>.request``.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._request_path = f"{path}.request"
+
+    def read(self) -> dict[str, Any] | None:
+        """The record; None where there is none, or it cannot be used."""
+        try:
+            return _files.read_json(self.path)
+        except TimesTenError:
+            return None
+
+    def write(self, **values: Any) -> dict[str, Any]:
+        """Change some values of the record, and return all."""
+        record = {**(self.read() or {}), **values}
+        _files.write_json(self.path, record)
+        return record
+
+    def is_alive(self) -> bool:
+        """Tell whether the process of the record still runs."""
+        record = self.read() or {}
+        process = _process.read_process(int(record.get("pid") or 0))
+        return process is not None and _process.is_recorded(process, record, _process.boot_id())
+
+    def ask(self, request: str) -> None:
+        """Ask the process of the record for something."""
+        token = (self.read() or {}).get("token")
+        _files.write_json(self._request_path, {"token": token, "request": request})
+
+    def asked(self, token: str) -> str | None:
+        """What the process with this token was asked for last."""
+        try:
+            request = _files.read_json(self._request_path) or {}
+        except TimesTenError:
+            return None
+        return request.get("request") if request.get("token") == token else None
+
+    def wait(self, condition: Callable[[dict[str, Any]], bool], timeout: float) -> dict[str, Any]:
+        """Wait until the record is as wanted or its process has ended, at most ``timeout`` seconds; return the record."""
+        deadline = time.monotonic() + timeout
+        while True:
+            alive = self.is_alive()
+            record = self.read() or {}
+            if condition(record) or not alive or time.monotonic() > deadline:
+                return record
+            time.sleep(_POLL)
+
+    def launch(self, work: Callable[[str], None], **values: Any) -> dict[str, Any]:
+        """Start a detached process that does some work, and return its first record.
+
+        Everything that ``work`` needs has to be imported: the archive that the module came in is gone when it has ended.
+
+        :param work: gets the token of its requests.
+        :param values: further values of the record.
+        """
+        token = secrets.token_hex(8)
+        ready, go = os.pipe()
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.close(go)
+                # Until the record names it, nobody could tell that it is there.
+                started = os.read(ready, 1)
+                _detach()
+                if started:
+                    work(token)
+                    status = 0
+            finally:
+                os._exit(status)
+        os.close(ready)
+        try:
+            process = _process.read_process(child)
+            if process is None:
+                raise TimesTenError("the process that should go on by itself ended at once")
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._request_path)
+            record = {
+                **values,
+                "token": token,
+                "pid": child,
+                "start_ticks": process.start_ticks,
+                "boot_id": _process.boot_id(),
+            }
+            _files.write_json(self.path, record)
+            os.write(go, b"1")
+        finally:
+            os.close(go)
+        return record
+
+
+def _detach() -> None:
+    """Leave the session, the directory and the streams of whoever called."""
+    os.setsid()
+    os.chdir("/")
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    null = os.open(os.devnull, os.O_RDWR)
+    # Replaced, not closed: an object of the caller that is cleared away later closes its number a second time.
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) != null:
+            with contextlib.suppress(OSError):
+                os.fstat(int(name))
+                os.dup2(null, int(name), inheritable=int(name) < 3)

@@ -1,0 +1,88 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A lease: one run of a playbook rotates an exporter over several calls, and no other one may come between.
+
+Whoever comes second is told who holds it. It is given back at the end. A run that was killed cannot do that: on the same controller the next
+run sees that the process is gone, and takes over at once; from elsewhere nobody can tell, and the lease has to run out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import Any, Mapping
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+
+STAGING = 900.0
+"""Seconds for which a rotation may make ready what it switches later: the slowest fleet has made its wallets and delivered its pairs by then."""
+
+Run = Mapping[str, Any]
+"""What the lookup ``this_run`` says: ``name``, ``controller``, ``process`` and, where it is known, ``running``."""
+
+
+def hindrance(lease: Mapping[str, Any] | None, run: Run, now: float) -> str | None:
+    """Why a run has to leave alone what another one has leased; None if it may take it.
+
+    :param lease: what the other one left: its ``run`` and ``until`` (seconds since the epoch).
+    :param now: seconds since the epoch.
+    """
+    if lease is None or now >= float(lease.get("until") or 0):
+        return None
+    holder = lease.get("run") or {}
+    if holder.get("controller") and holder.get("controller") == run.get("controller"):
+        running = run.get("running")
+        if holder.get("process") == run.get("process") or (
+            running is not None and holder.get("process") not in running
+        ):
+            return None
+    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(lease["until"]))
+    return f"{holder.get('name') or 'a run that gave no name'}, until {until} at the latest"
+
+
+def take(directory: str, run: Run, seconds: float) -> None:
+    """Take or extend the lease in a directory.
+
+    A caller that gives no name could not be told from the next one, and so takes none; it is kept away like all others.
+
+    :param seconds: from now on.
+    :raises TimesTenError: naming who holds it.
+    """
+    now = time.time()
+    hindered = hindrance(_read(directory), run, now)
+    if hindered is not None:
+        raise TimesTenError(
+            f"{directory} is being rotated by {hindered}; wait for it, or end it where it runs and run again there"
+        )
+    if not run.get("process"):
+        return
+    own = {key: run[key] for key in ("name", "controller", "process") if key in run}
+    _files.write_json(_path(directory), {"run": own, "until": now + seconds})
+
+
+def check(directory: str, run: Run) -> None:
+    """:raises TimesTenError: naming who holds the lease in a directory, if that is another run."""
+    hindered = hindrance(_read(directory), run, time.time())
+    if hindered is not None:
+        raise TimesTenError(f"{directory} is being rotated by {hindered}; this run leaves it alone")
+
+
+def give_back(directory: str) -> None:
+    """Give the lease back."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_path(directory))
+
+
+def _path(directory: str) -> str:
+    return os.path.join(directory, "lease.json")
+
+
+def _read(directory: str) -> dict[str, Any] | None:
+    try:
+        return _files.read_json(_path(directory))
+    except TimesTenError:
+        # Nobody can be named by a damaged one.
+        return None

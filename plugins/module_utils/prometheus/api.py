@@ -1,0 +1,373 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a running Prometheus says of itself and of its targets, and what its errors mean for a person."""
+
+from __future__ import annotations
+
+import base64
+import calendar
+import dataclasses
+import json
+import re
+import ssl
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import Any
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+
+_LIMIT = 1 << 28
+"""Bytes of one answer. The targets of 10,000 exporters are about 15 MB."""
+
+_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)\Z")
+
+
+class NotAnswering(TimesTenError):
+    """No HTTP answer came: Prometheus does not run, is still starting, or is elsewhere."""
+
+
+class ReloadRefused(TimesTenError):
+    """Prometheus answered to a reload that the new configuration did not work; it may have taken parts of it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """One element of ``activeTargets``.
+
+    :ivar job: the job's name as the configuration has it, whatever relabelling made of the label.
+    :ivar health: ``up``, ``down`` or ``unknown`` (not scraped yet).
+    :ivar scraped: start of the last scrape in seconds since the epoch, by the clock of the Prometheus host; 0.0
+        if there was none.
+    :ivar took: seconds that the last scrape took.
+    """
+
+    job: str
+    url: str
+    health: str
+    error: str
+    scraped: float
+    took: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Reloaded:
+    """Prometheus's word on its last reload.
+
+    :ivar successful: whether the last attempt worked.
+    :ivar moment: when one last worked, in seconds since the epoch.
+    """
+
+    successful: bool
+    moment: float
+
+
+def parse_time(text: str) -> float:
+    """Seconds since the epoch of an RFC 3339 time with any number of decimals; Go's zero time is 0.0."""
+    match = _TIME.match(text)
+    if not match or text.startswith("0001-"):
+        return 0.0
+    *moment, fraction, zone = match.groups()
+    # A thousand targets are read again and again while they are waited for; strptime is ten times slower.
+    seconds = calendar.timegm(tuple(map(int, moment))) + float(fraction or 0)
+    if zone != "Z":
+        offset = int(zone[1:3]) * 3600 + int(zone[4:6]) * 60
+        seconds -= offset if zone[0] == "+" else -offset
+    return seconds
+
+
+class _StayHere(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection: the password is for this server alone."""
+
+    def redirect_request(self, *_args: Any) -> None:
+        return None
+
+
+class Api:
+    """The HTTP interface of one Prometheus.
+
+    :param url: with the route prefix where there is one, for example ``http://127.0.0.1:9090``.
+    :param ca_file: what the server's certificate is verified with, for https; None takes the system's.
+    :param certificate_file: client certificate, with ``key_file``, where the server wants one.
+    :param timeout: seconds for one request.
+    :raises TimesTenError: if the URL or one of the files cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        username: str | None = None,
+        password: str | None = None,
+        ca_file: str | None = None,
+        certificate_file: str | None = None,
+        key_file: str | None = None,
+        timeout: float = 10.0,
+    ) -> None:
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+            raise TimesTenError(
+                f"url: {url!r} is not the address of a Prometheus (http://host:port, with a path where it has a "
+                f"route prefix; "
+                "user and password belong in url_username and url_password)"
+            )
+        self.url = url.rstrip("/")
+        self._timeout = timeout
+        self._authorization: str | None = None
+        if username is not None:
+            pair = f"{username}:{password or ''}".encode()
+            self._authorization = "Basic " + base64.b64encode(pair).decode("ascii")
+        # No proxy, whatever the environment says: the answers steer what is done on this host.
+        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({}), _StayHere()]
+        if parts.scheme == "https":
+            try:
+                context = ssl.create_default_context(cafile=ca_file)
+                if certificate_file is not None:
+                    context.load_cert_chain(certificate_file, key_file)
+            except OSError as error:
+                raise TimesTenError(
+                    f"url_ca_file {ca_file}, url_cert_file {certificate_file} or url_key_file {key_file} cannot "
+                    f"be used: {error}"
+                ) from error
+            handlers.append(urllib.request.HTTPSHandler(context=context))
+        self._opener = urllib.request.build_opener(*handlers)
+
+    def _request(self, path: str, method: str = "GET") -> bytes:
+        data = b"" if method == "POST" else None
+        request = urllib.request.Request(self.url + path, data, method=method)  # noqa: S310 - http or https, checked
+        if self._authorization:
+            request.add_header("Authorization", self._authorization)
+        try:
+            with self._opener.open(request, timeout=self._timeout) as answer:
+                body: bytes = answer.read(_LIMIT)
+                return body
+        except urllib.error.HTTPError as error:
+            with error:
+                text = error.read(2000).decode("utf-8", "replace").strip()
+            where = f"{method} {self.url}{path} was answered {error.code}"
+            if error.code == 401:
+                raise TimesTenError(
+                    f"{where}: set url_username and url_password to what its web.config.file has"
+                ) from error
+            if error.code == 503:
+                raise NotAnswering(f"{where}: Prometheus is still starting ({text})") from error
+            if path == "/-/reload" and error.code == 500:
+                raise ReloadRefused(f"Prometheus refused the configuration: {text}") from error
+            raise TimesTenError(f"{where}: {text}") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            if isinstance(reason, ssl.SSLCertVerificationError):
+                raise TimesTenError(
+                    f"the certificate of {self.url} is not trusted ({reason.verify_message}): set url_ca_file"
+                ) from error
+            raise NotAnswering(
+                f"{self.url} does not answer ({reason}): is Prometheus running, and is url right?"
+            ) from error
+
+    def _json(self, path: str) -> Any:
+        data = self._request(path)
+        try:
+            return json.loads(data)["data"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise TimesTenError(
+                f"{self.url}{path} did not answer as Prometheus does: {data[:200]!r}; is url right?"
+            ) from error
+
+    def version(self) -> str:
+        """The version without a packager's suffix, for example ``2.42.0``."""
+        return re.split(r"[+~ -]", str(self._json("/api/v1/status/buildinfo")["version"]))[0]
+
+    def flags(self) -> dict[str, str]:
+        """Its command line, defaults included, by flag (``config.file``, ``web.enable-lifecycle``)."""
+        return dict(self._json("/api/v1/status/flags"))
+
+    def targets(self) -> list[Target]:
+        """All active targets."""
+        return [
+            Target(
+                item["scrapePool"],
+                item["scrapeUrl"],
+                item["health"],
+                item["lastError"],
+                parse_time(item["lastScrape"]),
+                item["lastScrapeDuration"],
+            )
+            for item in self._json("/api/v1/targets?state=active")["activeTargets"]
+        ]
+
+    def reload(self) -> None:
+        """Ask for a reload by the lifecycle endpoint.
+
+        Neither answer is the last word: with 200 a job whose files cannot be read is silently absent, and with 500
+        all other jobs' changes are live.
+
+        :raises ReloadRefused: with Prometheus's own words.
+        """
+        self._request("/-/reload", method="POST")
+
+    def reloaded(self) -> Reloaded:
+        """What its own metrics say of the last reload."""
+        values = {}
+        for line in self._request("/metrics").split(b"\n"):
+            if line.startswith(b"prometheus_config_last_reload_success"):
+                name, _space, value = line.partition(b" ")
+                values[name] = float(value)
+        try:
+            return Reloaded(
+                values[b"prometheus_config_last_reload_successful"] == 1.0,
+                values[b"prometheus_config_last_reload_success_timestamp_seconds"],
+            )
+        except KeyError as error:
+            raise TimesTenError(
+                f"{self.url}/metrics has no {error.args[0].decode()}: is url that of Prometheus?"
+            ) from error
+
+
+_ADVICE: tuple[tuple[str, str], ...] = (
+    # The exporter's certificate, as Go judges it.
+    (
+        r"relies on legacy Common Name field",
+        "the exporter's certificate has no alternative names, which Prometheus needs: set alt_names (or leave it "
+        "to its default) and "
+        "have the wallet made anew (regenerate: when_changed)",
+    ),
+    (
+        r"doesn't contain any IP SANs",
+        "the target is an address, but the exporter's certificate holds only names: set the exporter's address "
+        "to one of them, or add the "
+        "address to alt_names and have the wallet made anew",
+    ),
+    (
+        r"certificate is (not valid for any names|valid for .*, not )",
+        "the exporter's certificate does not hold the name that Prometheus dials: set the exporter's address to "
+        "a name in it, or add the "
+        "name to alt_names and have the wallet made anew",
+    ),
+    (
+        r"not yet valid: current time \S+ is before",
+        "the exporter's certificate is not valid yet by this host's clock: set the clocks of both hosts right (NTP)",
+    ),
+    (
+        r"has expired or is not yet valid",
+        "the exporter's certificate has expired: run timesten.monitoring.site, which makes what is due anew",
+    ),
+    (
+        r"incompatible key usage",
+        "the exporter's certificate is not meant for servers (its extended key usage): have the wallet made anew "
+        "by ttExporter",
+    ),
+    (
+        r"signed by unknown authority",
+        "the exporter serves a certificate that the delivered ca.crt does not vouch for: it runs on another "
+        "wallet than the one whose pairs "
+        "were delivered; run timesten.monitoring.site for its host and this one",
+    ),
+    # Our own files, as Prometheus sees them.
+    (
+        r"private key does not match public key",
+        "certificate and key of the job are not one pair: somebody changed the files; run "
+        "timesten.monitoring.site to deliver them again",
+    ),
+    (
+        r"permission denied",
+        "Prometheus may not read a file of the job: look at owner and mode of the file and of all directories "
+        "above it, and at the sandbox of "
+        "its unit (ProtectHome, InaccessiblePaths)",
+    ),
+    (
+        r"no such file or directory",
+        "a file of the job is missing: run timesten.monitoring.site to deliver it again; the next scrape then "
+        "works without a reload",
+    ),
+    (
+        r"unable to (use|load|read)[^:]* CA cert|unable to use specified CA",
+        "the job's ca.crt is missing, empty or damaged: run timesten.monitoring.site to deliver it again",
+    ),
+    (
+        r"unable to (use|load|read)[^:]* client (cert|key)",
+        "certificate or key of the job cannot be used: run timesten.monitoring.site to deliver them again",
+    ),
+    # The exporter's judgement of our pair. The alert's text differs between TLS libraries, so none of it is taken
+    # literally.
+    (
+        r"tls: certificate required",
+        "the job presents no client certificate: its tls_config needs cert_file and key_file",
+    ),
+    (
+        r"tls: expired certificate",
+        "the exporter says that the client certificate has expired: run timesten.monitoring.site, which renews "
+        "what is due, and compare the "
+        "clocks of both hosts",
+    ),
+    (
+        r"remote error: tls:|tls: (bad certificate|unknown certificate|handshake failure)",
+        "the exporter refuses the client certificate: it was issued by another wallet than the one that the "
+        "exporter runs on, or it is not "
+        "valid by the exporter's clock; run timesten.monitoring.site for its host and this one",
+    ),
+    (
+        r"server gave HTTP response to HTTPS client|first record does not look like a TLS handshake",
+        "the exporter speaks plain http (it was started with -insecure) but the job has scheme https: run "
+        "timesten.monitoring.site, which "
+        "brings both together",
+    ),
+    # The way there.
+    (
+        r"connection refused",
+        "nothing listens on the exporter's port: start the exporter, and compare its port with the target's",
+    ),
+    (
+        r"no such host|server misbehaving|name resolution",
+        "this host cannot resolve the target's name: mend the name service or /etc/hosts, or set the exporter's "
+        "address",
+    ),
+    (
+        r"no route to host|network is unreachable|i/o timeout",
+        "the exporter's host cannot be reached from here: look at its firewall and at the route",
+    ),
+    (
+        r"context deadline exceeded|Client\.Timeout",
+        "no answer came within scrape_timeout: a firewall drops the packets, the exporter hangs, or it needs "
+        "longer; try a longer "
+        "scrape_timeout",
+    ),
+    (
+        r"HTTP status 429",
+        "the exporter's rate limit was exceeded: all its Prometheus servers together ask more often than the "
+        "limit allows; raise "
+        "scrape_interval or the exporter's rate_limit (15 a minute at most)",
+    ),
+    (r"HTTP status 404", "the exporter does not know the path: compare metrics_path (ttExporter serves /metrics)"),
+    (r"HTTP status \d+", "the exporter answered with an error: read its log"),
+    (
+        r"connection reset|broken pipe|EOF",
+        "the exporter cut the connection: with TLS 1.3 that is also how a refused client certificate, or plain "
+        "http to a TLS port, looks",
+    ),
+)
+
+_PROBED = {
+    "accepted": "a handshake with the delivered pair works now, so the next scrape should as well; if it does not, "
+    "Prometheus reads other files than the delivered ones",
+    "refused": "a handshake with the delivered pair is refused: the exporter runs on another wallet than the one that "
+    "issued the pair",
+    "untrusted": "a handshake shows that the delivered ca.crt does not vouch for the certificate that the exporter "
+    "serves",
+    "unreachable": "no connection to the port can be made from this host",
+    "timed out": "the port accepts connections but nothing answers there",
+}
+
+
+def advice(error: str, probe: str | None = None) -> str:
+    """Say what to do about an error that Prometheus reports for a target.
+
+    :param error: ``lastError`` of the target; "" if it was not scraped yet.
+    :param probe: status of a handshake with the delivered pair (:class:`tls.probe.Outcome`), which does not
+        depend on the text of an alert.
+    """
+    text = "Prometheus has not scraped the target yet" if not error else "look at the exporter's log"
+    for pattern, answer in _ADVICE:
+        if re.search(pattern, error):
+            text = answer
+            break
+    return f"{text} ({_PROBED[probe]})" if probe in _PROBED else text

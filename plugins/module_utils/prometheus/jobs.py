@@ -1,0 +1,358 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One scrape job from one exporter: its content, its text, and what its interval costs. Nothing here touches a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+
+JOB_PREFIX = "timesten-"
+DEFAULT_INTERVAL = 60.0
+"""Seconds between scrapes where neither the job nor ``global`` says anything: Prometheus's own default."""
+
+_MANAGED = (
+    "job_name",
+    "honor_labels",
+    "scrape_interval",
+    "scrape_timeout",
+    "metrics_path",
+    "scheme",
+    "tls_config",
+    "static_configs",
+)
+_UNITS = (("y", 31536000000), ("w", 604800000), ("d", 86400000), ("h", 3600000), ("m", 60000), ("s", 1000), ("ms", 1))
+_DURATION = re.compile("".join(rf"(?:([0-9]+){unit})?" for unit, _ms in _UNITS) + r"\Z")
+_LONGEST_MS = (2**63 - 1) // 1000000
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
+_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+_PLAIN = re.compile(r"[A-Za-z_/](?:[A-Za-z0-9_./-]|:(?=[A-Za-z0-9_]))*\Z")
+# What YAML 1.1 reads as something else than text although it is made of letters.
+_WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """The scrape job of one exporter.
+
+    :param exporter: the exporter's name; one exporter has one job.
+    :param config: the entry of ``scrape_configs``, keys in the order in which they are written.
+    """
+
+    exporter: str
+    config: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The ``job_name``."""
+        return str(self.config["job_name"])
+
+    @property
+    def target(self) -> str:
+        """The only target, ``host:port``."""
+        return str(self.config["static_configs"][0]["targets"][0])
+
+
+def job_name(exporter: str) -> str:
+    """The ``job_name`` of an exporter's job. It never changes while the exporter keeps its name, so its series go
+    on."""
+    return JOB_PREFIX + exporter
+
+
+def pem_paths(store: str, exporter: str) -> dict[str, str]:
+    """Return the ``tls_config`` paths of an exporter in a store: ``ca_file``, ``cert_file``, ``key_file``."""
+    current = f"{store.rstrip('/')}/{exporter}/current"
+    return {"ca_file": f"{current}/ca.crt", "cert_file": f"{current}/client.crt", "key_file": f"{current}/client.key"}
+
+
+def build(exporter: Mapping[str, Any], store: str) -> Job:
+    """Build the job of one exporter.
+
+    :param exporter: an element of ``exporters`` of ``tt_prometheus_host``: ``name``, ``address``, ``port`` and, where
+        given, ``usual_port`` (of an exporter on its spare port), ``insecure``, ``alt_names``, ``scrape_interval``,
+        ``scrape_timeout``, ``metrics_path``, ``labels``, ``job_label``, ``honor_labels``, ``extra``.
+    :param store: absolute path of the client's PEM store.
+    :raises TimesTenError: naming the exporter, the option and its value.
+    """
+    name = _names.check_name(exporter["name"], "exporter")
+    where = f"exporter {name}"
+    address = _names.check_host(exporter["address"], f"{where}: address")
+    port = exporter["port"]
+    if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
+        raise TimesTenError(f"{where}: port: {port!r} is not a port; give a whole number from 1 to 65535")
+    if not store.startswith("/"):
+        raise TimesTenError(f"{where}: store: {store!r} is not an absolute path")
+
+    config: dict[str, Any] = {"job_name": job_name(name)}
+    if exporter.get("honor_labels") is not None:
+        config["honor_labels"] = bool(exporter["honor_labels"])
+    seconds = {}
+    for option in ("scrape_interval", "scrape_timeout"):
+        value = exporter.get(option)
+        if value is not None:
+            seconds[option] = parse_duration(value, f"{where}: {option}")
+            if not seconds[option]:
+                raise TimesTenError(f"{where}: {option}: {value!r} is no time at all; give for example '15s'")
+            config[option] = value
+    if seconds.get("scrape_timeout", 0) > seconds.get("scrape_interval", math.inf):
+        raise TimesTenError(
+            f"{where}: scrape_timeout {config['scrape_timeout']} is longer than scrape_interval "
+            f"{config['scrape_interval']}; "
+            "Prometheus refuses that: shorten the one or lengthen the other"
+        )
+    path = exporter.get("metrics_path")
+    if path is not None and not path.startswith("/"):
+        raise TimesTenError(f"{where}: metrics_path: {path!r} does not begin with '/'")
+    if path not in (None, "/metrics"):
+        config["metrics_path"] = path
+    if exporter.get("insecure"):
+        config["scheme"] = "http"
+    else:
+        config["scheme"] = "https"
+        config["tls_config"] = dict(pem_paths(store, name))
+        server_name = _server_name(address, exporter.get("alt_names"))
+        if server_name:
+            config["tls_config"]["server_name"] = server_name
+    static: dict[str, Any] = {"targets": [_names.target(address, port)]}
+    labels = {**_usual_labels(exporter, address), **(exporter.get("labels") or {})}
+    if labels:
+        static["labels"] = {label: _label(label, value, where) for label, value in sorted(labels.items())}
+    config["static_configs"] = [static]
+    _add_job_label(config, exporter, where)
+    _add_extra(config, exporter, where)
+    emit(config, 0, where)  # every value is checked here, long before the file is touched
+    return Job(name, config)
+
+
+def _usual_labels(exporter: Mapping[str, Any], address: str) -> dict[str, str]:
+    """The labels that an exporter on its spare port has from its usual one, so that its series go on.
+
+    Prometheus keeps those that a target has already, and what ``job_label`` relabels comes after them.
+    """
+    port = exporter.get("usual_port")
+    if port is None:
+        return {}
+    job = {} if exporter.get("job_label") else {"job": job_name(_names.exporter_of(exporter["name"]))}
+    return {**job, "instance": _names.target(address, port)}
+
+
+def _server_name(address: str, alt_names: Sequence[str] | None) -> str | None:
+    """Return the name to check the certificate against, where the address is not one of its names.
+
+    A wildcard cannot be asked for by itself, so the first name without one is taken.
+    """
+    if not alt_names or _names.covers(alt_names, address):
+        return None
+    return next((name for name in alt_names if not name.startswith("*")), None)
+
+
+def _label(name: str, value: Any, where: str) -> str:
+    if not isinstance(name, str) or not _LABEL.match(name) or name.startswith("__"):
+        raise TimesTenError(
+            f"{where}: labels: {name!r} is not a label name: letters, digits and '_', not beginning with a digit or "
+            "'__'"
+        )
+    if not isinstance(value, str):
+        raise TimesTenError(f"{where}: labels: {name}: {value!r} is not text; quote it")
+    return value
+
+
+def _add_job_label(config: dict[str, Any], exporter: Mapping[str, Any], where: str) -> None:
+    job_label = exporter.get("job_label")
+    if job_label is None:
+        return
+    if not job_label or "$" in job_label:
+        raise TimesTenError(
+            f"{where}: job_label: {job_label!r} must not be empty or hold a '$' (relabelling would expand it)"
+        )
+    if "job" in (exporter.get("labels") or {}):
+        raise TimesTenError(f"{where}: job_label and labels both set the label 'job'; keep one of them")
+    if "relabel_configs" in (exporter.get("extra") or {}):
+        raise TimesTenError(
+            f"{where}: extra: relabel_configs together with job_label; leave job_label out and add the rule "
+            f"{{target_label: job, replacement: {job_label}}} to relabel_configs"
+        )
+    config["relabel_configs"] = [{"target_label": "job", "replacement": job_label}]
+
+
+def _add_extra(config: dict[str, Any], exporter: Mapping[str, Any], where: str) -> None:
+    for key, value in sorted((exporter.get("extra") or {}).items()):
+        if key in _MANAGED:
+            raise TimesTenError(f"{where}: extra: {key} is managed by this collection; use the option meant for it")
+        config[key] = value
+
+
+# --- text -------------------------------------------------------------------------------------------------------------
+
+
+def scalar(value: Any, where: str) -> str:
+    """Write one YAML scalar that every YAML 1.1 and 1.2 reader reads as the same value.
+
+    :param where: what the value belongs to, for the message.
+    :raises TimesTenError: for control characters and for values that have no plain form.
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float) and math.isfinite(value):
+        text = repr(value)
+        # YAML 1.1 wants a dot and a sign in an exponent.
+        return text if "e" not in text or "." in text else text.replace("e", ".0e", 1)
+    if isinstance(value, str):
+        text = str(value)
+        found = _FORBIDDEN.search(text)
+        if found:
+            raise TimesTenError(f"{where}: {value!r} holds the control character {found.group()!r}; take it out")
+        if (_PLAIN.match(value) and value.lower() not in _WORDS) or (_DURATION.match(value) and value[-1:].isalpha()):
+            return value
+        return str(json.dumps(value, ensure_ascii=False))
+    raise TimesTenError(
+        f"{where}: {value!r} ({type(value).__name__}) cannot be written as YAML; use text, numbers, lists or mappings"
+    )
+
+
+def emit(value: Mapping[str, Any], column: int, where: str) -> list[str]:
+    """Write a mapping as the lines (without line ends) of one item of a block list whose dashes stand at ``column``."""
+    lines = _mapping(value, column + 2, where)
+    lines[0] = " " * column + "- " + lines[0][column + 2 :]
+    return lines
+
+
+def emit_flow(value: Any, where: str) -> str:
+    """Write a value in flow style, on one line."""
+    if isinstance(value, Mapping):
+        return (
+            "{"
+            + ", ".join(f"{scalar(_key(key, where), where)}: {emit_flow(item, where)}" for key, item in value.items())
+            + "}"
+        )
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(emit_flow(item, where) for item in value) + "]"
+    text = scalar(value, where)
+    # Inside brackets some readers take "a:b" apart, so text with a colon is always quoted there.
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) and ":" in value and text[0] != '"' else text
+
+
+def _key(key: Any, where: str) -> str:
+    if not isinstance(key, str) or not key or len(key) > 100:
+        raise TimesTenError(f"{where}: {key!r} is not a usable key; use text of at most 100 characters")
+    return key
+
+
+def _mapping(value: Mapping[str, Any], column: int, where: str) -> list[str]:
+    lines = []
+    for key, item in value.items():
+        head = " " * column + scalar(_key(key, where), where) + ":"
+        inner = f"{where}: {key}"
+        if isinstance(item, Mapping) and item:
+            lines += [head, *_mapping(item, column + 2, inner)]
+        elif isinstance(item, (list, tuple)) and item:
+            lines += [head, *_sequence(item, column + 2, inner)]
+        else:
+            lines.append(
+                f"{head} {emit_flow(item, inner) if isinstance(item, (Mapping, list, tuple)) else scalar(item, inner)}"
+            )
+    return lines
+
+
+def _sequence(value: Sequence[Any], column: int, where: str) -> list[str]:
+    lines = []
+    for item in value:
+        if isinstance(item, Mapping) and item:
+            lines += emit(item, column, where)
+        elif isinstance(item, (Mapping, list, tuple)):
+            lines.append(" " * column + "- " + emit_flow(item, where))
+        else:
+            lines.append(" " * column + "- " + scalar(item, where))
+    return lines
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+def parse_duration(text: str, what: str) -> float:
+    """Read a Prometheus duration such as ``1m30s``, ``15s`` or ``500ms``, as seconds.
+
+    The syntax is Prometheus's own: units y, w, d, h, m, s, ms in this order, each at most once; ``0`` alone needs none.
+
+    :param what: where the text came from, for the message.
+    :raises TimesTenError: naming the text and the syntax.
+    """
+    match = _DURATION.match(text) if isinstance(text, str) else None
+    if text == "0":
+        return 0.0
+    if not text or not match:
+        raise TimesTenError(f"{what}: {text!r} is not a Prometheus duration; write for example 15s, 1m30s, 500ms or 1h")
+    milliseconds = sum(int(count) * size for count, (_unit, size) in zip(match.groups(), _UNITS) if count)
+    if milliseconds > _LONGEST_MS:
+        raise TimesTenError(f"{what}: {text!r} is longer than the 292 years that Prometheus can count")
+    return milliseconds / 1000
+
+
+def format_duration(seconds: float) -> str:
+    """Write seconds (kept to the millisecond) as a Prometheus duration: ``90.5`` becomes ``1m30s500ms``."""
+    rest = round(seconds * 1000)
+    parts = []
+    for unit, size in _UNITS[2:]:
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
+class RateBudget(NamedTuple):
+    """What the scrapes of one exporter cost, against what it allows.
+
+    ``per_minute`` GETs of all clients together; ``smallest_interval`` in whole seconds, were all clients to use the
+    same.
+    """
+
+    per_minute: float
+    fits: bool
+    smallest_interval: int
+    message: str
+
+
+def rate_budget(intervals: Mapping[str, float], limit: int) -> RateBudget:
+    """Compare the GETs per minute of all clients of one exporter with its limit.
+
+    ttExporter accepts 1 to 15 GETs a minute. The sum is exact (fractions of milliseconds, no floating point), so three
+    clients at 12 s are 15 a minute, not a hair more.
+
+    :param intervals: client name to scrape interval in seconds.
+    :param limit: GETs per minute that the exporter accepts.
+    :raises TimesTenError: if an interval is not positive.
+    """
+    total = Fraction(0)
+    parts = []
+    for client, seconds in sorted(intervals.items()):
+        interval = Fraction(round(seconds * 1000), 1000)
+        if interval <= 0:
+            raise TimesTenError(f"client {client}: a scrape interval of {seconds!r} seconds is impossible")
+        total += 60 / interval
+        parts.append(f"{client} every {format_duration(seconds)}")
+    smallest = math.ceil(Fraction(60 * len(intervals), limit))
+    fits = total <= limit
+    message = f"{_decimal(total)} scrapes a minute ({', '.join(parts) or 'no client'}), {limit} allowed"
+    if not fits:
+        message += f"; {smallest}s is the smallest scrape_interval that fits for {len(intervals)} client" + "s" * (
+            len(intervals) > 1
+        )
+    return RateBudget(float(total), fits, smallest, message)
+
+
+def _decimal(value: Fraction) -> str:
+    # Rounded up: a sum just over the limit must not read like the limit.
+    return f"{math.ceil(value * 100) / 100:g}"

@@ -1,0 +1,212 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A Prometheus host's side of a rotation: a detached process makes that delivery current which fits what the exporter serves.
+
+It follows the port and needs no agreement on clocks: the moments only tell it when to look more often. So both sides end up together
+whether the exporter switches, does not, or goes back, and whether or not anybody else is still there.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import store as _prometheus_store
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe as _tls_probe
+
+if TYPE_CHECKING:
+    from ansible_collections.timesten.monitoring.plugins.module_utils.machine.detached import Record
+
+FOLLOWING, RELEASED, ENDED, FAILED = "following", "released", "ended", "failed"
+
+_AWAY = 0.02
+"""Seconds between two looks while nobody listens, which costs the exporter nothing."""
+_NEAR = 0.05
+"""Seconds between two looks around a moment: each is a handshake."""
+_SLOW = 0.25
+_AROUND = 1.0
+"""Seconds before a moment from which on to look more often; clocks may differ by that."""
+_AFTER = 10.0
+_GRACE = 60.0
+"""Seconds past the deadline for which to go on, since an exporter that is not confirmed goes back then."""
+_TIMEOUT = 1.0
+
+
+def _record_path(store: str) -> str:
+    return os.path.join(store, ".follow.json")
+
+
+def record_of(store: str) -> Record:
+    """The record of the process that follows for one client."""
+    # Ansible compiles what a module imports at every call, and most calls follow nothing.
+    from ansible_collections.timesten.monitoring.plugins.module_utils.machine.detached import Record
+
+    return Record(_record_path(store))
+
+
+def refuse_while_following(store: _prometheus_store.Store, run: Mapping[str, Any]) -> None:
+    """End the process that a run left behind which is gone.
+
+    :param run: the one that asks.
+    :raises TimesTenError: if a process of another run follows in this store.
+    """
+    if not os.path.lexists(_record_path(store.path)):
+        return
+    record = record_of(store.path)
+    if record.is_alive():
+        from ansible_collections.timesten.monitoring.plugins.module_utils.machine import lease as _lease
+
+        values = record.read() or {}
+        left = {"run": values.get("run"), "until": values.get("deadline", 0) + _GRACE}
+        hindered = _lease.hindrance(left, run, time.time())
+        if hindered is not None:
+            raise TimesTenError(
+                f"process {values.get('pid')} follows in {store.path} a rotation of {hindered}; wait until it has ended"
+            )
+        _end(record)
+
+
+def follow(
+    store: _prometheus_store.Store,
+    exporters: Sequence[Mapping[str, Any]],
+    orders: Mapping[str, Mapping[str, Any]],
+    run: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Start the process that follows the exporters.
+
+    :param exporters: elements with ``name``, ``address``, ``port`` and the staged ``delivery``.
+    :param orders: by exporter ``moments`` (this host's clock, seconds since the epoch) and ``deadline``.
+    :raises TimesTenError: if another run's process still follows, or a delivery is not there.
+    """
+    refuse_while_following(store, run)
+    record = record_of(store.path)
+    followers = []
+    for item in exporters:
+        order = orders.get(item["name"])
+        if order is None:
+            continue
+        if store.facts(item["name"], item["delivery"]) is None:
+            raise TimesTenError(
+                f"exporter {item['name']}: delivery {item['delivery']} is not in {store.path} any more; run the rotation again"
+            )
+        followers.append(_Follower(store, item, order))
+    if not followers:
+        return {"changed": False, "following": []}
+
+    def work(token: str) -> None:
+        _follow_all(record, token, followers)
+
+    deadline = max(follower.deadline for follower in followers)
+    record.launch(work, status=FOLLOWING, deadline=deadline, exporters={}, run=dict(run, running=None))
+    return {"changed": True, "following": [follower.name for follower in followers]}
+
+
+def release(
+    store: _prometheus_store.Store, exporters: Sequence[Mapping[str, Any]], keep: int, check_mode: bool
+) -> dict[str, Any]:
+    """End the process that follows, and remove the deliveries that are not kept; the caller holds the store.
+
+    :param exporters: elements with ``name`` and the staged ``delivery``: one that did not become current goes.
+    """
+    record = record_of(store.path)
+    seen: dict[str, Any] = {}
+    if record.is_alive() and not check_mode:
+        seen = _end(record)
+    for item in exporters:
+        name, delivery = item["name"], item.get("delivery")
+        if check_mode or delivery is None:
+            continue
+        if store.current(name) == delivery:
+            store.prune(name, keep)
+        else:
+            store.drop(name, delivery)
+    return {"changed": False, "followed": seen.get("exporters", {})}
+
+
+def _end(record: Record) -> dict[str, Any]:
+    """End the process that follows; return its last record."""
+    record.ask("release")
+    return record.wait(lambda values: values.get("status") != FOLLOWING, 10 * _TIMEOUT)
+
+
+def _follow_all(record: Record, token: str, followers: Sequence[_Follower]) -> None:
+    over = threading.Event()
+    threads = [threading.Thread(target=follower.run, args=(over,), daemon=True) for follower in followers]
+    for thread in threads:
+        thread.start()
+    status = ENDED
+    while any(thread.is_alive() for thread in threads):
+        if record.asked(token) == "release":
+            status = RELEASED
+            over.set()
+            break
+        time.sleep(0.05)
+    for thread in threads:
+        thread.join(5 * _TIMEOUT)
+    record.write(status=status, exporters={follower.name: follower.events for follower in followers})
+
+
+class _Follower:
+    """Follows one exporter.
+
+    :ivar events: what it did: moment, the delivery that it made current, and the seconds that the exporter had been away for.
+    """
+
+    def __init__(self, store: _prometheus_store.Store, item: Mapping[str, Any], order: Mapping[str, Any]) -> None:
+        self.name = item["name"]
+        self.deadline = float(order["deadline"])
+        self.events: list[dict[str, Any]] = []
+        self._store = store
+        self._host, self._port = item["address"], item["port"]
+        self._moments = [float(moment) for moment in order["moments"]]
+        self._new = item["delivery"]
+        self._old = store.current(self.name)
+        self._away: float | None = None
+
+    def run(self, over: threading.Event) -> None:
+        """Follow until released, the switch was made and taken back, or the deadline is well past."""
+        while not over.is_set() and time.time() < self.deadline + _GRACE:
+            if sum("delivery" in event for event in self.events) == 2:
+                return
+            current = self._store.current(self.name)
+            if current not in (self._old, self._new):
+                # Somebody else delivered a third one, and knows better.
+                return
+            other = self._new if current == self._old else self._old
+            try:
+                self._look(current, other)
+            except (TimesTenError, OSError) as error:
+                self.events.append({"moment": time.time(), "error": str(error)})
+                over.wait(_SLOW)
+            over.wait(self._pause())
+
+    def _look(self, current: str | None, other: str | None) -> None:
+        """Make the other delivery current if the exporter serves what it trusts, and not what the current one trusts."""
+        status = self._shake(other)
+        if status == _tls_probe.UNREACHABLE:
+            self._away = self._away or time.time()
+        elif status == _tls_probe.ACCEPTED and self._shake(current) != _tls_probe.ACCEPTED:
+            self._store.switch(self.name, other)
+            away = None if self._away is None else round(time.time() - self._away, 3)
+            self.events.append({"moment": time.time(), "delivery": other, "away": away})
+            self._away = None
+        elif status != _tls_probe.TIMED_OUT:
+            self._away = None
+
+    def _shake(self, delivery: str | None) -> str:
+        if delivery is None:
+            return "no delivery"
+        place = self._store.directory(self.name, delivery)
+        authority, certificate, key = (os.path.join(place, name) for name in _prometheus_store.FILES)
+        return _tls_probe.tls(self._host, self._port, authority, certificate, key, timeout=_TIMEOUT, settle=0.0).status
+
+    def _pause(self) -> float:
+        now = time.time()
+        near = any(moment - _AROUND < now < moment + _AFTER for moment in self._moments) and not self.events
+        if self._away is not None:
+            return _AWAY
+        return _NEAR if near else _SLOW

@@ -1,0 +1,175 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Handshakes with an exporter, as Prometheus or as somebody who has no business there. None of them sends a request."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import os
+import socket
+import ssl
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
+
+try:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+except ImportError:
+    pass  # reported by _certificates.CRYPTOGRAPHY_IMPORT_ERROR
+
+ACCEPTED = "accepted"
+REFUSED = "refused"
+UNTRUSTED = "untrusted"
+UNREACHABLE = "unreachable"
+TIMED_OUT = "timed out"
+
+_PARTIAL_CHAIN = 0x80000
+"""X509_V_FLAG_PARTIAL_CHAIN: lets a leaf in the CA file be a trust anchor, as Go does."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What one probe saw.
+
+    :ivar status: ``accepted``; ``refused`` by the exporter (alert, end of file or reset, during the handshake or after it); ``untrusted``: we refused
+        the exporter's certificate; ``unreachable``: no TCP connection; ``timed out``: neither accepted nor refused.
+    :ivar detail: the library's text, for people; nothing may depend on it.
+    :ivar certificate: DER of the certificate that the exporter served, where it was seen.
+    """
+
+    status: str
+    detail: str = ""
+    certificate: bytes | None = None
+
+    @property
+    def sha256(self) -> str | None:
+        """Fingerprint of the served certificate."""
+        return None if self.certificate is None else hashlib.sha256(self.certificate).hexdigest()
+
+
+def client_context(
+    ca_file: str | None = None, certificate_file: str | None = None, key_file: str | None = None
+) -> ssl.SSLContext:
+    """What a handshake needs of files, for several handshakes with the same ones: reading a pair costs as much as a handshake.
+
+    :raises OSError: as :func:`tls`.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE if ca_file is None else ssl.CERT_REQUIRED
+    context.verify_flags |= _PARTIAL_CHAIN
+    if ca_file is not None:
+        context.load_verify_locations(ca_file)
+    if certificate_file is not None:
+        context.load_cert_chain(certificate_file, key_file)
+    return context
+
+
+def tls(
+    host: str,
+    port: int,
+    ca_file: str | None = None,
+    certificate_file: str | None = None,
+    key_file: str | None = None,
+    server_name: str | None = None,
+    timeout: float = 5.0,
+    settle: float = 0.5,
+    context: ssl.SSLContext | None = None,
+) -> Outcome:
+    """Shake hands and tell what the exporter thinks of us.
+
+    With TLS 1.3 the client's handshake succeeds before the server has judged the client's certificate, so the verdict comes with a read afterwards: an
+    exporter that refuses closes, one that accepts waits for our request.
+
+    :param ca_file: trust exactly this file (CA, leaf or chain); None trusts anything, to see what is served.
+    :param server_name: name that the certificate has to have; None checks no name.
+    :param timeout: seconds for connection and handshake.
+    :param settle: seconds to wait for a refusal after the handshake; 0 asks only what is served.
+    :param context: what :func:`client_context` made of the three files; they are not read then.
+    :raises OSError: if one of the files cannot be read or is no PEM (ssl.SSLError is one).
+    """
+    if context is None:
+        context = client_context(ca_file, certificate_file, key_file)
+        context.check_hostname = ca_file is not None and server_name is not None
+    certificate = None
+    try:
+        raw = socket.create_connection((host, port), timeout=timeout)
+    except OSError as error:
+        return Outcome(UNREACHABLE, str(error))
+    with raw:
+        try:
+            with context.wrap_socket(raw, server_hostname=server_name) as secured:
+                certificate = secured.getpeercert(binary_form=True)
+                if not settle:
+                    return Outcome(ACCEPTED, str(secured.version()), certificate)
+                secured.settimeout(settle)
+                try:
+                    data = secured.recv(1)
+                except socket.timeout:
+                    return Outcome(ACCEPTED, str(secured.version()), certificate)
+                if data:
+                    return Outcome(ACCEPTED, str(secured.version()), certificate)
+                return Outcome(REFUSED, "end of file", certificate)
+        except ssl.SSLCertVerificationError as error:
+            return Outcome(UNTRUSTED, error.verify_message, certificate)
+        except socket.timeout as error:
+            return Outcome(TIMED_OUT, str(error), certificate)
+        except (OSError, ssl.SSLError) as error:
+            return Outcome(REFUSED, str(error), certificate)
+
+
+def plain_http(host: str, port: int, timeout: float = 5.0, settle: float = 1.0) -> Outcome:
+    """Speak plain HTTP to the port, without ever completing a request: a TLS server refuses the first bytes, an HTTP server waits for the rest.
+
+    :param settle: seconds to wait for the refusal.
+    """
+    try:
+        with socket.create_connection((host, port), timeout=timeout) as raw:
+            raw.sendall(b"GET /metrics HTTP/1.1\r\nHost: probe\r\n")
+            raw.settimeout(settle)
+            try:
+                data = raw.recv(16)
+            except socket.timeout:
+                return Outcome(ACCEPTED, "the server waits for the rest of a plain request")
+            # A TLS alert (record type 21) or the end is a refusal; Go's server answers the plain text "HTTP/1.0 400" and closes.
+            if not data or data[0] == 21 or data.startswith(b"HTTP/1.0 400"):
+                return Outcome(REFUSED, "alert" if data else "end of file")
+            return Outcome(ACCEPTED, repr(data))
+    except (ConnectionResetError, BrokenPipeError) as error:
+        return Outcome(REFUSED, str(error))
+    except OSError as error:
+        return Outcome(UNREACHABLE, str(error))
+
+
+def stranger_pair(directory: str) -> tuple[str, str]:
+    """Make a throw-away pair that no exporter has issued, to be refused with.
+
+    :param directory: a private directory that the caller removes.
+    :returns: paths of the certificate and of the key.
+    :raises TimesTenError: if the files cannot be written.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "stranger")])
+    now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        # An hour back, so that a slow clock on the other side is no other reason to refuse.
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .sign(key, hashes.SHA256())
+    )
+    paths = os.path.join(directory, "stranger.crt"), os.path.join(directory, "stranger.key")
+    _files.write(paths[0], certificate.public_bytes(serialization.Encoding.PEM))
+    _files.write(
+        paths[1],
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+    )
+    return paths
