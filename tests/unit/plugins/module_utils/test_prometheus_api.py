@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import api as api
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import api
 
 # Error texts of Prometheus 2.42 (2.53 and 3.5 put a prefix before most), and a word that the advice has to have.
 SEEN = [

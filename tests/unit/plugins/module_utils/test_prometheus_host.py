@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import host as host
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import host
 
 ONE = {"name": "exp1", "address": "a", "port": 1}
 TWO = {"name": "exp2", "address": "b", "port": 2, "labels": {"x": "y"}}

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given, settings
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as jobs
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs
 
 STORE = "/etc/prometheus/timesten"
 properties = settings(max_examples=500, derandomize=True, database=None, deadline=None)
