@@ -7,7 +7,8 @@ The script is ``<exporter>/run``. It starts the exporter exactly as :func:`expor
 generation that is current then, so that a run of the collection finds nothing to change. It ends as soon as the
 exporter has written its pid file, whether the utility stays in the foreground or detaches, so a unit of type
 ``forking`` fits both. The units belong to root, but need root no more once they are there: the service runs only
-while the script exists, and is started when its owner writes ``<exporter>/start``. """
+while the script exists, and is started when its owner writes ``<exporter>/start``.
+"""
 
 from __future__ import annotations
 
