@@ -1,0 +1,337 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action: the exporters of a host, with arguments from the inventory, and an answer that was parsed."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Callable, Mapping, Sequence
+
+from ansible.module_utils.parsing.convert_bool import boolean
+
+from ansible_collections.timesten.monitoring.plugins.lookup.this_run import this_run
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, rotation, steps
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import ExporterHostAnswer
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.border import HostAction
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Exporter, ExporterHost
+
+UNIT_KEYS = (
+    "name",
+    "timesten_home",
+    "certificate_directory",
+    "boot",
+    "pid_file",
+    "log_file",
+    "stop_signal",
+    "stop_timeout",
+    "start_timeout",
+)
+
+
+class ActionModule(HostAction):
+    """Calls the module once, as the exporters' owner; with ``from_inventory``, what it needs of root is done before, and only then."""
+
+    MODULE = "tt_exporter_host"
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        """Return the parsed answer."""
+        super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        if not boolean(arguments.pop("from_inventory", False)):
+            return self._plain(arguments, task_vars)
+        self.inventory = Inventory(self._templar, task_vars)
+        host = self.inventory.exporter_host()
+        phase = str(arguments.get("phase", "converge"))
+        step: Callable[[ExporterHost, dict[str, Any]], dict[str, Any]] = {
+            "converge": self._converge,
+            "stage": self._stage,
+            "switch": self._switch,
+            "confirm": self._end,
+            "retire": self._retire,
+            "forget": self._remove,
+        }[phase]
+        return step(host, task_vars)
+
+    def _plain(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        exporters = [item["name"] for item in _dicts(arguments.get("exporters")) if "name" in item]
+        clients = [item["name"] for item in _dicts(arguments.get("clients")) if "name" in item]
+        phase = str(arguments.get("phase") or "converge")
+        raw = self.call_or_raise(self.MODULE, arguments, task_vars)
+        return self.public(
+            lambda: answers.parse_exporter_host(
+                raw,
+                phase=phase,
+                host=task_vars["inventory_hostname"],
+                exporters=exporters,
+                clients=clients,
+                check_mode=self._task.check_mode,
+            )
+        )
+
+    # --- steps
+
+    def _converge(self, host: ExporterHost, task_vars: dict[str, Any]) -> dict[str, Any]:
+        inspected = self.inventory.clients(host.prometheus_hosts, steps.INSPECTED)
+        refused = self._cannot_follow(host, inspected)
+        exporters = [exporter for exporter in host.exporters if exporter.name not in refused]
+        clients = _clients(inspected, host)
+        arguments = {
+            "clients": clients,
+            "hand_over": True,
+            "rate_budget": host.rate_budget,
+            "run": this_run(),
+        }
+        before = self._prepare(host, exporters, task_vars)
+        if before is not None:
+            return self._registered(answers.failed_exporter_host(host.host, [e.name for e in host.exporters], before), "converge", host.exporters, clients)
+        answer = self._ask(host, "converge", exporters, clients, arguments, task_vars)
+        if any(exporter.leftover_unit for exporter in answer.exporters.values()):
+            # The unit's end stops its exporter, which the second call starts again, without a unit.
+            trouble = self._units(host, host.exporters, task_vars)
+            if trouble is not None:
+                answer = dataclasses.replace(answer, failed=answer.failed or trouble)
+            elif not self._task.check_mode:
+                again = self._ask(host, "converge", exporters, clients, arguments, task_vars)
+                answer = dataclasses.replace(again, changed=True)
+        answer = answers.with_failures(answer, refused)
+        return self._registered(answer, "converge", host.exporters, clients)
+
+    def _stage(self, host: ExporterHost, task_vars: dict[str, Any]) -> dict[str, Any]:
+        run = self.inventory.run
+        exporters = self._of_wave(host)
+        if not exporters:
+            return {"changed": False}
+        inspected = self.inventory.clients(host.prometheus_hosts, steps.INSPECTED)
+        clients = _clients(inspected, host)
+        arguments = {
+            "clients": clients,
+            "to": run.rotate_to,
+            "evict": run.evict_clients,
+            "optional": run.rotate_optional,
+            "only_due": run.rotate_only_due,
+            "strategy": run.rotate_strategy,
+            "run": this_run(running=True),
+            **({"since": run.rotate_since} if run.rotate_since else {}),
+        }
+        answer = self._ask(host, "stage", exporters, clients, arguments, task_vars)
+        return self._registered(answer, "stage", exporters, clients, clock=self.measured_clock())
+
+    def _switch(self, host: ExporterHost, task_vars: dict[str, Any]) -> dict[str, Any]:
+        rows = {name: row for name, row in self.inventory.rows("timesten_go").items() if row.host == host.host}
+        orders = rotation.orders(rows, self.inventory.clock(host.host, steps.STAGED))
+        exporters = [exporter for exporter in host.exporters if exporter.name in orders]
+        if not exporters:
+            return {"changed": False}
+        run = {"run": this_run(running=True)}
+        answer = self._ask(host, "switch", exporters, [], {"switch": orders, **run}, task_vars)
+        if answer.failed is None:
+            answer = self._ask(host, "status", exporters, [], run, task_vars)
+        return self._registered(answer, "status", exporters, [])
+
+    def _end(self, host: ExporterHost, task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Keep, take back or end what became of the switches, as the verdicts say."""
+        run = self.inventory.run
+        verdicts = self.inventory.verdicts()
+        ended: ExporterHostAnswer | None = None
+        asked: list[Exporter] = []
+        for action in ("revert", "release", "confirm"):
+            exporters = [
+                exporter
+                for exporter in host.exporters
+                if exporter.name in verdicts
+                and verdicts[exporter.name].host == host.host
+                and verdicts[exporter.name].now == action
+            ]
+            if exporters:
+                arguments = {"run": this_run(running=True), **({"evict": run.evict_clients} if action == "confirm" else {})}
+                answer = self._ask(host, action, exporters, [], arguments, task_vars)
+                ended = answers.joined(ended, answer)
+                asked += exporters
+        if ended is None:
+            return {"changed": False}
+        return self._registered(ended, "confirm", asked, [])
+
+    def _retire(self, host: ExporterHost, task_vars: dict[str, Any]) -> dict[str, Any]:
+        """End the process on the port that nobody scrapes any more."""
+        run = self.inventory.run
+        leaving = self.inventory.leaving()
+        ended: ExporterHostAnswer | None = None
+        asked: list[Exporter] = []
+        for action in ("retire", "revert"):
+            exporters = [
+                exporter
+                for exporter in host.exporters
+                if exporter.name in leaving
+                and leaving[exporter.name].host == host.host
+                and leaving[exporter.name].action == action
+            ]
+            if exporters:
+                arguments = {"run": this_run(running=True), **({"evict": run.evict_clients} if action == "retire" else {})}
+                answer = self._ask(host, action, exporters, [], arguments, task_vars)
+                ended = answers.joined(ended, answer)
+                asked += exporters
+        if ended is None:
+            return {"changed": False}
+        return self._registered(ended, "retire", asked, [])
+
+    def _remove(self, host: ExporterHost, task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Remove exporters, or have them forget clients, as the playbook timesten.monitoring.remove has found out."""
+        removal = self.inventory.removal()
+        exporters = [exporter for exporter in host.exporters if exporter.name in removal.exporters.get(host.host, ())]
+        if not exporters:
+            return {"changed": False}
+        if removal.forget:
+            arguments: dict[str, Any] = {"forget_clients": list(removal.forget)}
+            answer = self._ask(host, "forget", exporters, [], arguments, task_vars)
+            return self._registered(answer, "forget", exporters, [])
+        gone = [
+            dataclasses.replace(
+                exporter, definition={**exporter.definition, "state": "absent", "boot": "none"}
+            )
+            for exporter in exporters
+        ]
+        answer = self._ask(host, "converge", gone, [], {}, task_vars)
+        if any(exporter.leftover_unit for exporter in answer.exporters.values()):
+            trouble = self._units(host, gone, task_vars)
+            if trouble is not None:
+                answer = dataclasses.replace(answer, failed=answer.failed or trouble)
+        return self._registered(answer, "converge", exporters, [])
+
+    # --- calls
+
+    def _ask(
+        self,
+        host: ExporterHost,
+        phase: str,
+        exporters: Sequence[Exporter],
+        clients: Sequence[Mapping[str, Any]],
+        arguments: Mapping[str, Any],
+        task_vars: dict[str, Any],
+    ) -> ExporterHostAnswer:
+        """Call the module as the owner and return the parsed answer; nonsense is a failure of the host."""
+        full = {
+            **arguments,
+            "phase": phase,
+            "exporters": [dict(exporter.definition) for exporter in exporters],
+        }
+        with self.as_user(host.owner if host.become else None):
+            raw = self.call(self.MODULE, full, task_vars)
+        asked = [exporter.name for exporter in exporters]
+        try:
+            return answers.parse_exporter_host(
+                raw,
+                phase=phase,
+                host=host.host,
+                exporters=asked,
+                clients=[client["name"] for client in clients],
+                check_mode=self._task.check_mode,
+            )
+        except answers.Nonsense as error:
+            return answers.failed_exporter_host(host.host, asked, str(error))
+
+    def _registered(
+        self,
+        answer: ExporterHostAnswer,
+        phase: str,
+        exporters: Sequence[Exporter],
+        clients: Sequence[Mapping[str, Any]],
+        clock: rotation.Clock | None = None,
+    ) -> dict[str, Any]:
+        asked = {
+            "phase": phase,
+            "exporters": [exporter.name for exporter in exporters],
+            "clients": [client["name"] for client in clients],
+            "check_mode": self._task.check_mode,
+        }
+        return self.registered(answer.changed, answer.warnings, answer.diff, {"asked": asked, "answer": answer.as_dict()}, clock)
+
+    # --- what takes root
+
+    def _prepare(self, host: ExporterHost, exporters: Sequence[Exporter], task_vars: dict[str, Any]) -> str | None:
+        """Do what the owner cannot: a directory that root has to make, and units. Returns what went wrong."""
+        if host.make_directory:
+            parents = sorted({str(e.definition["certificate_directory"]).rpartition("/")[0] for e in exporters})
+            for parent in parents:
+                arguments = {"path": parent, "state": "directory", "owner": host.owner, "mode": "0700"}
+                with self.as_user("root"):
+                    raw = self.call("ansible.builtin.file", arguments, task_vars)
+                if raw.get("failed"):
+                    return answers.plain(f"{parent}: {answers.reason(raw)}", 1000)
+        if any(exporter.definition.get("boot") == "systemd" for exporter in exporters):
+            return self._units(host, exporters, task_vars)
+        return None
+
+    def _units(self, host: ExporterHost, exporters: Sequence[Exporter], task_vars: dict[str, Any]) -> str | None:
+        """Have systemd run the exporters that ask for it, and no others. Returns what went wrong."""
+        arguments = {
+            "exporters": [
+                {key: value for key, value in exporter.definition.items() if key in UNIT_KEYS} for exporter in exporters
+            ],
+            "owner": host.owner,
+            "after": list(host.boot_after),
+        }
+        with self.as_user("root"):
+            raw = self.call("tt_exporter_unit", arguments, task_vars)
+        return answers.plain(answers.reason(raw), 1000) if raw.get("failed") else None
+
+    # --- what the inventory and the other hosts say
+
+    def _of_wave(self, host: ExporterHost) -> list[Exporter]:
+        """The exporters of this host that take part in the rotation."""
+        if host.host not in self.inventory.wave():
+            return []
+        only = self.inventory.rotated()
+        return [exporter for exporter in host.exporters if only is None or exporter.name in only]
+
+    def _cannot_follow(self, host: ExporterHost, inspected: Mapping[str, Any]) -> dict[str, str]:
+        """Return the exporters whose address or port would change while a client that has to follow is away, and why they are refused."""
+        refused = {}
+        away = [
+            client.name
+            for client in self.inventory.fleet.clients.values()
+            if client.host in host.prometheus_hosts and client.name not in inspected
+        ]
+        for exporter in host.exporters:
+            ports = {exporter.port, exporter.spare_port}
+            for client, answer in inspected.items():
+                for name in (exporter.name, names.on_port(exporter.name, True)):
+                    known = (answer.definitions or {}).get(name)
+                    if not away or known is None or "port" not in known:
+                        continue
+                    if known["address"] == exporter.address and known["port"] in ports:
+                        continue
+                    before = names.target(known["address"], known["port"])
+                    refused[exporter.name] = (
+                        f"{client} scrapes it at {before}, the inventory says {names.target(exporter.address, exporter.port)}, and "
+                        f"{', '.join(away)}, which would have to follow, could not be looked at: nothing was changed. Run it again when "
+                        f"{'it' if len(away) == 1 else 'they'} can be reached, or take what is gone for good out of the inventory"
+                    )
+        return refused
+
+
+def _dicts(value: Any) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def _clients(inspected: Mapping[str, Any], host: ExporterHost) -> list[dict[str, Any]]:
+    """Return the clients of an exporter host, as the module takes them, from what the Prometheus hosts hold."""
+    mine = {names.on_port(exporter.name, spare) for exporter in host.exporters for spare in (False, True)}
+    found = []
+    for client, answer in inspected.items():
+        stored = {name: dict(entry) for name, entry in (answer.stored or {}).items() if name in mine}
+        for name, interval in (answer.scrape_intervals or {}).items():
+            if name in mine:
+                stored.setdefault(name, {})["scrape_interval"] = interval
+        found.append(
+            {
+                "name": client,
+                "recipient": answer.transport_key,
+                "scrape_interval": answer.scrape_interval,
+                "stored": stored,
+                "readmit": client in host.readmit,
+            }
+        )
+    return found

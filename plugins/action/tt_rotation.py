@@ -1,0 +1,97 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action: what the controller decides between the steps of a rotation. No host is contacted."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import ledger, rotation, steps
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Makes the plan, judges it, and keeps the record of the waves."""
+
+    TRANSFERS_FILES = False
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        """Return what the next step needs."""
+        super().run(tmp, task_vars)
+        _variables, arguments = self.validate_argument_spec(
+            {"step": {"type": "str", "required": True, "choices": ["plan", "go", "judge", "leave", "record"]}}
+        )
+        self.inventory = Inventory(self._templar, task_vars)
+        step = {"plan": self._plan, "go": self._go, "judge": self._judge, "leave": self._leave, "record": self._record}
+        return {"changed": False, **step[arguments["step"]]()}
+
+    def _plan(self) -> dict[str, Any]:
+        """Choose the moments."""
+        inventory, fleet, run = self.inventory, self.inventory.fleet, self.inventory.run
+        staged = inventory.exporters(inventory.wave(), steps.STAGED)
+        takers = {
+            exporter.name: {
+                client.name: client.host
+                for client in fleet.clients.values()
+                if fleet.is_pair(exporter, client) and client.name not in run.evict_clients
+            }
+            for exporter in fleet.exporters.values()
+        }
+        beside = run.rotate_strategy == rotation.SPARE_PORT
+        rows = rotation.plan(
+            staged,
+            inventory.clients(fleet.prometheus_hosts, steps.DELIVERED),
+            {
+                **{host: inventory.clock(host, steps.STAGED) for host in staged},
+                **{host: inventory.clock(host, steps.DELIVERED) for host in fleet.prometheus_hosts},
+            },
+            takers,
+            [e.name for e in fleet.exporters.values() if beside and e.spare_port is not None],
+            time.time(),
+            run.rotate_optional,
+            run.rotate_confirm,
+            run.rotate_force,
+        )
+        return {"rows": {name: dataclasses.asdict(row) for name, row in rows.items()}}
+
+    def _go(self) -> dict[str, Any]:
+        """Refuse what a client does not follow."""
+        inventory = self.inventory
+        following = inventory.clients(inventory.fleet.prometheus_hosts, steps.FOLLOWING)
+        rows = rotation.go(inventory.rows("timesten_plan"), following, inventory.run.rotate_optional)
+        return {"rows": {name: dataclasses.asdict(row) for name, row in rows.items()}}
+
+    def _judge(self) -> dict[str, Any]:
+        """Keep what was proven, and take the rest back."""
+        inventory = self.inventory
+        judged = rotation.verdicts(
+            inventory.rows("timesten_go"),
+            inventory.exporters(inventory.wave(), steps.SWITCHED),
+            inventory.clients(inventory.fleet.prometheus_hosts, steps.PROVEN),
+            inventory.run.rotate_optional,
+        )
+        return {
+            "verdicts": {name: dataclasses.asdict(verdict) for name, verdict in judged.items()},
+            "leaves": any(verdict.leaves for verdict in judged.values()),
+        }
+
+    def _leave(self) -> dict[str, Any]:
+        """Tell which of their two ports exporters leave."""
+        inventory = self.inventory
+        ended = inventory.exporters(inventory.wave(), steps.ENDED)
+        left = rotation.leaving(inventory.verdicts(), ended)
+        return {"leaving": {name: dataclasses.asdict(item) for name, item in left.items()}}
+
+    def _record(self) -> dict[str, Any]:
+        """Add what became of this wave to the record of the run."""
+        entries = ledger.rotations(self.inventory, self._task.check_mode)
+        before = self.inventory.registered("timesten_rotated").get("entries") or []
+        return {
+            "entries": [*before, *(dataclasses.asdict(entry) for entry in entries)],
+            "stop": any(not entry.good for entry in entries),
+        }

@@ -1,0 +1,145 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the controller meets a managed host: one module call, whose raw answer nobody but the parser sees.
+
+A call never raises and never fails its task: what went wrong is an answer too, so that one host's failure ends neither the run nor the table
+at its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import time
+from typing import Any, Callable, Iterator, Mapping, Sequence
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.rotation import Clock
+
+_TIME = re.compile(r"^(\d{1,12}\.\d{1,9})\s*$", re.MULTILINE)
+
+
+class HostAction(ActionBase):  # type: ignore[misc]
+    """An action that calls modules of a managed host and believes nothing of what comes back."""
+
+    def call(self, module: str, arguments: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Run a module on the host and return its raw result, or what kept it from running in the form of one.
+
+        :param module: a module of this collection, or a full name.
+        """
+        try:
+            return self.call_or_raise(module, arguments, task_vars)
+        except AnsibleConnectionFailure as error:
+            return {"failed": True, "unreachable": True, "msg": str(error)}
+        except AnsibleError as error:
+            return {"failed": True, "msg": str(error)}
+        finally:
+            # The next call may be another user's, who cannot use this one's directory.
+            with contextlib.suppress(AnsibleError):
+                self.cleanup(force=True)
+
+    def call_or_raise(self, module: str, arguments: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Run a module on the host and return its raw result.
+
+        :raises AnsibleError: as any module call does, if the host cannot be reached.
+        """
+        name = module if "." in module else f"timesten.monitoring.{module}"
+        try:
+            raw = dict(self._execute_module(module_name=name, module_args=dict(arguments), task_vars=task_vars))
+        except answers.Nonsense as error:
+            return {"failed": True, "msg": str(error)}
+        discovered = set(getattr(self, "_discovery_warnings", ()))
+        warnings = raw.get("warnings")
+        if isinstance(warnings, list):
+            raw["warnings"] = [text for text in warnings if not isinstance(text, str) or text not in discovered]
+        return raw
+
+    def public(self, parse: Callable[[], Any]) -> dict[str, Any]:
+        """Return the result of a task that was given plain arguments: the module's documented values and nothing else."""
+        try:
+            answer = parse()
+        except answers.Nonsense as error:
+            return {"failed": True, "msg": str(error)}
+        found: dict[str, Any] = {**answer.as_dict(), "changed": answer.changed}
+        found.pop("diff", None)
+        if answer.warnings:
+            found["warnings"] = list(answer.warnings)
+        if answer.failed is not None:
+            found.update(failed=True, msg=answer.failed)
+        if self._task.diff and answer.diff:
+            found["diff"] = list(answer.diff)
+        return found
+
+    def registered(
+        self,
+        changed: bool,
+        warnings: Sequence[str],
+        diff: Sequence[Mapping[str, Any]],
+        handed_on: Mapping[str, Any],
+        clock: Clock | None = None,
+    ) -> dict[str, Any]:
+        """Return the result of a task that took its arguments from the inventory: what the next step may read, and what a person sees."""
+        found: dict[str, Any] = {"changed": changed, **handed_on}
+        if warnings:
+            found["warnings"] = list(warnings)
+        if self._task.diff and diff:
+            found["diff"] = list(diff)
+        if clock is not None:
+            found["clock"] = dataclasses.asdict(clock)
+        return found
+
+    def measured_clock(self) -> Clock:
+        """Return how far the host's clock is off; a host that does not tell is taken to have the controller's."""
+        try:
+            return self.clock()
+        except AnsibleError:
+            return Clock()
+
+    def _parse_returned_data(self, res: dict[str, Any], *arguments: Any, **keywords: Any) -> Any:
+        """Refuse an answer of absurd size before it is parsed."""
+        answers.check_size(res.get("stdout", ""))
+        return super()._parse_returned_data(res, *arguments, **keywords)
+
+    @contextlib.contextmanager
+    def as_user(self, user: str | None) -> Iterator[None]:
+        """Run the calls inside as another user of the host; as the login user where there is none."""
+        become = self._connection.become
+        if become is None:
+            yield
+            return
+        before = become.get_option("become_user", playcontext=self._play_context)
+        try:
+            if user is None:
+                self._connection.set_become_plugin(None)
+            else:
+                become.set_option("become_user", user)
+            yield
+        finally:
+            self._connection.set_become_plugin(become)
+            become.set_option("become_user", before)
+
+    def clock(self, rounds: int = 4) -> Clock:
+        """Ask the host's date over the open connection; the answer that came fastest counts.
+
+        :raises AnsibleError: if the host cannot be reached or tells no time.
+        """
+        best: Clock | None = None
+        for _round in range(max(1, rounds)):
+            before, began = time.time(), time.monotonic()
+            answer = self._low_level_execute_command("date +%s.%N", sudoable=False)
+            took = time.monotonic() - began
+            match = _TIME.search(str(answer.get("stdout", ""))[:1000])
+            if answer.get("rc") != 0 or match is None:
+                said = answers.plain(f"{answer.get('stdout', '')!r} {answer.get('stderr', '')!r}", 200)
+                raise AnsibleError(
+                    f"'date +%s.%N' answered {said} (status {answer.get('rc')}), no time with a fraction of a second"
+                )
+            if best is None or took / 2 < best.uncertainty:
+                best = Clock(round(float(match.group(1)) - (before + took / 2), 4), round(took / 2, 4))
+        assert best is not None
+        return best

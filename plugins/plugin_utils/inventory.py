@@ -1,0 +1,130 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an action knows of its run: the inventory, the run's own options, and what earlier steps have handed on."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Iterable, Iterator, Mapping, Sequence
+
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import fleet as fleets
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import removal, rotation, steps
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import ExporterHostAnswer, PrometheusAnswer
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import ExporterHost, Fleet, PrometheusHost, Run
+
+
+class Templated(Mapping[str, Any]):
+    """A task's variables, each templated when it is asked for."""
+
+    def __init__(self, templar: Any, variables: Mapping[str, Any]) -> None:
+        self._templar = templar
+        self._variables = variables
+
+    def __getitem__(self, key: str) -> Any:
+        return self._templar.template(self._variables[key])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        return len(self._variables)
+
+
+class Inventory:
+    """The inventory and the run, for one task of one host."""
+
+    def __init__(self, templar: Any, task_vars: Mapping[str, Any]) -> None:
+        self._variables = Templated(templar, task_vars)
+        self._hostvars: Mapping[str, Mapping[str, Any]] = task_vars["hostvars"]
+        self._groups: Mapping[str, Sequence[str]] = task_vars["groups"]
+        self.host: str = task_vars["inventory_hostname"]
+        self.hosts: list[str] = list(task_vars["ansible_play_hosts_all"])
+        self.check_mode = bool(task_vars.get("ansible_check_mode"))
+
+    @functools.cached_property
+    def fleet(self) -> Fleet:
+        """The whole fleet, read once before the first host was touched."""
+        return fleets.recall(self._hostvars, self._groups)
+
+    @functools.cached_property
+    def run(self) -> Run:
+        """The run's own options. Those that a playbook sets itself come with its tasks."""
+        return fleets.run_options(self._variables)
+
+    def exporter_host(self) -> ExporterHost:
+        """This host, as its own variables say."""
+        return fleets.exporter_host(self.host, self._variables)
+
+    def prometheus_host(self) -> PrometheusHost:
+        """This host, as its own variables say."""
+        return fleets.prometheus_host(self.host, self._variables)
+
+    # --- what earlier steps have answered
+
+    def exporters(self, hosts: Iterable[str], step: str) -> dict[str, ExporterHostAnswer]:
+        """Answers of exporter hosts, by host."""
+        return steps.exporters(self._hostvars, hosts, step)
+
+    def clients(self, hosts: Iterable[str], step: str) -> dict[str, PrometheusAnswer]:
+        """Answers of Prometheus hosts, by client."""
+        return steps.clients(self._hostvars, hosts, step)
+
+    def clock(self, host: str, step: str) -> rotation.Clock:
+        """The clock that a step has measured."""
+        return steps.clock(self._hostvars, host, step)
+
+    # --- a rotation
+
+    def wave(self) -> list[str]:
+        """The exporter hosts of the wave; none where nothing is rotated."""
+        hosts = self._variables.get("rotate_wave_hosts")
+        return list(hosts) if hosts else []
+
+    def rotated(self) -> list[str] | None:
+        """Names of the exporters that are rotated; None stands for all."""
+        due = self._variables.get("rotate_due")
+        return list(due) if due is not None else (list(self.run.rotate_exporters) or None)
+
+    def registered(self, name: str) -> Mapping[str, Any]:
+        """What a step of the controller has registered."""
+        value = self._variables.get(name)
+        return value if isinstance(value, Mapping) else {}
+
+    def rows(self, name: str) -> dict[str, rotation.Row]:
+        """The plan of a rotation."""
+        rows = self.registered(name).get("rows") or {}
+        return {exporter: rotation.Row.from_dict(row) for exporter, row in rows.items()}
+
+    def verdicts(self) -> dict[str, rotation.Verdict]:
+        """What became of the switches."""
+        judged = self.registered("timesten_verdicts").get("verdicts") or {}
+        return {exporter: rotation.Verdict(**item) for exporter, item in judged.items()}
+
+    def leaving(self) -> dict[str, rotation.Leaving]:
+        """The ports that exporters leave."""
+        left = self.registered("timesten_leaving").get("leaving") or {}
+        return {exporter: rotation.Leaving(**item) for exporter, item in left.items()}
+
+    def switched(self) -> list[str]:
+        """Names of the exporters that have switched, as far as their hosts say."""
+        rows = self.rows("timesten_go")
+        answers = self.exporters(self.wave(), steps.SWITCHED)
+        return [
+            name
+            for name, row in rows.items()
+            if row.host in answers
+            and name in answers[row.host].exporters
+            and answers[row.host].exporters[name].status == "switched"
+        ]
+
+    # --- a removal
+
+    @functools.cached_property
+    def _removal(self) -> removal.Removal:
+        looked = self.clients(self.fleet.prometheus_hosts, steps.LOOKED)
+        return removal.plan(self.fleet, self.hosts, looked or None)
+
+    def removal(self) -> removal.Removal:
+        """What is to be removed, and where."""
+        return self._removal

@@ -1,0 +1,754 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ledger: what the inventory asks for beside what was seen in this run. Its table is the end of every run, and its verdict the exit status.
+
+A pair is one exporter seen by one client. It counts as proven only by an element of the client's own answer in this run; nothing that an
+exporter host says proves anything.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Iterable, Literal, Mapping, Sequence
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import steps
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import (
+    ExporterAnswer,
+    ExporterHostAnswer,
+    PrometheusAnswer,
+    Proof,
+    plain,
+)
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Client, Exporter, Fleet
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.rotation import SPARE_PORT, Row, Verdict, proof_fault
+
+VERSION = 1
+"""Version of the JSON form (docs/ledger.md)."""
+
+State = Literal["proven", "predicted", "not asked", "kept", "evicted", "failed"]
+SATISFIED = ("proven", "predicted", "not asked", "kept", "evicted")
+NOT_BEGUN = "it was not begun"
+_INDIVIDUAL = 20
+"""Up to so many rows are shown one by one; more are grouped."""
+_NAMES = 6
+"""So many names of a group are spelt out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """One exporter seen by one client.
+
+    :ivar reason: why it is not proven; None if it is.
+    :ivar because_of: the host whose own failure is the reason, so that the table says it once.
+    :ivar refused: whether everybody else was refused; None where that was not tried.
+    :ivar served: SHA-256 fingerprint of the certificate that the exporter serves, where it was seen.
+    :ivar expires: UTC time at which the first of its certificates ends, where that is known.
+    """
+
+    exporter: str
+    client: str
+    state: State
+    reason: str | None = None
+    because_of: str | None = None
+    up: bool | None = None
+    accepted: bool | None = None
+    refused: bool | None = None
+    served: str | None = None
+    expires: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Host:
+    """One host of the run.
+
+    :ivar changed: what changed, or in check mode would, one text each with the exporter's or client's name before it.
+    :ivar reason: why the host is not finished; None if it is.
+    """
+
+    host: str
+    kind: Literal["exporter", "prometheus"]
+    changed: tuple[str, ...] = ()
+    reason: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Ledger:
+    """All that a run was asked for, and what was seen.
+
+    :ivar rotations: a line for each exporter that was to be rotated.
+    :ivar problems: what keeps the run from being finished beside hosts and pairs.
+    :ivar notes: what a person should know, without a say in the exit status.
+    """
+
+    operation: str
+    check_mode: bool
+    pairs: tuple[Pair, ...] = ()
+    hosts: tuple[Host, ...] = ()
+    rotations: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def failed_hosts(self) -> tuple[Host, ...]:
+        """The hosts that are not finished."""
+        return tuple(host for host in self.hosts if host.reason is not None)
+
+    @property
+    def good(self) -> bool:
+        """Whether everything that was asked for was seen, or in check mode predicted."""
+        return (
+            bool(self.hosts)
+            and not self.failed_hosts
+            and not self.problems
+            and all(pair.state in SATISFIED for pair in self.pairs)
+        )
+
+    def verdict(self) -> str:
+        """The last line."""
+        if not self.hosts:
+            return "Nothing was looked at: no host took part in this run."
+        count = {state: sum(pair.state == state for pair in self.pairs) for state in (*SATISFIED, "failed")}
+        word = "predicted" if self.check_mode else "proven"
+        parts = []
+        if self.pairs:
+            parts.append(f"{count[word]} of {len(self.pairs)} pairs {word}")
+            parts += [f"{count[state]} {text}" for state, text in _OTHERWISE.items() if count[state]]
+            if count["failed"]:
+                parts.append(f"{count['failed']} not {word}")
+        else:
+            unfinished = len(self.failed_hosts)
+            parts.append(f"{len(self.hosts) - unfinished} of {len(self.hosts)} hosts finished")
+        again = "" if self.good else ". Mend what is named above and run it again."
+        return ", ".join(parts) + (again or ".")
+
+    def lines(self) -> list[str]:
+        """The table and what stands under it, for people."""
+        found: list[str] = []
+        if self.rotations:
+            found += ["Rotation:", *(f"  {line}" for line in self.rotations), ""]
+        if self.pairs:
+            found += [*_table(self.pairs, self.check_mode), ""]
+        changed = _changes(self.hosts, self.check_mode)
+        if changed:
+            found += [*changed, ""]
+        if self.failed_hosts:
+            found += ["Not finished:", *_grouped_reasons(self.failed_hosts), ""]
+        if self.problems:
+            found += [*self.problems, ""]
+        if self.notes:
+            found += [*self.notes, ""]
+        return [*found, self.verdict()]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form (docs/ledger.md)."""
+        return {
+            "version": VERSION,
+            "operation": self.operation,
+            "check_mode": self.check_mode,
+            "good": self.good,
+            "verdict": self.verdict(),
+            **{
+                key: [dataclasses.asdict(item) for item in getattr(self, key)]  # type: ignore[call-overload]
+                for key in ("pairs", "hosts")
+            },
+            "rotations": list(self.rotations),
+            "problems": list(self.problems),
+            "notes": list(self.notes),
+        }
+
+
+_OTHERWISE = {
+    "not asked": "served but not asked of Prometheus (prometheus_host_running: false)",
+    "kept": "left to the owner's own jobs (prometheus_host_on_existing: keep)",
+    "evicted": "evicted",
+}
+
+
+# --- what was seen of a pair ------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """The answers of a run.
+
+    :ivar exporters: of the exporter hosts, by host; None where the operation has no call for them.
+    :ivar clients: of the last call that had to prove something, by client.
+    :ivar verdicts: what became of rotations, by exporter.
+    """
+
+    exporters: Mapping[str, ExporterHostAnswer] | None
+    clients: Mapping[str, PrometheusAnswer]
+    verdicts: Mapping[str, Verdict] = dataclasses.field(default_factory=dict)
+
+
+def pairs(
+    fleet: Fleet,
+    hosts: Iterable[str],
+    seen: Seen,
+    check_mode: bool,
+    only: Sequence[str] | None = None,
+    without: Sequence[str] = (),
+) -> tuple[Pair, ...]:
+    """Return every pair that the inventory asks for within the hosts of a run, and what was seen of it.
+
+    :param only: exporters that the run is about; all where None.
+    :param without: clients that the run takes the access from.
+    """
+    mine = set(hosts)
+    found = []
+    for exporter in fleet.exporters.values():
+        if exporter.host not in mine or exporter.state == "stopped" or (only is not None and exporter.name not in only):
+            continue
+        for client in fleet.clients.values():
+            if client.host in mine and client.name not in without and fleet.is_pair(exporter, client):
+                found.append(_pair(exporter, client, seen, check_mode))
+    return tuple(found)
+
+
+def _pair(exporter: Exporter, client: Client, seen: Seen, check_mode: bool) -> Pair:
+    host = None if seen.exporters is None else seen.exporters.get(exporter.host)
+    mine = None if host is None else host.exporters.get(exporter.name)
+    answer = seen.clients.get(client.name)
+    proof = None if answer is None else _proof(answer, exporter, mine)
+    row = Pair(exporter.name, client.name, "failed", expires=_expires(mine, client.name, answer, proof))
+    if proof is not None:
+        refusals = (proof.refused_without_certificate, proof.refused_foreign_pair, proof.refused_plain_http)
+        refused = None if None in refusals else all(refusals)
+        row = dataclasses.replace(row, up=proof.up, accepted=proof.accepted, refused=refused, served=proof.served_sha256)
+    verdict = seen.verdicts.get(exporter.name)
+    if seen.exporters is not None:
+        if mine is None:
+            reason = NOT_BEGUN if host is None else host.failed or "its host did not answer for it"
+            return dataclasses.replace(row, reason=reason, because_of=exporter.host)
+        if mine.failed:
+            return dataclasses.replace(row, reason=mine.failed)
+        if client.name in mine.evicted:
+            return dataclasses.replace(row, state="evicted", reason=f"{client.name} was evicted from it")
+        if mine.rotation_due and verdict is None and not check_mode:
+            return dataclasses.replace(row, reason=f"its wallet has to be replaced ({mine.rotation_due}), and was not")
+    if verdict is not None and verdict.action != "confirm" and not check_mode:
+        return dataclasses.replace(row, reason=f"it was not rotated: {verdict.reason}")
+    if answer is None:
+        return dataclasses.replace(row, reason=NOT_BEGUN, because_of=client.host)
+    if proof is None:
+        if answer.failed:
+            return dataclasses.replace(row, reason=answer.failed, because_of=client.host)
+        never = f"{client.name} has nothing of it: run timesten.monitoring.site"
+        issued = mine is None or exporter.insecure or client.name in {pair.client for pair in mine.pairs}
+        return dataclasses.replace(row, reason=never if issued else f"its host has issued no pair for {client.name}")
+    return _judged(row, proof, exporter, client, answer, check_mode)
+
+
+def _judged(
+    row: Pair, proof: Proof, exporter: Exporter, client: Client, answer: PrometheusAnswer, check_mode: bool
+) -> Pair:
+    if proof.failed:
+        return dataclasses.replace(row, reason=proof.failed)
+    if check_mode:
+        if answer.failed:
+            return dataclasses.replace(row, reason=answer.failed, because_of=client.host)
+        return dataclasses.replace(row, state="predicted")
+    asked = client.options.get("prometheus_running", True)
+    if proof.up is None and asked and client.options.get("on_existing") == "keep" and not proof.last_error:
+        return dataclasses.replace(row, state="kept")
+    if asked:
+        fault = proof_fault(proof)
+        advice = f" -> {proof.advice}" if fault and proof.advice else ""
+        if fault:
+            return dataclasses.replace(row, reason=fault + advice)
+    if not exporter.insecure and not (row.accepted and row.refused):
+        reason = "the handshakes that prove it were not made" if None in (row.accepted, row.refused) else "others get in"
+        return dataclasses.replace(row, reason=answer.failed or reason)
+    return dataclasses.replace(row, state="proven" if asked else "not asked")
+
+
+def _proof(answer: PrometheusAnswer, exporter: Exporter, mine: ExporterAnswer | None) -> Proof | None:
+    """Return the client's element for an exporter, on whichever of its ports it serves."""
+    spare = names.on_port(exporter.name, True)
+    order = [exporter.name, spare] if mine is None or not mine.spare else [spare, exporter.name]
+    allowed = order if exporter.spare_port is not None else [exporter.name]
+    found = [answer.exporters[name] for name in allowed if name in answer.exporters]
+    return next((proof for proof in found if proof.up), found[0] if found else None)
+
+
+def _expires(mine: ExporterAnswer | None, client: str, answer: PrometheusAnswer | None, proof: Proof | None) -> str | None:
+    """Return when the first certificate of a pair ends, as far as an answer tells."""
+    ends = [] if proof is None else [proof.not_after]
+    if mine is not None:
+        ends += [pair.not_after for pair in mine.pairs if pair.client == client]
+        if mine.server_certificate is not None:
+            ends.append(mine.server_certificate.not_after)
+    known = [end for end in ends if end is not None and end[:1].isdigit()]
+    return min(known, default=None)
+
+
+def same_certificates(answers: Mapping[str, ExporterHostAnswer]) -> list[str]:
+    """Return a problem for each certificate that several exporters have: a cloned host brings its wallet along.
+
+    Such exporters accept each other's clients.
+    """
+    owners: dict[str, list[str]] = {}
+    for answer in answers.values():
+        for name, exporter in answer.exporters.items():
+            prints = {exporter.ca_sha256}
+            if exporter.server_certificate is not None:
+                prints.add(exporter.server_certificate.sha256)
+            for sha256 in prints:
+                if sha256 is not None and len(sha256) == 64:
+                    owners.setdefault(sha256, []).append(name)
+    groups = sorted({tuple(sorted(set(found))) for found in owners.values() if len(set(found)) > 1})
+    return [
+        f"{', '.join(group)} have the same certificate, so that each accepts the clients of the other: one is a copy of the other's wallet. Give all "
+        f"but one a wallet of its own: ansible-playbook timesten.monitoring.rotate -e rotate_exporters={','.join(group[1:])}"
+        for group in groups
+    ]
+
+
+def exporter_hosts(fleet: Fleet, hosts: Iterable[str], answers: Mapping[str, ExporterHostAnswer]) -> list[Host]:
+    """Return what became of the exporter hosts of a run."""
+    found = []
+    for host in hosts:
+        answer = answers.get(host)
+        if answer is None:
+            found.append(Host(host, "exporter", (), NOT_BEGUN))
+            continue
+        changed = tuple(
+            f"{name}: {'; '.join(exporter.why) or 'changed'}"
+            for name, exporter in answer.exporters.items()
+            if exporter.changed
+        )
+        # An exporter's own failure is told by its pairs, and here for the exporters that have none.
+        failed = [f"{name}: {exporter.failed}" for name, exporter in answer.exporters.items() if exporter.failed]
+        reason = "; ".join(failed) or answer.failed
+        found.append(Host(host, "exporter", changed or (("changed",) if answer.changed else ()), reason))
+    return found
+
+
+def prometheus_hosts(
+    fleet: Fleet,
+    hosts: Iterable[str],
+    answers: Mapping[str, PrometheusAnswer],
+    only: Mapping[str, Sequence[str]] | None = None,
+) -> list[Host]:
+    """Return what became of the Prometheus hosts of a run.
+
+    :param only: the clients that the run is about, by host; all where None.
+    """
+    found = []
+    for host in hosts:
+        clients = [
+            client.name
+            for client in fleet.clients.values()
+            if client.host == host and (only is None or client.name in only[host])
+        ]
+        changed: list[str] = []
+        reasons = []
+        for client in clients:
+            answer = answers.get(client)
+            if answer is None:
+                reasons.append(NOT_BEGUN if len(clients) == 1 else f"{client}: {NOT_BEGUN}")
+                continue
+            why = [f"{name}: {'; '.join(proof.why)}" for name, proof in answer.exporters.items() if proof.why]
+            removed = [f"{name}: removed" for name in answer.removed or ()]
+            if answer.changed:
+                changed += why + removed or ["changed"]
+            told = any(proof.failed or proof_fault(proof) for proof in answer.exporters.values())
+            if answer.failed and not told:
+                reasons.append(answer.failed if len(clients) == 1 else f"{client}: {answer.failed}")
+        found.append(Host(host, "prometheus", tuple(changed), "; ".join(reasons) or None))
+    return found
+
+
+def departed(fleet: Fleet, answers: Mapping[str, PrometheusAnswer]) -> list[str]:
+    """Return a note of the exporters that a Prometheus still scrapes although they have left the inventory.
+
+    Exporters that only this run leaves out, or whose host failed, have not left.
+    """
+    listed = set(fleet.exporters)
+    scraped: dict[str, list[str]] = {}
+    for client, answer in answers.items():
+        for name in answer.unmentioned or ():
+            exporter = names.exporter_of(name)
+            if exporter not in listed and client not in scraped.setdefault(exporter, []):
+                scraped[exporter].append(client)
+    if not scraped:
+        return []
+    told = ", ".join(f"{name} ({', '.join(clients)})" for name, clients in sorted(scraped.items()))
+    return [
+        f"These exporters have left the inventory, and Prometheus still scrapes them: {told}. Remove one with timesten.monitoring.remove "
+        "-e remove_exporter=<name>, all of them with timesten.monitoring.site -e prometheus_host_purge=true"
+    ]
+
+
+# --- text -------------------------------------------------------------------------------------------------------------
+
+
+def _cells(pair: Pair, check_mode: bool) -> tuple[str, ...]:
+    if pair.state in ("kept", "evicted", "predicted"):
+        return (pair.state, "-", "-")
+    target = {True: "up", False: "DOWN", None: "not asked" if pair.state == "not asked" else "-"}[pair.up]
+    own = {True: "accepted", False: "REFUSED", None: "-"}[pair.accepted]
+    others = {True: "refused", False: "NOT REFUSED", None: "-"}[pair.refused]
+    return (target, own, others)
+
+
+def _some(found: Sequence[str]) -> str:
+    if len(found) <= _NAMES:
+        return ", ".join(found)
+    return f"{', '.join(found[:_NAMES])} and {len(found) - _NAMES} more"
+
+
+def _table(rows: Sequence[Pair], check_mode: bool) -> list[str]:
+    """Return the table; rows that are equal are one where there are many."""
+    head = ("exporter", "Prometheus", "target", "own pair", "others", "serves", "first end", "")
+    groups: dict[tuple[Any, ...], list[Pair]] = {}
+    individual = len(rows) <= _INDIVIDUAL
+    for pair in rows:
+        reason = _reason(pair)
+        key: tuple[Any, ...] = (pair.client, _cells(pair, check_mode), pair.state, reason)
+        groups.setdefault((*key, pair.exporter) if individual else key, []).append(pair)
+    # Clients that say the same of the same exporters share a row.
+    shared: dict[tuple[Any, ...], list[list[Pair]]] = {}
+    for key, members in groups.items():
+        exporters = tuple(pair.exporter for pair in members)
+        own = (key[0],) if individual else ()
+        shared.setdefault((*own, key[1:4], exporters), []).append(members)
+    lines = []
+    for (*_own, (cells, state, reason), exporters), found in shared.items():
+        members = [pair for group in found for pair in group]
+        served = sorted({pair.served for pair in members if pair.served})
+        ends = sorted(pair.expires for pair in members if pair.expires)
+        text = "" if state in ("proven", "predicted") else (reason or state)
+        lines.append(
+            (
+                _some(exporters),
+                _some([group[0].client for group in found]),
+                *cells,
+                served[0][:16] if len(served) == 1 else (f"{len(served)} certificates" if served else "-"),
+                ends[0][:10] if ends else "-",
+                "" if text in ("not asked", "kept", "evicted") else text,
+            )
+        )
+    table = [head, *lines]
+    widths = [max(len(line[column]) for line in table) for column in range(len(head) - 1)]
+    return ["  ".join([*(cell.ljust(width) for cell, width in zip(line, widths)), line[-1]]).rstrip() for line in table]
+
+
+def _reason(pair: Pair) -> str | None:
+    if pair.because_of is not None:
+        return f"see {pair.because_of} below"
+    return None if pair.reason is None else plain(pair.reason, 600)
+
+
+def _grouped(items: Iterable[tuple[str, Any]]) -> list[tuple[list[str], Any]]:
+    groups: dict[Any, list[str]] = {}
+    for name, value in items:
+        groups.setdefault(value, []).append(name)
+    return [(found, value) for value, found in groups.items()]
+
+
+def _changes(hosts: Sequence[Host], check_mode: bool) -> list[str]:
+    changed = [host for host in hosts if host.changed]
+    if not changed:
+        return [f"Nothing {'would change' if check_mode else 'was changed'}."] if hosts else []
+    # The names before the texts differ from host to host although the same has happened.
+    rows = []
+    for host in changed:
+        told = list(dict.fromkeys(text.partition(": ")[2] or text for text in host.changed))
+        rows.append((host.host, "; ".join(told)))
+    word = "Would change" if check_mode else "Changed"
+    return [f"{word} on {len(changed)} of {len(hosts)} hosts:"] + [
+        f"  {_some(found)}: {plain(text, 300)}" for found, text in _grouped(rows)
+    ]
+
+
+def _grouped_reasons(hosts: Sequence[Host]) -> list[str]:
+    return [
+        f"  {_some(found)}: {plain(str(reason), 1500)}" for found, reason in _grouped((h.host, h.reason) for h in hosts)
+    ]
+
+
+# --- of a whole run ---------------------------------------------------------------------------------------------------
+
+OPERATIONS = ("site", "verify", "rotate", "rollback", "evict", "remove")
+ROTATIONS = ("rotate", "rollback", "evict")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rotated:
+    """What became of one exporter that was to be rotated.
+
+    :ivar good: whether that is what was asked for.
+    :ivar pairs: what its clients have proven, where it was switched.
+    :ivar evicted: the clients that have no access any more, as far as its host says.
+    """
+
+    exporter: str
+    host: str
+    outcome: Literal["switched", "planned", "left alone", "refused", "went back", "failed"]
+    text: str
+    good: bool
+    changed: bool = False
+    evicted: tuple[str, ...] = ()
+    pairs: tuple[Pair, ...] = ()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Rotated:
+        """Return what :func:`dataclasses.asdict` has taken apart."""
+        kept = {**data, "evicted": tuple(data["evicted"]), "pairs": tuple(Pair(**pair) for pair in data["pairs"])}
+        return cls(**kept)
+
+
+def rotations(inventory: Inventory, check_mode: bool) -> list[Rotated]:
+    """Return what became of the exporters of one wave."""
+    fleet = inventory.fleet
+    wave, only = inventory.wave(), inventory.rotated()
+    staged = inventory.exporters(wave, steps.STAGED)
+    rows = inventory.rows("timesten_plan" if check_mode else "timesten_go")
+    judged = {} if check_mode else inventory.verdicts()
+    ended = inventory.exporters(wave, steps.ENDED)
+    retired = inventory.exporters(wave, steps.RETIRED)
+    left = {} if check_mode else inventory.leaving()
+    seen = Seen(None, inventory.clients(fleet.prometheus_hosts, steps.PROVEN), judged)
+    entries = []
+    for exporter in fleet.exporters.values():
+        if exporter.host not in wave or (only is not None and exporter.name not in only):
+            continue
+        host = staged.get(exporter.host)
+        answer = None if host is None else host.exporters.get(exporter.name)
+        reason = NOT_BEGUN if host is None else host.failed or "its host did not answer for it"
+        if answer is None or answer.failed or answer.rotation is None:
+            text = (answer.failed if answer is not None else None) or reason
+            entries.append(Rotated(exporter.name, exporter.host, "failed", f"nothing was switched: {text}", False))
+            continue
+        evicted = tuple(answer.rotation.evicted)
+        if answer.rotation.skipped is not None:
+            text = f"left alone: {answer.rotation.skipped}"
+            entries.append(Rotated(exporter.name, exporter.host, "left alone", text, True, evicted=evicted))
+            continue
+        row = rows.get(exporter.name)
+        if row is None:
+            entries.append(Rotated(exporter.name, exporter.host, "failed", f"nothing was switched: {reason}", False))
+            continue
+        entries.append(
+            dataclasses.replace(
+                _rotated(row, judged.get(exporter.name), ended, retired, exporter.name in left, check_mode),
+                evicted=evicted,
+                pairs=()
+                if check_mode
+                else pairs(fleet, inventory.hosts, seen, check_mode, [exporter.name], inventory.run.evict_clients),
+            )
+        )
+    return entries
+
+
+def _rotated(
+    row: Row,
+    verdict: Verdict | None,
+    ended: Mapping[str, ExporterHostAnswer],
+    retired: Mapping[str, ExporterHostAnswer],
+    leaves: bool,
+    check_mode: bool,
+) -> Rotated:
+    servers = f"servers {', '.join(row.servers) or 'none'}"
+    change = f"{str(row.old_sha256 or 'unknown')[:16]} -> {str(row.new_sha256 or 'known after apply')[:16]}, {servers}"
+    timing = f"{row.window:.2f} s expected, gap {'any' if row.gap >= 1e6 else f'{row.gap:.2f} s'}"
+    if check_mode:
+        if row.refused is not None:
+            return Rotated(row.exporter, row.host, "refused", f"would be refused: {row.refused}", False)
+        how = "on its other port" if row.strategy == SPARE_PORT else timing
+        return Rotated(row.exporter, row.host, "planned", f"would be switched, {change}, {how}", True, True)
+    if row.refused is not None:
+        text = f"not switched, and nothing live was changed: {row.refused}"
+        return Rotated(row.exporter, row.host, "refused", text, False)
+    if verdict is None:
+        return Rotated(row.exporter, row.host, "failed", "what became of its switch was not judged", False, True)
+    host = ended.get(row.host)
+    answer = None if host is None else host.exporters.get(row.exporter)
+    said = None if answer is None else answer.status
+    if verdict.action == "confirm":
+        if said != "confirmed":
+            told = (answer.error or answer.failed if answer else None) or (host.failed if host else None)
+            text = f"it switched, but its host did not keep that ({told or f'it says {said}' if said else 'it did not answer'})"
+            return Rotated(row.exporter, row.host, "went back" if said == "reverted" else "failed", text, False, True)
+        took = "" if verdict.window is None else f", took {verdict.window:.2f} s of {timing}"
+        if row.strategy == SPARE_PORT:
+            port = "usual" if row.job == row.exporter else "spare"
+            took = "" if verdict.window is None else f", on its {port} port, where it served after {verdict.window:.2f} s"
+            other = retired.get(row.host)
+            gone = None if other is None else other.exporters.get(row.exporter)
+            if not leaves or gone is None or gone.failed:
+                why = (gone.failed if gone else None) or (other.failed if other else None) or "its host did not answer"
+                text = f"switched, {change}{took}, but the process on its other port may still run: {why}"
+                return Rotated(row.exporter, row.host, "failed", text, False, True)
+        return Rotated(row.exporter, row.host, "switched", f"switched, {change}{took}", True, True)
+    reason = verdict.reason or "the switch was not proven"
+    if verdict.action == "release":
+        return Rotated(row.exporter, row.host, "went back", f"not switched ({verdict.status or 'unknown'}): {reason}", False, True)
+    if verdict.action == "revert" and said == "reverted":
+        return Rotated(row.exporter, row.host, "went back", f"went back to the generation before: {reason}", False, True)
+    text = f"{reason}; what it serves now was not seen: it goes back by itself, run timesten.monitoring.verify after {row.confirm:.0f} s"
+    return Rotated(row.exporter, row.host, "failed", text, False, True)
+
+
+def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
+    """Return the ledger of a run."""
+    fleet = inventory.fleet
+    exporter_names = [host for host in fleet.exporter_hosts if host in inventory.hosts]
+    prometheus_names = [host for host in fleet.prometheus_hosts if host in inventory.hosts]
+    if operation in ROTATIONS:
+        return _of_rotation(operation, inventory, check_mode)
+    if operation == "remove":
+        return _of_removal(inventory, check_mode)
+    clients = inventory.clients(prometheus_names, steps.ANSWERED)
+    if operation == "verify":
+        found = pairs(fleet, [*inventory.hosts, *fleet.exporter_hosts], Seen(None, clients), check_mode=False)
+        if not set(exporter_names) >= set(fleet.exporter_hosts):
+            mine = {name for name, exporter in fleet.exporters.items() if exporter.host in inventory.hosts}
+            found = tuple(pair for pair in found if not exporter_names or pair.exporter in mine)
+        return Ledger(operation, check_mode, found, tuple(prometheus_hosts(fleet, prometheus_names, clients)))
+    converged = inventory.exporters(exporter_names, steps.CONVERGED)
+    inspected = inventory.clients(prometheus_names, steps.INSPECTED)
+    # A host that was not converged says why when it was looked at.
+    answered = {**{name: answer for name, answer in inspected.items() if answer.failed}, **clients}
+    rotated = [Rotated.from_dict(item) for item in inventory.registered("timesten_rotated").get("entries") or []]
+    found = pairs(fleet, inventory.hosts, Seen(converged, answered), check_mode)
+    done = {entry.exporter: entry for entry in rotated}
+    kept = [pair for pair in found if pair.exporter not in done]
+    for entry in rotated:
+        kept += entry.pairs if entry.good else _unrotated(entry, found)
+    hosts = [
+        *exporter_hosts(fleet, exporter_names, converged),
+        *prometheus_hosts(fleet, prometheus_names, answered),
+    ]
+    return Ledger(
+        operation,
+        check_mode,
+        tuple(kept),
+        tuple(hosts),
+        tuple(f"{entry.exporter}: {entry.text}" for entry in rotated),
+        tuple(same_certificates(converged)),
+        tuple([*repointed(fleet, inspected), *departed(fleet, clients)]),
+    )
+
+
+def _unrotated(entry: Rotated, found: Iterable[Pair]) -> list[Pair]:
+    return [
+        dataclasses.replace(pair, state="failed", reason=f"it was not rotated: {entry.text}")
+        for pair in found
+        if pair.exporter == entry.exporter
+    ]
+
+
+def repointed(fleet: Fleet, inspected: Mapping[str, PrometheusAnswer]) -> list[str]:
+    """Return a note of the exporters whose target was another one before this run: two inventories may want the same name."""
+    moved: dict[tuple[str, str, str], list[str]] = {}
+    for client, answer in inspected.items():
+        for name, known in (answer.definitions or {}).items():
+            exporter = fleet.exporters.get(names.exporter_of(name))
+            if exporter is None or "address" not in known or "port" not in known:
+                continue
+            if known["address"] == exporter.address and known["port"] in (exporter.port, exporter.spare_port):
+                continue
+            before = names.target(known["address"], known["port"])
+            after = names.target(exporter.address, exporter.port)
+            moved.setdefault((exporter.name, before, after), []).append(client)
+    return [
+        f"{name} was scraped at {before} ({', '.join(clients)}), this inventory says {after}. If another inventory gives its own exporter this name, "
+        "the two take the target from each other at every run: rename one"
+        for (name, before, after), clients in sorted(moved.items())
+    ]
+
+
+def _of_rotation(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
+    fleet, run = inventory.fleet, inventory.run
+    entries = [Rotated.from_dict(item) for item in inventory.registered("timesten_rotated").get("entries") or []]
+    told = {entry.exporter for entry in entries}
+    only = inventory.rotated()
+    waves = set(run.rotate_hosts or fleet.exporter_hosts)
+    missing = [
+        exporter
+        for exporter in fleet.exporters.values()
+        if exporter.name not in told
+        and exporter.host in inventory.hosts
+        and exporter.host in waves
+        and (only is None or exporter.name in only)
+    ]
+    problems = []
+    if missing:
+        problems.append(f"Not begun, because an earlier one failed: {_some([exporter.name for exporter in missing])}.")
+    if not entries and not missing:
+        problems.append("Nothing was rotated: no exporter of this run was named.")
+    evicted = run.evict_clients
+    known = {client for entry in entries for client in entry.evicted}
+    if operation == "evict" and entries and all(entry.good for entry in entries) and not set(evicted) <= known:
+        problems.append(
+            f"No exporter of this run has issued a pair to {', '.join(evicted)}, so it had no access. The clients are named after their hosts "
+            f"({', '.join(fleet.prometheus_hosts)}), with the instance where a host has several (<host>-<instance>)."
+        )
+    by_host: dict[str, list[Rotated]] = {}
+    for entry in entries:
+        by_host.setdefault(entry.host, []).append(entry)
+    hosts = [
+        Host(
+            host,
+            "exporter",
+            tuple(f"{entry.exporter}: {entry.outcome}" for entry in items if entry.changed),
+            "; ".join(f"{entry.exporter} was not rotated" for entry in items if not entry.good) or None,
+        )
+        for host, items in by_host.items()
+    ]
+    left = inventory.clients(fleet.prometheus_hosts, steps.LEFT)
+    released = inventory.clients(fleet.prometheus_hosts, steps.RELEASED)
+    for host, known_host in fleet.prometheus_hosts.items():
+        reasons = [
+            text
+            for client in known_host.clients
+            if host in inventory.hosts and client.name not in run.rotate_optional and client.name not in evicted
+            for text in (
+                _failed(
+                    left.get(client.name),
+                    f"the exporters are on their new port, and {client.name} scrapes it, but it still has the job of the old one, whose target "
+                    "is down. Mend this and run timesten.monitoring.site, which removes it",
+                ),
+                _failed(released.get(client.name), "what the rotation has left there was not cleared away"),
+            )
+            if text
+        ]
+        if reasons:
+            hosts.append(Host(host, "prometheus", (), "; ".join(reasons)))
+    return Ledger(
+        operation,
+        check_mode,
+        tuple(pair for entry in entries if entry.outcome == "switched" for pair in entry.pairs),
+        tuple(hosts),
+        tuple(f"{entry.exporter}: {entry.text}" for entry in entries),
+        tuple(problems),
+    )
+
+
+def _failed(answer: PrometheusAnswer | None, what: str) -> str | None:
+    return None if answer is None or not answer.failed else f"{what}: {answer.failed}"
+
+
+def _of_removal(inventory: Inventory, check_mode: bool) -> Ledger:
+    fleet, removal = inventory.fleet, inventory.removal()
+    exporters = inventory.exporters(removal.exporters, steps.CONVERGED)
+    clients = inventory.clients(removal.clients, steps.ANSWERED)
+    hosts = [
+        *prometheus_hosts(fleet, [host for host, known in removal.clients.items() if known], clients, only=removal.clients),
+        *exporter_hosts(fleet, [host for host, known in removal.exporters.items() if known], exporters),
+    ]
+    problems = list(removal.problems)
+    if removal.forget and removal.unlisted and not problems and exporters:
+        known = [exporter for answer in exporters.values() for exporter in answer.exporters.values()]
+        if not any(exporter.forgotten for exporter in known):
+            have = sorted({client for exporter in known for client in exporter.clients or ()})
+            problems.append(
+                f"there is no client {', '.join(removal.forget)}, neither in the inventory nor with a pair of an exporter of this run; nothing was "
+                f"changed. Those with a pair are {', '.join(have) or 'none'}."
+            )
+    return Ledger("remove", check_mode, (), tuple(hosts), (), tuple(problems), removal.advice)

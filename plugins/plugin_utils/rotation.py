@@ -1,0 +1,430 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A rotation as the controller sees it: when each exporter may switch, who has to follow, and whether the switch is kept.
+
+Everything here is a pure function of the inventory and of parsed answers. What an exporter host says of its clients or of its strategy
+decides nothing: who has to prove an exporter, and whether it may use its spare port, comes from the inventory and the run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Iterable, Literal, Mapping, Sequence
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import (
+    ExporterAnswer,
+    ExporterHostAnswer,
+    PrometheusAnswer,
+    Proof,
+)
+
+GAP = "gap"
+SPARE_PORT = "spare_port"
+"""The strategy that restarts nothing."""
+
+Action = Literal["confirm", "revert", "release", "none"]
+
+_BEFORE = 0.05
+"""Seconds kept free before a scrape begins."""
+_AFTER = 0.1
+"""Seconds kept free after a scrape should have ended."""
+_REACTION = 0.2
+"""Seconds that a Prometheus host needs to see the new certificate and to make its delivery current."""
+_LONGER = 1.5
+"""The next restart may take longer than those that were measured by this factor."""
+_MOMENTS = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Clock:
+    """How far a host's clock is ahead of the controller's, in seconds, and by how much that may be wrong."""
+
+    offset: float = 0.0
+    uncertainty: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Scrape:
+    """One scrape by the controller's clock, in seconds: when it began, how long it took, how often it comes, the clocks' uncertainty."""
+
+    began: float
+    took: float
+    interval: float
+    uncertainty: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What one exporter of a wave may do when, or why it may do nothing.
+
+    :ivar clients: the clients that have to prove the exporter afterwards.
+    :ivar job: the name of its job and deliveries on the Prometheus hosts.
+    :ivar window: seconds that the switch may take.
+    :ivar gap: seconds of the largest gap between scrapes.
+    :ivar servers: the clients whose scrapes were seen.
+    :ivar moments: by the controller's clock; empty where there is nothing to wait for.
+    :ivar period: seconds after which the scrapes repeat, if they do.
+    :ivar confirm: seconds after the switch within which it has to be confirmed.
+    :ivar deadline: when it goes back if nobody has confirmed, by the controller's clock.
+    :ivar refused: why it may not switch.
+    """
+
+    exporter: str
+    host: str
+    generation: str
+    old_sha256: str | None
+    new_sha256: str | None
+    clients: tuple[str, ...]
+    strategy: str
+    job: str
+    window: float
+    gap: float
+    servers: tuple[str, ...]
+    moments: tuple[float, ...] = ()
+    period: float | None = None
+    confirm: float = 0.0
+    deadline: float = 0.0
+    refused: str | None = None
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Row:
+        """Return the row that :func:`dataclasses.asdict` has taken apart."""
+        lists = {key: tuple(data[key]) for key in ("clients", "servers", "moments")}
+        return cls(**{**data, **lists})
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What became of an exporter of a plan.
+
+    :ivar action: what its host has to do: keep the new generation, go back, or end a rotation that was not begun or has ended by itself.
+    :ivar reason: why it is not kept.
+    :ivar status: what its host said of the switch; None where it said nothing.
+    :ivar leaves: with the strategy spare_port, whether it serves on both ports until one is left.
+    """
+
+    exporter: str
+    host: str
+    action: Action
+    reason: str | None = None
+    status: str | None = None
+    window: float | None = None
+    leaves: bool = False
+    job: str = ""
+
+    @property
+    def now(self) -> Action:
+        """What its host has to do at once: with spare_port the new process serves until nobody scrapes it any more."""
+        return "none" if self.leaves and self.action == "revert" else self.action
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaving:
+    """The port that an exporter leaves: the job that goes, and what its host does then."""
+
+    exporter: str
+    host: str
+    job: str
+    action: Literal["retire", "revert"]
+
+
+def gaps(scrapes: Iterable[Scrape], start: float, end: float) -> list[tuple[float, float]]:
+    """Return the times between scrapes as (begin, end), in order.
+
+    :param start: seconds since the epoch, by the clock of the scrapes.
+    """
+    busy = []
+    for scrape in scrapes:
+        slack = scrape.uncertainty
+        length = max(2 * scrape.took, scrape.took + _AFTER) + slack
+        number = int((start - scrape.began) // scrape.interval)
+        while scrape.began + number * scrape.interval < end + scrape.interval:
+            begin = scrape.began + number * scrape.interval
+            busy.append((begin - _BEFORE - slack, begin + length))
+            number += 1
+    free, free_from = [], start
+    for begin, finish in sorted(busy):
+        if begin > free_from:
+            free.append((free_from, begin))
+        free_from = max(free_from, finish)
+    return [gap for gap in free if gap[0] < end]
+
+
+def switch_moments(
+    scrapes: Sequence[Scrape], window: float, start: float, force: bool = False, count: int = _MOMENTS
+) -> tuple[list[float], float]:
+    """Return up to ``count`` moments from ``start`` on at which ``window`` seconds are free, and the seconds of the largest gap.
+
+    The moments are the beginnings of the gaps that are nearly as large as the largest, so that a switch that takes longer than it should has
+    the most room.
+    """
+    if not scrapes:
+        return [start + number * 5.0 for number in range(count)], float("inf")
+    longest = max(scrape.interval for scrape in scrapes)
+    horizon = start + max(60.0, 4 * longest)
+    free = gaps(scrapes, start, horizon)
+    # The first gap begins at start, in its middle.
+    largest = max((end - begin for begin, end in free[1:]), default=0.0)
+    needed = 0.8 * largest if force else max(window, 0.8 * largest)
+    moments = [begin for begin, end in free if end - begin >= needed]
+    return moments[:count], largest
+
+
+def plan(
+    staged: Mapping[str, ExporterHostAnswer],
+    delivered: Mapping[str, PrometheusAnswer],
+    clocks: Mapping[str, Clock],
+    takers: Mapping[str, Mapping[str, str]],
+    spare_ports: Iterable[str],
+    now: float,
+    optional: Sequence[str] = (),
+    confirm: float = 120.0,
+    force: bool = False,
+    lead: float = 2.0,
+) -> dict[str, Row]:
+    """Return what each exporter of a wave may do when.
+
+    :param staged: answers of the exporter hosts, by host.
+    :param delivered: answers of the clients that could be asked, by client.
+    :param clocks: by host.
+    :param takers: by exporter, the clients that the inventory has for it, each with its host.
+    :param spare_ports: the exporters that may use their spare port in this run.
+    :param now: the controller's clock, in seconds since the epoch.
+    :param optional: clients that may fail to take part.
+    :param confirm: seconds, on top of three scrape intervals.
+    :param lead: seconds until the first moment, for the hosts to get ready.
+    """
+    start = now + lead
+    spare = set(spare_ports)
+    rows: dict[str, Row] = {}
+    for host, answer in staged.items():
+        for name, exporter in answer.exporters.items():
+            rotation = exporter.rotation
+            if exporter.failed or rotation is None or rotation.skipped is not None or rotation.to is None:
+                continue
+            beside = rotation.strategy == SPARE_PORT and name in spare
+            job = names.on_port(name, exporter.spare and name in spare)
+            client_hosts = takers.get(name, {})
+            clients = tuple(client for client in client_hosts if client not in rotation.evicted)
+            scrapes, missing = _scrapes(clients, job, delivered, clocks, client_hosts, clocks.get(host, Clock()), optional)
+            missing += [
+                f"its host has issued no pair for {client}"
+                for client in clients
+                if client not in rotation.clients and client not in optional
+            ]
+            if rotation.strategy == SPARE_PORT and not beside:
+                missing.append("its host wants the strategy spare_port, which this run did not ask for")
+            window = (rotation.restart_seconds or 0.0) * _LONGER + _REACTION
+            moments, largest = switch_moments(list(scrapes.values()), window, start, force)
+            refused = "; ".join(missing) or None
+            if refused is None and not moments and not beside:
+                refused = _refusal(window, largest, scrapes, name in spare or bool(rotation.has_spare_port))
+            row = Row(
+                exporter=name,
+                host=host,
+                generation=rotation.to,
+                old_sha256=rotation.old_sha256,
+                new_sha256=rotation.new_sha256,
+                clients=clients,
+                strategy=SPARE_PORT if beside else GAP,
+                job=job,
+                window=round(window, 3),
+                gap=round(min(largest, 1e6), 3),
+                servers=tuple(sorted(scrapes)),
+                refused=refused,
+            )
+            rows[name] = row if refused else _timed(row, scrapes, moments, start, confirm)
+    return rows
+
+
+def _scrapes(
+    clients: Sequence[str],
+    job: str,
+    delivered: Mapping[str, PrometheusAnswer],
+    clocks: Mapping[str, Clock],
+    client_hosts: Mapping[str, str],
+    own: Clock,
+    optional: Sequence[str],
+) -> tuple[dict[str, Scrape], list[str]]:
+    """Return the last scrape of each client by the controller's clock, and what keeps a client from taking part."""
+    scrapes, missing = {}, []
+    for client in clients:
+        answer = delivered.get(client)
+        if answer is None or answer.failed is not None or answer.scrapes is None:
+            if client not in optional:
+                reason = "it was not reached" if answer is None else answer.failed or "it did not say when it scrapes"
+                missing.append(f"{client} could not be made ready ({reason})")
+            continue
+        scrape = answer.scrapes.get(job)
+        if scrape is not None:
+            clock = clocks.get(client_hosts[client], Clock())
+            scrapes[client] = Scrape(
+                began=scrape.scraped - clock.offset,
+                took=scrape.took,
+                interval=scrape.interval,
+                uncertainty=clock.uncertainty + own.uncertainty,
+            )
+    return scrapes, missing
+
+
+def _timed(row: Row, scrapes: Mapping[str, Scrape], moments: Sequence[float], start: float, confirm: float) -> Row:
+    intervals = {scrape.interval for scrape in scrapes.values()}
+    limit = confirm + 3 * max(intervals, default=0.0)
+    # Where nothing is restarted, there is nothing to wait for.
+    beside = row.strategy == SPARE_PORT
+    last = start + 2 * limit if beside else moments[-1]
+    return dataclasses.replace(
+        row,
+        moments=() if beside else tuple(round(moment, 4) for moment in moments),
+        period=intervals.pop() if len(intervals) == 1 else None,
+        confirm=limit,
+        deadline=round(last + limit, 3),
+    )
+
+
+def _refusal(window: float, largest: float, scrapes: Mapping[str, Scrape], has_spare_port: bool) -> str:
+    intervals = ", ".join(f"{name} every {scrape.interval:g} s" for name, scrape in sorted(scrapes.items()))
+    way = "Run" if has_spare_port else "Define a spare_port for it (exporter_host_spare_port) and run"
+    return (
+        f"the switch may take {window:.2f} s, and the largest gap between the scrapes ({intervals}) is {largest:.2f} s, so a scrape could be "
+        f"lost. {way} again with rotate_strategy=spare_port, which restarts nothing; or choose a longer scrape_interval, or fewer servers; or "
+        "accept the loss with rotate_force=true"
+    )
+
+
+def orders(rows: Mapping[str, Row], clock: Clock, following: bool = False) -> dict[str, dict[str, Any]]:
+    """Return what one host has to know of a plan, by its own clock, as the modules' option ``switch`` takes it.
+
+    :param following: for a Prometheus host, which knows the exporters by their jobs, and follows only those that are restarted.
+    """
+    return {
+        (row.job if following else name): {
+            "generation": row.generation,
+            "moments": [round(moment + clock.offset, 4) for moment in row.moments],
+            "deadline": row.deadline + clock.offset,
+            "confirm": row.confirm,
+            "period": row.period,
+            "strategy": row.strategy,
+        }
+        for name, row in rows.items()
+        if row.refused is None and not (following and row.strategy == SPARE_PORT)
+    }
+
+
+def go(rows: Mapping[str, Row], following: Mapping[str, PrometheusAnswer], optional: Sequence[str] = ()) -> dict[str, Row]:
+    """Return the plan with those exporters refused that a client does not follow: it would lose scrapes."""
+    decided = {}
+    for name, row in rows.items():
+        silent = []
+        if row.refused is None and row.strategy != SPARE_PORT:
+            for client in row.clients:
+                answer = following.get(client)
+                if client not in optional and (answer is None or row.job not in (answer.following or ())):
+                    reason = (answer.failed if answer else None) or "it could not be reached any more"
+                    silent.append(f"{client} does not follow ({reason})")
+        decided[name] = dataclasses.replace(row, refused="; ".join(silent)) if silent else row
+    return decided
+
+
+_ENDED = ("missed", "failed", "reverted")
+"""Statuses of a switch that has ended by itself."""
+
+
+def verdicts(
+    rows: Mapping[str, Row],
+    switched: Mapping[str, ExporterHostAnswer],
+    proven: Mapping[str, PrometheusAnswer],
+    optional: Sequence[str] = (),
+) -> dict[str, Verdict]:
+    """Return for each exporter of a plan what became of it, and whether to keep it, to go back, or to end it.
+
+    :param switched: what the exporter hosts said of the switch, by host.
+    :param proven: what the clients said afterwards, by client.
+    """
+    judged = {}
+    for name, row in rows.items():
+        if row.refused is not None:
+            judged[name] = Verdict(name, row.host, "release", row.refused, job=row.job)
+            continue
+        host = switched.get(row.host)
+        answer = host.exporters.get(name) if host is not None else None
+        judged[name] = _verdict(row, answer, (host.failed if host else None), proven, optional)
+    return judged
+
+
+def _verdict(
+    row: Row,
+    answer: ExporterAnswer | None,
+    host_failed: str | None,
+    proven: Mapping[str, PrometheusAnswer],
+    optional: Sequence[str],
+) -> Verdict:
+    status = answer.status if answer is not None else None
+    window = answer.window if answer is not None else None
+    action: Action
+    if status == "switched":
+        faults = [
+            fault
+            for client in row.clients
+            if client not in optional
+            for fault in [unproven(row.job, client, proven.get(client))]
+            if fault is not None
+        ]
+        action, reason = ("revert" if faults else "confirm"), "; ".join(faults) or None
+    elif status == "lost":
+        action, reason = "revert", "the process that made the switch was killed"
+    else:
+        said = None if answer is None else answer.error or answer.failed
+        reason = said or host_failed or "its host could not be reached any more"
+        action = "release" if status in _ENDED else "none"
+    leaves = row.strategy == SPARE_PORT and action in ("confirm", "revert")
+    return Verdict(row.exporter, row.host, action, reason, status, window, leaves, row.job)
+
+
+def unproven(job: str, client: str, answer: PrometheusAnswer | None) -> str | None:
+    """Return why a client has not proven an exporter in its answer; None if it has."""
+    if answer is None:
+        return f"{client}: it did not answer any more"
+    proof = answer.exporters.get(job)
+    fault = None if proof is None else proof_fault(proof)
+    if proof is not None and fault is None:
+        return None
+    return f"{client}: {fault or answer.failed or 'it did not answer for it'}"
+
+
+def proof_fault(proof: Proof) -> str | None:
+    """Return what a proof lacks; None if the target is up and nothing else than the delivered pair gets in."""
+    if not proof.up:
+        return proof.last_error or proof.failed or "its target is not up"
+    if proof.accepted is False:
+        return proof.failed or "the handshake with the delivered pair was not accepted"
+    for refused, how in (
+        (proof.refused_without_certificate, "without a certificate"),
+        (proof.refused_foreign_pair, "with a foreign pair"),
+        (proof.refused_plain_http, "over plain http"),
+    ):
+        if refused is False:
+            return proof.failed or f"a connection {how} was not refused"
+    return None
+
+
+def leaving(judged: Mapping[str, Verdict], ended: Mapping[str, ExporterHostAnswer]) -> dict[str, Leaving]:
+    """Return which of their two ports exporters leave.
+
+    An exporter whose host did not answer whether it keeps the new one is left out: both jobs stay, until the next run.
+
+    :param ended: what the exporter hosts answered to the verdict, by host.
+    """
+    left = {}
+    for name, verdict in judged.items():
+        if not verdict.leaves:
+            continue
+        host = ended.get(verdict.host)
+        answer = host.exporters.get(name) if host is not None else None
+        if verdict.action == "revert" or (answer is not None and answer.status != "confirmed"):
+            left[name] = Leaving(name, verdict.host, verdict.job, "revert")
+        elif answer is not None:
+            left[name] = Leaving(name, verdict.host, names.other_port(verdict.job), "retire")
+    return left

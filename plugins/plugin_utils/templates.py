@@ -1,0 +1,80 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a Prometheus host is told of the exporters: elements of ``exporters`` of tt_prometheus_host, and jobs for a template."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import Any, Mapping, Sequence
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import host as prometheus_host
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as prometheus_jobs
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import ExporterHostAnswer
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Fleet
+
+
+def exporters(
+    fleet: Fleet, answered: Mapping[str, ExporterHostAnswer], client: str, only: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
+    """Return the exporters of one client, from what their hosts answered.
+
+    Name, address and port come from the inventory, never from the answer. An exporter whose host failed or was not reached is left out, so
+    that what is stored of it stays.
+
+    :param only: names of exporters; all where None.
+    """
+    found = []
+    for exporter in fleet.exporters.values():
+        host = answered.get(exporter.host)
+        answer = None if host is None else host.exporters.get(exporter.name)
+        if (
+            answer is None
+            or answer.failed
+            or exporter.state == "stopped"
+            or (only is not None and exporter.name not in only)
+            or (answer.rotation is not None and answer.rotation.skipped is not None)
+        ):
+            continue
+        item: dict[str, Any] = {"name": exporter.name, "address": exporter.address, "port": exporter.port}
+        if answer.spare and exporter.spare_port is not None:
+            item.update(name=names.on_port(exporter.name, True), port=exporter.spare_port, usual_port=exporter.port)
+        item["insecure"] = exporter.insecure
+        if not exporter.insecure:
+            pair = next((pair for pair in answer.pairs if pair.client == client), None)
+            if pair is None:
+                continue
+            material = {
+                "generation": answer.generation,
+                "ca_sha256": answer.ca_sha256,
+                "alt_names": None if answer.alt_names is None else list(answer.alt_names),
+                "delivery": pair.delivery,
+                "sha256": pair.sha256,
+                "certificate": pair.certificate,
+                "bundle": pair.bundle,
+                "ca_certificate": answer.ca_certificate if pair.bundle else None,
+            }
+            item.update({key: value for key, value in material.items() if value is not None})
+        found.append(item)
+    return found
+
+
+def jobs(
+    options: Mapping[str, Any],
+    definitions: Mapping[str, Mapping[str, Any]],
+    mentioned: Sequence[Mapping[str, Any]],
+    remove: Sequence[str] = (),
+    purge: bool = False,
+    both_ports: bool = False,
+) -> list[dict[str, Any]]:
+    """Return the scrape jobs of one client after a call, as the module makes them, for a template of the whole configuration.
+
+    :param options: the client's own.
+    :param definitions: what the client has, by exporter.
+    :raises TimesTenError: if a job cannot be made.
+    """
+    defaults = {key: options.get(key) for key in prometheus_host.JOB_OPTIONS}
+    merged = prometheus_host.merge(definitions, mentioned, defaults, remove, purge, both_ports)
+    store = posixpath.normpath(options["store"])
+    return [dict(prometheus_jobs.build(definition, store).config) for definition in merged.values()]
