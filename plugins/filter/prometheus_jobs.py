@@ -64,6 +64,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import host as _prometheus_host
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as _prometheus_jobs
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import options as _prometheus_options
 
 
 def prometheus_jobs(
@@ -75,7 +76,7 @@ def prometheus_jobs(
     both_ports: bool = False,
 ) -> list[dict[str, Any]]:
     """Return the jobs of all exporters that the client has after the run, by name of the exporter."""
-    defaults = {key: options.get(key) for key in _prometheus_host.JOB_OPTIONS}
+    defaults = {key: options.get(key) for key in _prometheus_options.JOB_OPTIONS}
     try:
         merged = _prometheus_host.merge(definitions, exporters, defaults, remove or (), purge, both_ports)
         return [
