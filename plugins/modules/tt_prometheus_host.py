@@ -503,6 +503,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core import ar
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.module import run
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import api as _prometheus_api
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import host as _prometheus_host
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import options as _prometheus_options
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.switch import follow
 
 STATES = ["inspected", "present", "verified", "absent", "staged", "following", "released"]
@@ -590,6 +591,7 @@ class HostModule(AnsibleModule):
 
 def settings(params):
     """The task's options as the logic takes them."""
+    _prometheus_options.check(params)
     return _prometheus_host.Settings(
         name=params["name"],
         config_file=params["config_file"],
@@ -612,7 +614,7 @@ def settings(params):
         revision=params["revision"],
         run=params["run"],
         exporters=tuple(params["exporters"]),
-        defaults={option: params[option] for option in _prometheus_host.JOB_OPTIONS},
+        defaults={option: params[option] for option in _prometheus_options.JOB_OPTIONS},
         both_ports=params["both_ports"],
     )
 

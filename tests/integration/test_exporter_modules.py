@@ -316,7 +316,7 @@ WRONG = [
             ("common_name", "no host", "common_name: 'no host' is neither a host name nor an IP address"),
             ("common_name", "10.0.0.999", "common_name: '10.0.0.999' looks like an IP address"),
             ("alt_names", ["good", "bad/name"], "alt_names[1]: 'bad/name' is neither"),
-            ("rsa_key_size", 512, "rsa_key_size: 512 is not between 1024 and 16384"),
+            ("rsa_key_size", 1024, "rsa_key_size: 1024 is not between 2048 and 16384"),
             ("renew_before", "soon", "renew_before: 'soon' is neither a duration"),
             ("renew_before", "150%", "renew_before: '150%' is neither a duration"),
             ("regenerate", "sometimes", "regenerate"),

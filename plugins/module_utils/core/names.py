@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from typing import Iterable
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+_ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+\\$-]{0,255}\Z")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HOST_LABEL = re.compile(r"(\*|[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)\Z")
 
 PROBE = "probe"
@@ -32,6 +35,31 @@ def check_name(value: str, what: str) -> str:
             f"{what}: {value!r} is not a usable name: letters, digits, '.', '_' and '-', beginning with a letter or digit, "
             "without '..', at most 100 characters"
         )
+    return value
+
+
+def check_text(value: str, what: str) -> str:
+    """:raises TimesTenError: if a text is empty or holds a control character."""
+    if not value.strip():
+        raise TimesTenError(f"{what}: {value!r} is empty; leave it out, or give it a value")
+    if _CONTROL.search(value):
+        raise TimesTenError(f"{what}: {value!r} holds a control character; take it out")
+    return value
+
+
+def check_path(value: str, what: str) -> str:
+    """:raises TimesTenError: if a path is not absolute or cannot be one."""
+    if not os.path.isabs(value):
+        raise TimesTenError(f"{what}: {value!r} is not an absolute path")
+    if any(len(os.fsencode(part)) > 255 for part in value.split("/")) or len(value) > 4095:
+        raise TimesTenError(f"{what}: {value[:50]!r}... is longer than a path can be")
+    return check_text(value, what)
+
+
+def check_account(value: str, what: str) -> str:
+    """:raises TimesTenError: if this cannot be the name of a user or a group."""
+    if not _ACCOUNT.match(value):
+        raise TimesTenError(f"{what}: {value!r} is not the name of a user or a group")
     return value
 
 

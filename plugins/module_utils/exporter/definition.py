@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pwd
+import re
 from typing import Any, Iterable, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
@@ -16,6 +17,8 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.names imp
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import Asked, Client
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,14 +77,16 @@ def define(params: dict[str, Any], place: str = "") -> Definition:
     """
 
     def path(option: str, default: str | None = None) -> str:
-        value = params.get(option) or default
-        if not value or not os.path.isabs(value):
-            raise TimesTenError(f"{place}{option}: {value!r} is not an absolute path")
-        return os.path.normpath(value)
+        value = params.get(option)
+        if value is None:
+            value = default
+        if value is None:
+            raise TimesTenError(f"{place}{option} is not set; give an absolute path")
+        return os.path.normpath(_names.check_path(value, f"{place}{option}"))
 
     def number(option: str, low: int, high: int, default: int) -> int:
         value = params.get(option, default)
-        if not low <= value <= high:
+        if isinstance(value, bool) or not low <= value <= high:
             raise TimesTenError(f"{place}{option}: {value} is not between {low} and {high}")
         return int(value)
 
@@ -131,7 +136,9 @@ def define(params: dict[str, Any], place: str = "") -> Definition:
 
 
 def _asked(params: dict[str, Any], address: str | None, place: str) -> Asked | None:
-    common_name = params.get("common_name") or address
+    common_name = params.get("common_name")
+    if common_name is None:
+        common_name = address
     if common_name is None:
         return None
     _names.check_host(common_name, f"{place}common_name", wildcard=True)
@@ -139,15 +146,25 @@ def _asked(params: dict[str, Any], address: str | None, place: str) -> Asked | N
     for index, alt_name in enumerate(alt_names):
         _names.check_host(alt_name, f"{place}alt_names[{index}]", wildcard=True)
     size = params.get("rsa_key_size")
-    if size is not None and not 1024 <= size <= 16384:
-        raise TimesTenError(f"{place}rsa_key_size: {size} is not between 1024 and 16384")
+    # OpenSSL, as distributions configure it, refuses smaller ones in every handshake.
+    if size is not None and not 2048 <= size <= 16384:
+        raise TimesTenError(f"{place}rsa_key_size: {size} is not between 2048 and 16384")
     return Asked(common_name, tuple(alt_names), size)
 
 
 def _environment(variables: dict[str, Any], place: str) -> dict[str, str]:
+    # A value may be a secret, so no message shows one.
     for name, value in variables.items():
+        if not _VARIABLE.match(str(name)):
+            raise TimesTenError(
+                f"{place}environment: {name!r} is not the name of an environment variable: letters, digits and '_', not beginning with a digit"
+            )
         if isinstance(value, (dict, list)) or value is None:
             raise TimesTenError(f"{place}environment: {name} is not a text; quote its value")
+        if re.search(r"[\x00\r\n]", str(value)):
+            raise TimesTenError(
+                f"{place}environment: the value of {name} holds a NUL byte or the end of a line; take it out"
+            )
     return {str(name): str(value) for name, value in variables.items()}
 
 

@@ -17,6 +17,7 @@ import urllib.request
 from typing import Any
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.options import check_url
 
 _LIMIT = 1 << 28
 """Bytes of one answer. The targets of 10,000 exporters are about 15 MB."""
@@ -104,13 +105,8 @@ class Api:
         key_file: str | None = None,
         timeout: float = 10.0,
     ) -> None:
+        check_url(url)
         parts = urllib.parse.urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-            raise TimesTenError(
-                f"url: {url!r} is not the address of a Prometheus (http://host:port, with a path where it has a "
-                f"route prefix; "
-                "user and password belong in url_username and url_password)"
-            )
         self.url = url.rstrip("/")
         self._timeout = timeout
         self._authorization: str | None = None

@@ -26,6 +26,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus imp
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import live as _prometheus_live
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import store as _prometheus_store
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import switch as _prometheus_switch
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.options import JOB_OPTIONS
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.store import Expected
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe as _tls_probe
@@ -33,18 +34,6 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.tls import sea
 
 LATER = "known after apply"
 """What check mode says of a value that only the real run can make."""
-
-JOB_OPTIONS = (
-    "scrape_interval",
-    "scrape_timeout",
-    "metrics_path",
-    "labels",
-    "job_label",
-    "honor_labels",
-    "extra",
-)
-"""Options of a job: of one exporter, or the task's default for all."""
-
 _DEFINITION = ("name", "address", "port", "usual_port", "insecure", "alt_names", *JOB_OPTIONS)
 _DISCOVERY = 15.0
 """Seconds. New targets are handed over every 5 s; three times that, for a busy machine."""

@@ -1,0 +1,1102 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The inventory, read once: what all hosts' variables ask for, typed, and everything that is wrong with them.
+
+Types come from the roles' argument_specs (and from :data:`RUN` for what a playbook takes with -e) and from nowhere else. Whether a value is right is
+decided by the same functions that the hosts use, so nothing is accepted here that a host refuses without looking around.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import posixpath
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import definition as exporter_definition
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import units
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import options as prometheus_options
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import words
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.words import EXPORTER, PROMETHEUS, ROLES
+
+EXPORTERS = "timesten_exporters"
+SERVERS = "prometheus_servers"
+GROUP = {EXPORTER: EXPORTERS, PROMETHEUS: SERVERS}
+
+OPERATIONS = ("site", "verify", "rotate", "rollback", "evict", "remove")
+ONE_OF = (
+    "one of -e remove_exporter=<exporter>, -e remove_prometheus=<client or Prometheus host>, -e remove_everything=true"
+)
+
+RUN: dict[str, dict[str, Any]] = {
+    "timesten_serial": {"type": "list", "elements": "str"},
+    "timesten_max_fail_percentage": {"type": "float"},
+    "timesten_report": {"type": "path"},
+    "rotate_exporters": {"type": "list", "elements": "str"},
+    "rotate_hosts": {"type": "list", "elements": "str"},
+    "rotate_optional": {"type": "list", "elements": "str"},
+    "rotate_strategy": {"type": "str", "choices": ["gap", "spare_port"]},
+    "rotate_wave": {"type": "int"},
+    "rotate_to": {"type": "str", "choices": ["new", "previous"]},
+    "rotate_only_due": {"type": "bool"},
+    "rotate_since": {"type": "str"},
+    "rotate_confirm": {"type": "float"},
+    "rotate_force": {"type": "bool"},
+    "evict": {"type": "str"},
+    "remove_exporter": {"type": "str"},
+    "remove_prometheus": {"type": "str"},
+    "remove_everything": {"type": "bool"},
+}
+"""What the playbooks take with ``-e``."""
+
+# Neither these values nor a part of them is ever shown.
+SECRETS = ("environment", "url_password", "extra")
+
+# What roles and playbooks set themselves. A later play of the same run finds it among a host's variables.
+_FACTS = frozenset(
+    (
+        "exporter_host_definitions",
+        "exporter_host_result",
+        "exporter_host_rotation",
+        "exporter_host_names",
+        "exporter_host_forget",
+        "exporter_host_phase",
+        "exporter_host_to",
+        "exporter_host_evict",
+        "exporter_host_optional",
+        "exporter_host_only_due",
+        "exporter_host_strategy",
+        "exporter_host_since",
+        "exporter_host_switch",
+        "prometheus_host_client",
+        "prometheus_host_inspected",
+        "prometheus_host_result",
+        "prometheus_host_names",
+        "prometheus_host_step",
+        "prometheus_host_both_ports",
+        "prometheus_host_switch",
+        "prometheus_host_keep",
+        "prometheus_host_look",
+        "prometheus_host_jobs",
+        "rotate_staged",
+        "rotate_ready",
+        "rotate_clock",
+        "rotate_plan",
+        "rotate_go",
+        "rotate_verdicts",
+        "rotate_leaving",
+        "rotate_unfinished",
+        "rotate_failed",
+        "rotate_mine",
+        "rotate_action",
+        "rotate_evict",
+        "rotate_evicted_by",
+        "rotate_wave_hosts",
+        "rotate_due",
+        "timesten_removal",
+        "timesten_any_limit",
+        "timesten_exporters",
+    )
+)
+
+
+class Problems(Exception):
+    """What is wrong with a host's variables, one message each."""
+
+    def __init__(self, messages: Sequence[str]) -> None:
+        super().__init__("; ".join(messages))
+        self.messages = list(messages)
+
+
+@dataclasses.dataclass(frozen=True)
+class Exporter:
+    """One exporter as the inventory asks for it.
+
+    :ivar definition: the element of ``exporters`` of tt_exporter_host. Not in the repr, because its environment may hold secrets.
+    """
+
+    name: str
+    host: str
+    address: str
+    port: int
+    spare_port: int | None
+    insecure: bool
+    state: str
+    definition: Mapping[str, Any] = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExporterHost:
+    """One host of the group timesten_exporters."""
+
+    host: str
+    exporters: tuple[Exporter, ...]
+    owner: str
+    become: bool
+    make_directory: bool
+    rate_budget: str
+    readmit: tuple[str, ...]
+    boot_after: tuple[str, ...]
+    prometheus_hosts: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Client:
+    """One Prometheus instance as the inventory asks for it.
+
+    :ivar options: arguments of tt_prometheus_host, without the name. Not in the repr, because they may hold a password.
+    """
+
+    name: str
+    host: str
+    layout: str
+    options: Mapping[str, Any] = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class PrometheusHost:
+    """One host of the group prometheus_servers.
+
+    :ivar remove: None where the variable is not set.
+    """
+
+    host: str
+    clients: tuple[Client, ...]
+    become: bool
+    purge: bool
+    template: str
+    exporter_hosts: tuple[str, ...]
+    remove: tuple[str, ...] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What the playbooks take with ``-e``; None where it is not given and has no default."""
+
+    timesten_serial: tuple[str, ...] = ("100%",)
+    timesten_max_fail_percentage: float = 100.0
+    timesten_report: str | None = None
+    rotate_exporters: tuple[str, ...] | None = None
+    rotate_hosts: tuple[str, ...] | None = None
+    rotate_optional: tuple[str, ...] = ()
+    rotate_strategy: str = "gap"
+    rotate_wave: int = 20
+    rotate_to: str = "new"
+    rotate_only_due: bool = False
+    rotate_since: str | None = None
+    rotate_confirm: float = 120.0
+    rotate_force: bool = False
+    evict: str | None = None
+    remove_exporter: str | None = None
+    remove_prometheus: str | None = None
+    remove_everything: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Fleet:
+    """All hosts whose variables are right, and the run.
+
+    :ivar inventory: the hosts of both groups, those with wrong variables among them; by this a remembered fleet is recognized.
+    """
+
+    exporter_hosts: Mapping[str, ExporterHost]
+    prometheus_hosts: Mapping[str, PrometheusHost]
+    run: Run
+    inventory: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+
+    @property
+    def exporters(self) -> dict[str, Exporter]:
+        """All exporters by name."""
+        return {item.name: item for host in self.exporter_hosts.values() for item in host.exporters}
+
+    @property
+    def clients(self) -> dict[str, Client]:
+        """All clients by name."""
+        return {item.name: item for host in self.prometheus_hosts.values() for item in host.clients}
+
+    def clients_of(self, host: str) -> tuple[Client, ...]:
+        """The clients that get a pair of a host's exporters: those that both sides name."""
+        found = self.exporter_hosts[host]
+        return tuple(
+            client
+            for name in found.prometheus_hosts
+            if name in self.prometheus_hosts and host in self.prometheus_hosts[name].exporter_hosts
+            for client in self.prometheus_hosts[name].clients
+        )
+
+    def pairs(self) -> list[tuple[Exporter, Client]]:
+        """All pairs that the inventory asks for."""
+        return [
+            (exporter, client)
+            for host in self.exporter_hosts.values()
+            for client in self.clients_of(host.host)
+            for exporter in host.exporters
+        ]
+
+
+# --- one host ---------------------------------------------------------------------------------------------------------
+
+
+def exporter_host(host: str, variables: Mapping[str, Any], servers: Sequence[str] = ()) -> ExporterHost:
+    """Read one exporter host.
+
+    :param servers: the group prometheus_servers, which is the default of exporter_host_prometheus_hosts.
+    :raises Problems: with one message for each thing that is wrong.
+    """
+    values = _typed(EXPORTER, variables)
+    elements = values.pop("exporters")
+    messages: list[str] = []
+    definitions: list[dict[str, Any]] = []
+    for index, element in enumerate(elements):
+        try:
+            merged = _define(host, element, _shared(values, _ELEMENTS[EXPORTER]), len(elements), index)
+            definitions.append(merged)
+            _check_definition(_on_host(merged, EXPORTER), host, index, element, values)
+        except TimesTenError as error:
+            messages.append(error.message)
+    if not messages:
+        with _collect(messages, EXPORTER):
+            exporter_definition.define_all([{**_on_host(item, EXPORTER), "allow_home": True} for item in definitions])
+    with _collect(messages, EXPORTER):
+        names.check_account(values["owner"], "exporter_host_owner")
+    for option in ("readmit", "boot_after", "prometheus_hosts"):
+        for item in values.get(option) or []:
+            with _collect(messages, EXPORTER):
+                names.check_text(item, f"exporter_host_{option}")
+    if messages:
+        raise Problems(messages)
+    listed = values.get("prometheus_hosts")
+    return ExporterHost(
+        host=host,
+        exporters=tuple(
+            Exporter(
+                name=item["name"],
+                host=host,
+                address=item["address"],
+                port=item["port"],
+                spare_port=item.get("spare_port"),
+                insecure=item["insecure"],
+                state=item.get("state", "started"),
+                definition=item,
+            )
+            for item in definitions
+        ),
+        owner=values["owner"],
+        become=values["become"],
+        make_directory=values["make_directory"],
+        rate_budget=values["rate_budget"],
+        readmit=tuple(values["readmit"]),
+        boot_after=tuple(values["boot_after"]),
+        prometheus_hosts=tuple(servers if listed is None else listed),
+    )
+
+
+def prometheus_host(host: str, variables: Mapping[str, Any], exporters: Sequence[str] = ()) -> PrometheusHost:
+    """Read one Prometheus host.
+
+    :param exporters: the group timesten_exporters, which is the default of prometheus_host_exporter_hosts.
+    :raises Problems: with one message for each thing that is wrong.
+    """
+    values = _typed(PROMETHEUS, variables)
+    elements = values.pop("instances")
+    messages: list[str] = []
+    clients: list[Client] = []
+    for index, element in enumerate(elements):
+        try:
+            client = _client(host, element, _shared(values, _ELEMENTS[PROMETHEUS]), len(elements), index)
+            _check_client(client, index, element)
+            _check_own(client, clients)
+            clients.append(client)
+        except TimesTenError as error:
+            messages.append(error.message)
+    with _collect(messages, PROMETHEUS):
+        names.check_text(values["template"], "prometheus_host_template")
+    for option in ("remove", "exporter_hosts"):
+        for item in values.get(option) or []:
+            with _collect(messages, PROMETHEUS):
+                names.check_text(item, f"prometheus_host_{option}")
+    if messages:
+        raise Problems(messages)
+    listed = values.get("exporter_hosts")
+    remove = values.get("remove")
+    return PrometheusHost(
+        host=host,
+        clients=tuple(clients),
+        become=values["become"],
+        purge=values["purge"],
+        template=values["template"],
+        exporter_hosts=tuple(exporters if listed is None else listed),
+        remove=None if remove is None else tuple(remove),
+    )
+
+
+_ELEMENTS = {EXPORTER: "exporter_host_exporters", PROMETHEUS: "prometheus_host_instances"}
+
+
+class _collect:
+    """Turns a refusal into a message of the list."""
+
+    def __init__(self, messages: list[str], role: str) -> None:
+        self.messages, self.role = messages, role
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        if not isinstance(error, TimesTenError):
+            return False
+        self.messages.append(words.in_words(error.message, self.role))
+        return True
+
+
+def _shared(values: Mapping[str, Any], elements: str) -> dict[str, Any]:
+    """The values that an element takes where it says nothing itself."""
+    role = elements.rpartition("_")[0]
+    return {key: values[key] for key in words.specs(role)[elements]["options"] if values.get(key) is not None}
+
+
+def _name(host: str, element: Mapping[str, Any], elements: str, count: int, index: int) -> str:
+    instance = element.get("instance")
+    if instance is None and count > 1:
+        raise TimesTenError(
+            f"{elements}[{index}] of {host} has no 'instance'; where a host has several "
+            f"{'exporters' if elements == _ELEMENTS[EXPORTER] else 'Prometheus instances'}, each needs one"
+        )
+    return host if instance is None else f"{host}-{instance}"
+
+
+def _define(host: str, element: Mapping[str, Any], shared: Mapping[str, Any], count: int, index: int) -> dict[str, Any]:
+    """One complete element of ``exporters`` of tt_exporter_host."""
+    merged = {**shared, **element}
+    merged["name"] = _name(host, element, _ELEMENTS[EXPORTER], count, index)
+    merged.pop("instance", None)
+    merged.setdefault("address", host)
+    directory = merged.pop("directory", None)
+    if directory is None:
+        directory = posixpath.join(merged.get("timesten_home", "/"), "monitoring")
+    merged["certificate_directory"] = posixpath.join(directory, merged["name"]) if directory else directory
+    return merged
+
+
+def _check_definition(
+    definition: Mapping[str, Any], host: str, index: int, element: Mapping[str, Any], values: Mapping[str, Any]
+) -> None:
+    place = f"{_ELEMENTS[EXPORTER]}[{index}]."
+    if definition.get("timesten_home") is None:
+        raise TimesTenError(
+            "exporter_host_timesten_home is not set; set it to the home of the TimesTen instance, the directory that holds bin/ttenv"
+        )
+    try:
+        # Whether a directory is somebody's home is for the host to say.
+        found = exporter_definition.define({**definition, "allow_home": True}, place)
+        if found.boot == "systemd":
+            units.unit_texts(found, values["owner"], values["boot_after"])
+    except TimesTenError as error:
+        message = error.message.replace(f"{place}certificate_directory", f"{place}directory")
+        if message.startswith(f"{place}name") and "instance" not in element:
+            message = message.replace(f"{place}name", f"the inventory name {host}", 1)
+        raise TimesTenError(words.in_words(_of_variable(message, EXPORTER, index, element), EXPORTER)) from error
+
+
+def _of_variable(message: str, role: str, index: int, element: Mapping[str, Any]) -> str:
+    """Name the role's variable where the element leaves the option to it, else the element's key."""
+    place = rf"{_ELEMENTS[role]}\[{index}\]\."
+
+    def name(found: re.Match[str]) -> str:
+        key = found.group(1)
+        if key == "name":
+            return found.group().replace("name", "instance")
+        return found.group() if key in element else f"{role}_{key}"
+
+    return re.sub(place + r"(\w+)", name, message)
+
+
+def _client(host: str, element: Mapping[str, Any], shared: Mapping[str, Any], count: int, index: int) -> Client:
+    name = _name(host, element, _ELEMENTS[PROMETHEUS], count, index)
+    merged = {**shared, **element}
+    merged.pop("instance", None)
+    if "running" in merged:
+        # The role's variable is prometheus_host_running already.
+        merged["prometheus_running"] = merged.pop("running")
+    return Client(name=name, host=host, layout=merged["layout"], options=merged)
+
+
+def _check_client(client: Client, index: int, element: Mapping[str, Any]) -> None:
+    place = f"{_ELEMENTS[PROMETHEUS]}[{index}]."
+    what = f"{place}instance" if "instance" in element else "the inventory name, which is the name of the client"
+    names.check_name(client.name, what)
+    if client.name.lower() == names.PROBE:
+        raise TimesTenError(f"{what}: {client.name!r} is reserved for local handshakes; choose another")
+    try:
+        prometheus_options.check(_on_host(client.options, PROMETHEUS))
+    except TimesTenError as error:
+        option = re.match(r"\w+", error.message)
+        if option and option.group() in element:
+            raise TimesTenError(
+                place + words.in_words(error.message.replace(": ", ":\0 ", 1), PROMETHEUS).replace("\0", "")
+            ) from error
+        raise TimesTenError(words.in_words(error.message, PROMETHEUS)) from error
+
+
+def _check_own(client: Client, others: Sequence[Client]) -> None:
+    """:raises TimesTenError: if two clients share a file, a store or a URL."""
+    for other in others:
+        if other.name.lower() == client.name.lower():
+            raise TimesTenError(f"prometheus_host_instances of {client.host} names {client.name!r} twice")
+        for key in ("config_file", "store", "url"):
+            if other.options.get(key) == client.options.get(key):
+                raise TimesTenError(
+                    f"prometheus_host_instances of {client.host}: {client.name} and {other.name} have the same "
+                    f"prometheus_host_{key} ({_shown(client.options.get(key))}); each needs its own"
+                )
+
+
+def _on_host(options: Mapping[str, Any], role: str) -> dict[str, Any]:
+    """A copy for the checks, in which ~ and $HOME, which the host resolves, stand for some absolute path."""
+    listed = words.specs(role)[_ELEMENTS[role]]["options"]
+    return {
+        key: f"/{value}"
+        if (listed.get(key, {}).get("type") == "path" or key == "certificate_directory")
+        and isinstance(value, str)
+        and value[:1] in ("~", "$")
+        else value
+        for key, value in options.items()
+    }
+
+
+# --- types ------------------------------------------------------------------------------------------------------------
+
+
+def _typed(role: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a host's variables for a role by option, with its defaults and types.
+
+    :raises Problems: with one message for each value that has the wrong type.
+    """
+    options = words.specs(role)
+    messages: list[str] = []
+    values = _validated(_given(variables, options, messages), options, messages)
+    if messages:
+        raise Problems(messages)
+    return {
+        key[len(role) + 1 :]: [{name: item for name, item in element.items() if item is not None} for element in value]
+        if options[key].get("elements") == "dict"
+        else value
+        for key, value in values.items()
+        if value is not None
+    }
+
+
+def _given(variables: Mapping[str, Any], options: Mapping[str, Any], messages: list[str]) -> dict[str, Any]:
+    """Return what is set of the options; null stands for "not set"."""
+    found = {}
+    for name in options:
+        if name not in variables:
+            continue
+        try:
+            value = _plain(variables[name])
+        except AnsibleError as error:
+            # The message of a template that fails may show what it works on.
+            text = (
+                f"its template or its vault cannot be read ({type(error).__name__})" if _is_secret(name) else str(error)
+            )
+            messages.append(f"{name}: {text}")
+            continue
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """A copy without the tags of Ansible 2.19 and the encrypted texts of those before."""
+    if isinstance(value, Mapping):
+        return {str(key) if isinstance(key, str) else key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(item) for item in value]
+    if isinstance(value, str) or hasattr(value, "_ciphertext"):
+        return str(value)
+    return value
+
+
+def _is_secret(name: str) -> bool:
+    return re.search(rf"(?:^|[._])(?:{'|'.join(SECRETS)})(?:\[|$)", name) is not None
+
+
+def _validated(given: Mapping[str, Any], options: Mapping[str, Any], messages: list[str]) -> dict[str, Any]:
+    """Return the values with the types of a specification."""
+    fine: dict[str, Any] = {}
+    for name, value in given.items():
+        fault = _fault(name, value, options[name])
+        if fault is None:
+            fine[name] = value
+        else:
+            messages.append(fault)
+    # A copy, because the validator fills in the elements of a default. Paths stay as they are written: ~ is the host's.
+    validator = ArgumentSpecValidator(copy.deepcopy(_without_paths(options)))
+    validated = validator.validate(copy.deepcopy(fine))
+    messages += [_said(message, options) for message in validated.error_messages]
+    return dict(validated.validated_parameters)
+
+
+def _without_paths(options: Mapping[str, Any]) -> dict[str, Any]:
+    found = {}
+    for name, spec in options.items():
+        changed = {**spec, "type": "str"} if spec.get("type") == "path" else dict(spec)
+        if "options" in changed:
+            changed["options"] = _without_paths(changed["options"])
+        changed.pop("description", None)
+        found[name] = changed
+    return found
+
+
+def _fault(name: str, value: Any, spec: Mapping[str, Any]) -> str | None:
+    """Tell what Ansible would turn silently into something else: a list into its text, true into 1."""
+    kind = spec.get("type", "str")
+    shown = "" if _is_secret(name) else f"{_shown(value)} "
+    if kind in ("str", "path", "int", "float", "bool") and isinstance(value, (Mapping, list)):
+        what = "a mapping" if isinstance(value, Mapping) else "a list"
+        return f"{name}: {shown}is {what}; give one value"
+    if kind in ("int", "float") and isinstance(value, bool):
+        return f"{name}: {shown}is not a number"
+    if kind in ("str", "path") and isinstance(value, bool):
+        return f"{name}: {shown}is no text; quote it if this is meant"
+    if kind == "list" and isinstance(value, (Mapping, bool)):
+        return f"{name}: {shown}is not a list"
+    if kind == "dict" and not isinstance(value, (Mapping, str)):
+        return f"{name}: {shown}is not a mapping"
+    if kind == "list" and spec.get("elements") == "dict":
+        return _element_fault(name, value, spec)
+    if kind == "list" and isinstance(value, list):
+        for index, item in enumerate(value):
+            fault = _fault(f"{name}[{index}]", item, {"type": spec.get("elements", "str")})
+            if fault is not None or item is None:
+                return fault or f"{name}[{index}] is empty"
+    return None
+
+
+def _element_fault(name: str, value: Any, spec: Mapping[str, Any]) -> str | None:
+    if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
+        # Not shown: it may hold an environment.
+        return f"{name} is not a list of mappings, one for each of them; give for example [{{'instance': 'a'}}]"
+    if not value:
+        return f"{name}: [] defines nothing; leave it out, or take the host out of its group"
+    for index, element in enumerate(value):
+        for key, item in element.items():
+            if key not in spec["options"]:
+                close = words.nearest(str(key), spec["options"])
+                return f"{name}[{index}].{key} is not a key that it has{f'; {close} is' if close else ''}"
+            fault = None if item is None else _fault(f"{name}[{index}].{key}", item, spec["options"][key])
+            if fault is not None:
+                return fault
+    return None
+
+
+def _said(message: str, options: Mapping[str, Any]) -> str:
+    """What the validator says; without the value where that may be a secret."""
+    for name in options:
+        for key in (name, *options[name].get("options", {})):
+            if _is_secret(key) and re.search(rf"\b{key}\b", message):
+                return f"{name}: the value of {key} has the wrong type" if key != name else f"{name} has the wrong type"
+    return message
+
+
+def _shown(value: Any) -> str:
+    """A value as a message shows it: short, and without a password that stands in an address."""
+    text = re.sub(r"//[^/\s]*@", "//...@", repr(value))
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+# --- the run ----------------------------------------------------------------------------------------------------------
+
+
+def read_run(variables: Mapping[str, Any]) -> Run:
+    """Read what the playbooks take with ``-e``.
+
+    :raises Problems: with one message for each value that is wrong.
+    """
+    messages: list[str] = []
+    given = _given(variables, RUN, messages)
+    serial = given.get("timesten_serial")
+    if isinstance(serial, str):
+        # Ansible's keyword takes no list with commas.
+        given["timesten_serial"] = [serial.replace(",", ";")]
+    elif isinstance(serial, int) and not isinstance(serial, bool):
+        given["timesten_serial"] = [str(serial)]
+    values = {name: value for name, value in _validated(given, RUN, messages).items() if value is not None}
+    for name, value in list(values.items()):
+        if isinstance(value, list):
+            values[name] = tuple(str(item).strip() for item in value)
+    for name, check in (
+        ("timesten_serial", _check_serial),
+        ("timesten_max_fail_percentage", _check_percentage),
+        ("rotate_since", _check_since),
+    ):
+        if name in given and name in values and not messages:
+            fault = check(values[name], given[name])
+            if fault:
+                messages.append(f"{name}: {fault}")
+    for name, low, high in (("rotate_wave", 1, 100000), ("rotate_confirm", 1, 86400)):
+        value = values.get(name)
+        if isinstance(value, (int, float)) and not low <= value <= high:
+            messages.append(f"{name}: {value} is not between {low} and {high}")
+    for name in ("timesten_report", *_NAMED):
+        for item in _listed(values.get(name)):
+            try:
+                names.check_text(item, name)
+            except TimesTenError as error:
+                messages.append(error.message)
+    if messages:
+        raise Problems(messages)
+    return Run(**values)
+
+
+# Variables that name hosts, exporters or clients.
+_NAMED = (
+    "rotate_exporters",
+    "rotate_hosts",
+    "rotate_optional",
+    "evict",
+    "remove_exporter",
+    "remove_prometheus",
+)
+
+
+def _listed(value: Any) -> Sequence[str]:
+    return () if value is None else (value,) if isinstance(value, str) else tuple(value)
+
+
+def _check_serial(value: Sequence[str], _given_as: Any) -> str | None:
+    for item in value:
+        number = re.match(r"([0-9]{1,6})(%?)\Z", item)
+        if not number or int(number.group(1)) == 0 or (number.group(2) and int(number.group(1)) > 100):
+            return f'{item.replace(";", ",")!r} is neither a number of hosts (10) nor a share of them (1% to 100%), or a list of those as in -e \'{{"timesten_serial": [1, "50%"]}}\''
+    return None if value else "[] is empty"
+
+
+def _check_percentage(value: float, given: Any) -> str | None:
+    return None if 0 <= value <= 100 and not math.isnan(value) else f"{given!r} is not between 0 and 100"
+
+
+def _check_since(value: str, _given_as: Any) -> str | None:
+    try:
+        certificates.parse_timestamp(value)
+    except ValueError:
+        return f"{value!r} is not a time such as 2026-11-24T10:49:00Z"
+    return None
+
+
+# --- names of variables -----------------------------------------------------------------------------------------------
+
+
+def _known() -> set[str]:
+    return set(RUN).union(*(words.specs(role) for role in ROLES))
+
+
+def unknown(name: str, extra: bool = False) -> str | None:
+    """Tell why a variable cannot be meant as it is written; None where it is one of ours or nobody's business.
+
+    Ours are: all names with the full prefix of a role; names that differ from one of ours in one letter, or in upper case; ``exporter_<option>``;
+    and ``<prefix>_<option>`` where the prefix without underscores is at most two letters away from a role's. ``prometheus_<option>`` belongs to other
+    collections (``prometheus_config_file``). With ``-e``, which is said to this run, also every name that begins like one of ours, and every option by its
+    name in the module.
+
+    :param extra: whether it was given with ``-e``.
+    """
+    known = _known()
+    if name in known or name in _FACTS or name.startswith(("reference_exporter_", "ansible_", "__")):
+        return None
+    folded = name.lower()
+    for role in ROLES:
+        if folded.startswith(f"{role}_"):
+            close = words.nearest(name, [item for item in known if item.startswith(role)], 0.8)
+            return f"{name} is not a variable of the role {role}{f'; {close} is' if close else ''}"
+    meant = _meant(folded, known)
+    if meant is None and extra:
+        meant = _meant_with_extra(folded, known)
+        if meant is None and re.match(r"(timesten|rotate|remove)_", folded):
+            return f"{name} is not a variable of this collection; there are {', '.join(sorted(RUN))}"
+    return None if meant is None else f"{name} is not a variable of this collection; {meant} is"
+
+
+def _meant(name: str, known: Collection[str]) -> str | None:
+    """The variable of ours that is meant by a name without the full prefix of a role."""
+    if len(name) > 7:
+        for item in sorted(known):
+            if item == name or words.one_letter_away(item, name):
+                return item
+    for role in ROLES:
+        whole = role.replace("_", "")
+        for item in sorted(words.specs(role), key=len, reverse=True):
+            short = item[len(role) + 1 :]
+            if not name.endswith(short) or name == short:
+                continue
+            prefix = name[: -len(short)]
+            if prefix[-1] not in "_-" and prefix.replace("_", "") != whole:
+                continue
+            prefix = prefix.strip("_-")
+            if (role == EXPORTER and prefix in ("exporter", "exporters")) or _near(re.sub(r"[_-]", "", prefix), whole):
+                return item
+    return None
+
+
+def _near(one: str, other: str) -> bool:
+    """Tell whether two letters at most are different."""
+    if one == other or words.one_letter_away(one, other):
+        return True
+    # One letter of the first taken away or changed, and then one more.
+    return len(one) > 8 and any(
+        words.one_letter_away(one[:i] + one[i + 1 :], other) or one[:i] + one[i + 1 :] == other for i in range(len(one))
+    )
+
+
+def _meant_with_extra(name: str, known: Collection[str]) -> str | None:
+    found = sorted(
+        item
+        for item in known
+        if item
+        in (f"{EXPORTER}_{name}", f"{PROMETHEUS}_{name}", f"rotate_{name}", f"timesten_{name}", f"remove_{name}")
+    )
+    for role in ROLES:
+        other = words.variable(role, name)
+        if other and other not in found:
+            found.append(other)
+    if found:
+        return " or ".join(found)
+    if re.match(r"(timesten|rotate|remove)_", name):
+        return words.nearest(name, [item for item in RUN if item.partition("_")[0] == name.partition("_")[0]], 0.7)
+    return next((item for item in sorted(RUN) if words.one_letter_away(item, name)), None)
+
+
+# --- all hosts --------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class _Reading:
+    """A fleet, and what is wrong: with the run (by the empty name) and with each host."""
+
+    fleet: Fleet
+    faults: dict[str, list[str]]
+
+
+def _read(hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence[str]]) -> _Reading:
+    exporters, servers = tuple(groups.get(EXPORTERS) or ()), tuple(groups.get(SERVERS) or ())
+    faults: dict[str, list[str]] = {}
+    exporter_hosts: dict[str, ExporterHost] = {}
+    prometheus_hosts: dict[str, PrometheusHost] = {}
+    for host in exporters:
+        try:
+            exporter_hosts[host] = exporter_host(host, hostvars[host], servers)
+        except Problems as error:
+            faults.setdefault(host, []).extend(error.messages)
+    for host in servers:
+        try:
+            prometheus_hosts[host] = prometheus_host(host, hostvars[host], exporters)
+        except Problems as error:
+            faults.setdefault(host, []).extend(error.messages)
+    run = Run()
+    try:
+        run = read_run(_of_run(hostvars, (*exporters, *servers)))
+    except Problems as error:
+        faults[""] = error.messages
+    return _Reading(Fleet(exporter_hosts, prometheus_hosts, run, (exporters, servers)), faults)
+
+
+def _of_run(hostvars: Mapping[str, Mapping[str, Any]], hosts: Sequence[str]) -> dict[str, Any]:
+    """What is set of the run's variables: with -e every host has it, else the first host that has it decides."""
+    found: dict[str, Any] = {}
+    for host in hosts:
+        for name in RUN:
+            if name not in found and name in hostvars[host]:
+                found[name] = hostvars[host][name]
+    return found
+
+
+def read(hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence[str]]) -> tuple[Fleet, list[str]]:
+    """Read all hosts; those whose variables are wrong are left out of the fleet, and named by a message."""
+    found = _read(hostvars, groups)
+    return found.fleet, _texts(found.faults)
+
+
+def _texts(faults: Mapping[str, Sequence[str]]) -> list[str]:
+    """One text for each fault, with the hosts that have it; the same fault of many hosts is told once."""
+    hosts: dict[str, list[str]] = {}
+    for host, messages in faults.items():
+        for message in messages:
+            hosts.setdefault(re.sub(r"\s+", " ", message), []).append(host)
+    found = []
+    for message, named in hosts.items():
+        more = f" (and {len(named) - 1} more host{'s' if len(named) > 2 else ''})" if len(named) > 1 else ""
+        found.append(f"{named[0]}{more}: {message}" if named[0] else message)
+    return found
+
+
+def problems(
+    hostvars: Mapping[str, Mapping[str, Any]],
+    groups: Mapping[str, Sequence[str]],
+    hosts: Sequence[str],
+    limit: str | None = None,
+    operation: str = "site",
+    extra_vars: Collection[str] = (),
+) -> list[str]:
+    """Return everything that a run can be refused for before a host is touched, one message each.
+
+    :param hosts: hosts of the run; only their variables are checked, and names across all hosts.
+    :param limit: the value of ``--limit``; None where any limit will do.
+    :param operation: the playbook, one of :data:`OPERATIONS`.
+    :param extra_vars: names of the variables that were given with ``-e``.
+    """
+    missing = [
+        f"the inventory has no host in the group {group}, to which the hosts belong that run {what}; is it the right inventory (-i)?"
+        for group, what in ((EXPORTERS, "ttExporter"), (SERVERS, "Prometheus"))
+        if not groups.get(group)
+    ]
+    if missing:
+        return missing
+    mine = set(hosts)
+    if not mine.intersection((*groups[EXPORTERS], *groups[SERVERS])):
+        return [f"no host of {EXPORTERS} or {SERVERS} is part of this run{f': --limit {limit}' if limit else ''}"]
+    if limit is not None:
+        left_out = _limit_problem(groups, mine, limit)
+        if left_out:
+            return left_out
+    found = _read(hostvars, groups)
+    faults = {host: list(messages) for host, messages in found.faults.items() if not host or host in mine}
+    for host, messages in _variable_problems(hostvars, groups, mine, extra_vars).items():
+        faults.setdefault(host, []).extend(messages)
+    for host, messages in _reference_problems(found.fleet, mine).items():
+        faults.setdefault(host, []).extend(messages)
+    texts = _texts(faults)
+    texts += _purge_problem(found.fleet, groups, mine)
+    texts += _same_names(found.fleet, mine)
+    texts += _run_problems(found.fleet, found.faults, mine, operation)
+    return list(dict.fromkeys(re.sub(r"\s+", " ", text) for text in texts))
+
+
+def _variable_problems(
+    hostvars: Mapping[str, Mapping[str, Any]],
+    groups: Mapping[str, Sequence[str]],
+    hosts: Collection[str],
+    extra_vars: Collection[str],
+) -> dict[str, list[str]]:
+    """Variables that nobody reads: misspelt ones, and a role's on hosts of the other role alone."""
+    faults: dict[str, list[str]] = {}
+    judged: dict[str, str | None] = {}
+    for name in sorted(extra_vars):
+        message = unknown(name, extra=True)
+        judged[name] = None
+        if message:
+            faults.setdefault("", []).append(f"-e {message}")
+    known = _known()
+    setters: dict[str, set[str]] = {}
+    for host in (*groups[EXPORTERS], *groups[SERVERS]):
+        for name in sorted(str(key) for key in hostvars[host]):
+            if name in known:
+                setters.setdefault(name, set()).add(host)
+                continue
+            if name not in judged:
+                judged[name] = unknown(name)
+            message = judged[name]
+            if message and host in hosts and message not in faults.get(host, ()):
+                faults.setdefault(host, []).append(message)
+    for name, found in setters.items():
+        role = next((role for role in ROLES if name.startswith(f"{role}_")), None)
+        if role is None or name in extra_vars or found.intersection(groups[GROUP[role]]):
+            continue
+        for host in sorted(found.intersection(hosts)):
+            faults.setdefault(host, []).append(
+                f"{name} is a variable of the role {role}, and no host of the group {GROUP[role]} has it; set it there"
+            )
+    return faults
+
+
+def _reference_problems(fleet: Fleet, hosts: Collection[str]) -> dict[str, list[str]]:
+    """Hosts and clients that a host's variables name and that do not exist."""
+    faults: dict[str, list[str]] = {}
+    exporters, servers = fleet.inventory
+    clients = list(fleet.clients)
+    # Where a Prometheus host has wrong variables, its clients are not known.
+    complete = len(fleet.prometheus_hosts) == len(servers)
+    for item in fleet.exporter_hosts.values():
+        for variable, given, known, what in (
+            ("exporter_host_prometheus_hosts", item.prometheus_hosts, servers, f"a host of the group {SERVERS}"),
+            ("exporter_host_readmit", item.readmit, clients if complete else item.readmit, "a client"),
+        ):
+            for name in given:
+                if name not in known and item.host in hosts:
+                    faults.setdefault(item.host, []).append(_nobody(variable, name, known, what))
+    for server in fleet.prometheus_hosts.values():
+        for name in server.exporter_hosts:
+            if name not in exporters and server.host in hosts:
+                faults.setdefault(server.host, []).append(
+                    _nobody("prometheus_host_exporter_hosts", name, exporters, f"a host of the group {EXPORTERS}")
+                )
+    return faults
+
+
+def _nobody(variable: str, name: str, known: Collection[str], what: str) -> str:
+    close = words.nearest(name, known)
+    if close:
+        return f"{variable}: {name!r} is not {what}; {close} is"
+    listed = sorted(known)
+    shown = ", ".join(listed[:10]) + (f" and {len(listed) - 10} more" if len(listed) > 10 else "")
+    return f"{variable}: {name!r} is not {what}; there are {shown}"
+
+
+def _limit_problem(groups: Mapping[str, Sequence[str]], hosts: set[str], limit: str) -> list[str]:
+    missing = [host for host in groups[SERVERS] if host not in hosts]
+    mine = [host for host in groups[EXPORTERS] if host in hosts]
+    if not missing and mine:
+        return []
+    left_out = "every exporter host" if not missing else ", ".join(missing)
+    # What the limit says of exporter hosts is kept, or else one is named as an example.
+    wanted = ":".join(mine) if 0 < len(mine) < len(groups[EXPORTERS]) else groups[EXPORTERS][0]
+    return [
+        f"--limit {limit} leaves out {left_out}; an exporter and all its Prometheus hosts have to be in the same run: "
+        f"--limit '{wanted}:{SERVERS}'"
+    ]
+
+
+def _purge_problem(fleet: Fleet, groups: Mapping[str, Sequence[str]], hosts: set[str]) -> list[str]:
+    left_out = [host for host in groups[EXPORTERS] if host not in hosts]
+    purging = [server.host for server in fleet.prometheus_hosts.values() if server.host in hosts and server.purge]
+    if not left_out or not purging:
+        return []
+    return [
+        f"{purging[0]}: prometheus_host_purge looks at every exporter, and --limit leaves out {', '.join(left_out)}: run without --limit, or without purge"
+    ]
+
+
+def _same_names(fleet: Fleet, hosts: set[str]) -> list[str]:
+    """What two exporters, or two clients, have in common although it has to be different."""
+    exporters: dict[str, list[tuple[str, str]]] = {}
+    targets: dict[str, list[tuple[str, str]]] = {}
+    clients: dict[str, list[tuple[str, str]]] = {}
+    for exporter in (item for host in fleet.exporter_hosts.values() for item in host.exporters):
+        exporters.setdefault(exporter.name.lower(), []).append((exporter.name, exporter.host))
+        for port in (exporter.port, exporter.spare_port):
+            if port is not None:
+                target = names.target(exporter.address, port)
+                targets.setdefault(target.lower(), []).append((target, exporter.host))
+    for client in (item for host in fleet.prometheus_hosts.values() for item in host.clients):
+        clients.setdefault(client.name.lower(), []).append((client.name, client.host))
+    return [
+        *_twice("the exporter name", exporters, hosts),
+        *_twice("the target", targets, hosts),
+        *_twice("the client name", clients, hosts),
+    ]
+
+
+def _twice(what: str, owners: Mapping[str, Sequence[tuple[str, str]]], hosts: set[str]) -> Iterator[str]:
+    """Tell which values have several owners, of which at least one is part of the run."""
+    for found in owners.values():
+        owning = [host for _name, host in found]
+        if len(found) > 1 and hosts.intersection(owning):
+            yield f"{what} {found[0][0]} is there {len(found)} times: on {', '.join(owning)}"
+
+
+def _run_problems(fleet: Fleet, faults: Mapping[str, Sequence[str]], hosts: set[str], operation: str) -> Iterator[str]:
+    """Names after ``-e`` that do not exist or are not part of the run."""
+    exporters, servers = fleet.inventory
+    run = fleet.run
+    # The exporters and clients of a host with wrong variables are not known.
+    if not any(host in faults for host in exporters):
+        for name in run.rotate_exporters or ():
+            owner = fleet.exporters.get(name)
+            if owner is None:
+                yield _nobody("rotate_exporters", name, fleet.exporters, "an exporter")
+            elif owner.host not in hosts and operation in ("rotate", "rollback", "evict"):
+                yield f"rotate_exporters: the host of {name}, {owner.host}, is not part of this run; take it into --limit"
+    for name in run.rotate_hosts or ():
+        if name not in exporters:
+            yield _nobody("rotate_hosts", name, exporters, f"a host of the group {EXPORTERS}")
+    if not any(host in faults for host in servers):
+        for name in run.rotate_optional:
+            if name not in fleet.clients and name not in servers:
+                yield _nobody("rotate_optional", name, fleet.clients, "a client")
+        if run.evict is not None:
+            yield from _evict_problem(fleet, run.evict)
+    if operation == "evict" and run.evict is None:
+        yield f"evict is not set; name the client that loses its access with -e evict=<client>: {', '.join(sorted(fleet.clients)[:10])}"
+    if operation == "remove":
+        given = [item for item in (run.remove_exporter, run.remove_prometheus, run.remove_everything) if item]
+        if len(given) != 1:
+            which = "nothing was named" if not given else f"{len(given)} things were named"
+            yield f"{which} to be removed; say {ONE_OF}"
+        for variable, gone, known in (
+            ("remove_exporter", run.remove_exporter, set(fleet.exporters)),
+            ("remove_prometheus", run.remove_prometheus, {*fleet.clients, *servers}),
+        ):
+            # What left the inventory can be removed, so only what is certainly a slip is refused here.
+            if gone is not None and gone not in known and not _of_a_family(gone, known):
+                close = next((item for item in sorted(known) if words.one_letter_away(item, gone)), None)
+                if close:
+                    yield f"{variable}: {gone!r} does not exist; {close} does"
+
+
+def _of_a_family(name: str, known: Collection[str]) -> bool:
+    """Tell whether a name differs from a known one in digits alone: prom3 is no slip for prom2."""
+    return re.sub(r"\d+", "#", name) in {re.sub(r"\d+", "#", item) for item in known}
+
+
+def _evict_problem(fleet: Fleet, name: str) -> Iterator[str]:
+    """A client may have left the inventory; then its name is believed if it is one of the same family."""
+    if name in fleet.clients:
+        return
+    server = fleet.prometheus_hosts.get(name)
+    if server is not None:
+        yield f"evict: {name!r} is a host with several clients; name one: {', '.join(client.name for client in server.clients)}"
+    elif name in fleet.exporters or name in fleet.exporter_hosts:
+        yield f"evict: {name!r} is an exporter; name a client: {', '.join(sorted(fleet.clients)[:10])}"
+    elif not _of_a_family(name, fleet.clients):
+        yield (
+            _nobody("evict", name, fleet.clients, "a client")
+            + f". One that has left the inventory is evicted while its host is in {SERVERS} again; the host is not contacted"
+        )
+
+
+# --- for the playbooks ------------------------------------------------------------------------------------------------
+
+
+_remembered: list[Fleet] = []
+
+
+def remember(fleet: Fleet) -> None:
+    """Keep what was read. The preflight runs in Ansible's main process; the processes of the tasks are forked from that and inherit it."""
+    _remembered[:] = [fleet]
+
+
+def recall(hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence[str]]) -> Fleet:
+    """Return the fleet that was remembered, or read it where none was or it is of other hosts.
+
+    :raises Problems: if something is wrong with it then.
+    """
+    inventory = (tuple(groups.get(EXPORTERS) or ()), tuple(groups.get(SERVERS) or ()))
+    if _remembered and _remembered[0].inventory == inventory:
+        return _remembered[0]
+    fleet, messages = read(hostvars, groups)
+    if messages:
+        raise Problems(messages)
+    remember(fleet)
+    return fleet
+
+
+def counts(fleet: Fleet, hosts: Collection[str]) -> str:
+    """Say how much of the fleet a run is about: ``2 exporter hosts, 3 exporters, 1 Prometheus host, 2 clients, 6 pairs``."""
+    pairs = [pair for pair in fleet.pairs() if pair[0].host in hosts and pair[1].host in hosts]
+    numbers = (
+        (len([host for host in fleet.exporter_hosts if host in hosts]), "exporter host"),
+        (len([item for item in fleet.exporters.values() if item.host in hosts]), "exporter"),
+        (len([host for host in fleet.prometheus_hosts if host in hosts]), "Prometheus host"),
+        (len([item for item in fleet.clients.values() if item.host in hosts]), "client"),
+        (len(pairs), "pair"),
+    )
+    return ", ".join(f"{number} {what}{'' if number == 1 else 's'}" for number, what in numbers)
