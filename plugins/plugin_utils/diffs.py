@@ -1,0 +1,84 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run changes, in few lines: the modules' diffs for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.checks import plain
+
+LINES = 10
+"""Lines for each exporter."""
+
+_VALUE = 120
+_LINE = 1000
+_KEY = 120
+_DEPTH = 6
+_FACTS = 5000
+"""Facts of one side that are looked at."""
+
+
+def diff_lines(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, most: int = LINES) -> list[str]:
+    """The facts that change, one a line: ``generation: 20261124T104900Z-1a2b3c4d -> known after apply``.
+
+    :param most: lines, the last one says how many there are more.
+    """
+    old, new = dict(_facts(before or {})), dict(_facts(after or {}))
+    keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key, "none") != new.get(key, "none")]
+    return shorten([f"{key}: {old.get(key, 'none')} -> {new.get(key, 'none')}" for key in keys], most)
+
+
+def text_lines(text: str, most: int = LINES) -> list[str]:
+    """The changed lines of a unified diff; of any other text, all its lines: so what was made here once stays as it is."""
+    lines = text.splitlines()
+    if text.startswith("--- "):
+        changed = [line for line in lines if line[:1] in ("+", "-") and not line.startswith(("+++ ", "--- "))]
+        lines = [f"{line[0]} {plain(line[1:], _VALUE)}" for line in changed]
+    return shorten([line for line in (plain(line, _LINE) for line in lines[:_FACTS]) if line], most)
+
+
+def shorten(lines: Sequence[str], most: int = LINES) -> list[str]:
+    """At most so many lines; the last one says how many there are more."""
+    if len(lines) <= most:
+        return list(lines)
+    return [*lines[: most - 1], f"... and {len(lines) - most + 1} more"]
+
+
+def _facts(value: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Every fact with its path; without recursion, so that no depth matters."""
+    waiting: list[tuple[str, int, object]] = [("", 0, value)]
+    count = 0
+    while waiting and count < _FACTS:
+        where, depth, found = waiting.pop()
+        count += 1
+        if isinstance(found, dict) and depth < _DEPTH:
+            # Reversed, since the last one is taken first.
+            keys = [key for key in found if isinstance(key, str)][: _FACTS - count]
+            waiting += [(f"{where}.{key[:_KEY]}" if where else key[:_KEY], depth + 1, found[key]) for key in keys[::-1]]
+        else:
+            # A line that begins with a mark would read as one of a text's diff.
+            yield plain(where, 4 * _KEY).lstrip("-+@ ") or "?", _value(found)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, str):
+        return plain(value, _VALUE) or "''"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        return "none"
+    if isinstance(value, int):
+        return str(int(value)) if value.bit_length() < 128 else "..."
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, list):
+        return (
+            plain(
+                ", ".join(_value(item) if not isinstance(item, (list, dict)) else "..." for item in value[:20]), _VALUE
+            )
+            or "none"
+        )
+    return "..."

@@ -1,0 +1,96 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Why a module call failed: one line for a person, with the way out where it is known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.checks import plain
+
+NO_ANSWER = "its host did not answer for it"
+
+_LIMIT = 1500
+_READ = 65536
+"""Characters of a text that are looked at: the last ones, since errors stand at the end."""
+_TRACEBACK = "Traceback (most recent call last)"
+_EMPTY_WORDS = re.compile(
+    r"MODULE FAILURE|Module result deserialization failed|Task failed: Module failed", re.IGNORECASE
+)
+"""What ansible-core says where the module itself could not say anything."""
+_CLOSED = re.compile(r"(?:Shared connection|Connection) to \S{1,300} closed\.\Z")
+
+_PYTHON = (
+    "The managed host needs Python 3.8 or later with the cryptography package (3.3 or later): on Debian "
+    "'apt-get install python3 python3-cryptography', on Oracle Linux 8 'dnf install python39 python39-cryptography' (its "
+    "own Python 3.6 is too old) and ansible_python_interpreter=/usr/bin/python3.9, on Oracle Linux 9 'dnf install python3 "
+    "python3-cryptography'."
+)
+_UNPRIVILEGED = (
+    "Becoming an unprivileged user needs pipelining, so that no file has to change hands: set 'pipelining = True' in the "
+    "[ssh_connection] section of ansible.cfg, and have no requiretty in sudoers."
+)
+_SUDO = (
+    "Becoming another user failed: the login user needs sudo (or another method, ansible_become_method) for the owner of "
+    "the exporters and, on Prometheus hosts, for root; without a password, or with -K."
+)
+_ADVICE = (
+    (
+        re.compile(
+            r"No module named '?cryptography|Failed to import the required Python library \(cryptography", re.IGNORECASE
+        ),
+        _PYTHON,
+    ),
+    (
+        re.compile(
+            r"python[0-9.]{0,20}: (?:command )?not found|python[0-9.]{0,20}: No such file|No python interpreters found|"
+            r"interpreter .{0,300}not found",
+            re.IGNORECASE,
+        ),
+        _PYTHON,
+    ),
+    (
+        re.compile(
+            r"future feature annotations is not defined|requires? (?:a )?(?:minimum of )?Python|Python 2\.7|unsupported python",
+            re.IGNORECASE,
+        ),
+        _PYTHON,
+    ),
+    (
+        re.compile(r"\bsudo: |Missing sudo password|not in the sudoers file|Incorrect sudo password", re.IGNORECASE),
+        _SUDO,
+    ),
+    (re.compile(r"Failed to set permissions on the temporary files|unprivileged user", re.IGNORECASE), _UNPRIVILEGED),
+)
+
+
+def reason(raw: Mapping[str, Any]) -> str:
+    """Why a call failed, in one line, with advice where a package or a setting is the cause."""
+    parts = [part for part in (_said(raw.get(key)) for key in ("msg", "module_stderr", "module_stdout")) if part]
+    # A traceback's last line is the better message than the words that only say that there is one.
+    telling = [part for part in parts if not _EMPTY_WORDS.match(part)] or parts
+    found = plain("; ".join(dict.fromkeys(telling)), _LIMIT) or "the module call failed without a message"
+    everything = "\n".join([*parts, _end(raw.get("exception"))])
+    for pattern, advice in _ADVICE:
+        if found.endswith(advice):
+            return found
+        if pattern.search(everything):
+            return f"{plain(found, _LIMIT - 500)} {advice}"
+    return found
+
+
+def _end(value: object) -> str:
+    return value[-_READ:] if isinstance(value, str) else ""
+
+
+def _said(value: object) -> str:
+    """A text as one line; of a traceback the last line, which holds the error."""
+    text = _end(value)
+    lines = [plain(line, _LIMIT) for line in text.splitlines()]
+    lines = [line for line in lines if line and not _CLOSED.match(line)]
+    if _TRACEBACK in text:
+        lines = lines[-1:]
+    return plain(" ".join(lines[:100]), _LIMIT)
