@@ -529,7 +529,7 @@ _ODD: tuple[Any, ...] = (
     b"bytes",
     (1, 2),
     object,
-    DEEP,
+    json.loads("[" * 200 + "]" * 200),
     {"a": {"b": {"c": {"d": {"e": {"f": {"g": {"h": {"i": {"j": 1}}}}}}}}}},
     ["x"] * 20_000,
     {f"k{number}": number for number in range(20_000)},
@@ -541,7 +541,7 @@ def _places(value: Any, depth: int = 0) -> Iterator[tuple[Any, Any]]:
     """Every container of an answer with each key or index in it."""
     if depth > 12:
         return
-    if isinstance(value, dict):
+    if isinstance(value, dict) and len(value) < 100:
         for key in list(value):
             yield value, key
             yield from _places(value[key], depth + 1)
@@ -564,7 +564,7 @@ def _mutate(raw: Raw, chance: random.Random) -> None:
             del container[key]
         elif how == 2 and isinstance(container, dict):
             container[chance.choice(("ansible_facts", "evil", "failed", "msg", "name", "exporters", "\x1b[2J", 7))] = (
-                chance.choice(_ODD)
+                copy.deepcopy(chance.choice(_ODD))
             )
         elif how == 3 and isinstance(container[key], str):
             text = container[key]
@@ -575,7 +575,7 @@ def _mutate(raw: Raw, chance: random.Random) -> None:
             other, its = chance.choice(places)
             container[key] = copy.deepcopy(other[its])
         else:
-            container[key] = chance.choice(_ODD)
+            container[key] = copy.deepcopy(chance.choice(_ODD))
 
 
 def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
