@@ -15,8 +15,8 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core import na
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, rotation, steps
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import ExporterHostAnswer
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.border import HostAction
-from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Exporter, ExporterHost
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
 
 UNIT_KEYS = (
     "name",
@@ -58,7 +58,7 @@ class ActionModule(HostAction):
     def _plain(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         exporters = [item["name"] for item in _dicts(arguments.get("exporters")) if "name" in item]
         clients = [item["name"] for item in _dicts(arguments.get("clients")) if "name" in item]
-        phase = str(arguments.get("phase") or "converge")
+        phase: answers.Phase = arguments.get("phase") or "converge"
         raw = self.call_or_raise(self.MODULE, arguments, task_vars)
         return self.public(
             lambda: answers.parse_exporter_host(
@@ -75,18 +75,15 @@ class ActionModule(HostAction):
 
     def _converge(self, host: ExporterHost, task_vars: dict[str, Any]) -> dict[str, Any]:
         inspected = self.inventory.clients(host.prometheus_hosts, steps.INSPECTED)
+        inspected = {client: answer for client, answer in inspected.items() if answer.failed is None}
         refused = self._cannot_follow(host, inspected)
         exporters = [exporter for exporter in host.exporters if exporter.name not in refused]
         clients = _clients(inspected, host)
-        arguments = {
-            "clients": clients,
-            "hand_over": True,
-            "rate_budget": host.rate_budget,
-            "run": this_run(),
-        }
-        before = self._prepare(host, exporters, task_vars)
-        if before is not None:
-            return self._registered(answers.failed_exporter_host(host.host, [e.name for e in host.exporters], before), "converge", host.exporters, clients)
+        arguments = {"clients": clients, "hand_over": True, "rate_budget": host.rate_budget, "run": this_run()}
+        trouble = self._prepare(host, exporters, task_vars)
+        if trouble is not None:
+            answer = steps.failed_host(host.host, "converge", [exporter.name for exporter in host.exporters], trouble)
+            return self._registered([(answer, host.exporters, clients)])
         answer = self._ask(host, "converge", exporters, clients, arguments, task_vars)
         if any(exporter.leftover_unit for exporter in answer.exporters.values()):
             # The unit's end stops its exporter, which the second call starts again, without a unit.
@@ -96,8 +93,7 @@ class ActionModule(HostAction):
             elif not self._task.check_mode:
                 again = self._ask(host, "converge", exporters, clients, arguments, task_vars)
                 answer = dataclasses.replace(again, changed=True)
-        answer = answers.with_failures(answer, refused)
-        return self._registered(answer, "converge", host.exporters, clients)
+        return self._registered([(steps.with_failures(answer, refused), host.exporters, clients)])
 
     def _stage(self, host: ExporterHost, task_vars: dict[str, Any]) -> dict[str, Any]:
         run = self.inventory.run
@@ -109,15 +105,15 @@ class ActionModule(HostAction):
         arguments = {
             "clients": clients,
             "to": run.rotate_to,
-            "evict": run.evict_clients,
-            "optional": run.rotate_optional,
+            "evict": list(self.inventory.evicted),
+            "optional": list(run.rotate_optional),
             "only_due": run.rotate_only_due,
             "strategy": run.rotate_strategy,
             "run": this_run(running=True),
             **({"since": run.rotate_since} if run.rotate_since else {}),
         }
         answer = self._ask(host, "stage", exporters, clients, arguments, task_vars)
-        return self._registered(answer, "stage", exporters, clients, clock=self.measured_clock())
+        return self._registered([(answer, exporters, clients)], clock=self.measured_clock())
 
     def _switch(self, host: ExporterHost, task_vars: dict[str, Any]) -> dict[str, Any]:
         rows = {name: row for name, row in self.inventory.rows("timesten_go").items() if row.host == host.host}
@@ -129,14 +125,13 @@ class ActionModule(HostAction):
         answer = self._ask(host, "switch", exporters, [], {"switch": orders, **run}, task_vars)
         if answer.failed is None:
             answer = self._ask(host, "status", exporters, [], run, task_vars)
-        return self._registered(answer, "status", exporters, [])
+        return self._registered([(answer, exporters, [])])
 
     def _end(self, host: ExporterHost, task_vars: dict[str, Any]) -> dict[str, Any]:
         """Keep, take back or end what became of the switches, as the verdicts say."""
-        run = self.inventory.run
         verdicts = self.inventory.verdicts()
-        ended: ExporterHostAnswer | None = None
-        asked: list[Exporter] = []
+        calls: list[tuple[ExporterHostAnswer, Sequence[Exporter], Sequence[Mapping[str, Any]]]] = []
+        action: answers.Phase
         for action in ("revert", "release", "confirm"):
             exporters = [
                 exporter
@@ -146,20 +141,18 @@ class ActionModule(HostAction):
                 and verdicts[exporter.name].now == action
             ]
             if exporters:
-                arguments = {"run": this_run(running=True), **({"evict": run.evict_clients} if action == "confirm" else {})}
-                answer = self._ask(host, action, exporters, [], arguments, task_vars)
-                ended = answers.joined(ended, answer)
-                asked += exporters
-        if ended is None:
-            return {"changed": False}
-        return self._registered(ended, "confirm", asked, [])
+                arguments = {
+                    "run": this_run(running=True),
+                    **({"evict": list(self.inventory.evicted)} if action == "confirm" else {}),
+                }
+                calls.append((self._ask(host, action, exporters, [], arguments, task_vars), exporters, []))
+        return self._registered(calls)
 
     def _retire(self, host: ExporterHost, task_vars: dict[str, Any]) -> dict[str, Any]:
         """End the process on the port that nobody scrapes any more."""
-        run = self.inventory.run
         leaving = self.inventory.leaving()
-        ended: ExporterHostAnswer | None = None
-        asked: list[Exporter] = []
+        calls: list[tuple[ExporterHostAnswer, Sequence[Exporter], Sequence[Mapping[str, Any]]]] = []
+        action: answers.Phase
         for action in ("retire", "revert"):
             exporters = [
                 exporter
@@ -169,13 +162,12 @@ class ActionModule(HostAction):
                 and leaving[exporter.name].action == action
             ]
             if exporters:
-                arguments = {"run": this_run(running=True), **({"evict": run.evict_clients} if action == "retire" else {})}
-                answer = self._ask(host, action, exporters, [], arguments, task_vars)
-                ended = answers.joined(ended, answer)
-                asked += exporters
-        if ended is None:
-            return {"changed": False}
-        return self._registered(ended, "retire", asked, [])
+                arguments = {
+                    "run": this_run(running=True),
+                    **({"evict": list(self.inventory.evicted)} if action == "retire" else {}),
+                }
+                calls.append((self._ask(host, action, exporters, [], arguments, task_vars), exporters, []))
+        return self._registered(calls)
 
     def _remove(self, host: ExporterHost, task_vars: dict[str, Any]) -> dict[str, Any]:
         """Remove exporters, or have them forget clients, as the playbook timesten.monitoring.remove has found out."""
@@ -185,12 +177,11 @@ class ActionModule(HostAction):
             return {"changed": False}
         if removal.forget:
             arguments: dict[str, Any] = {"forget_clients": list(removal.forget)}
-            answer = self._ask(host, "forget", exporters, [], arguments, task_vars)
-            return self._registered(answer, "forget", exporters, [])
+            forgotten = [{"name": client} for client in removal.forget]
+            answer = self._ask(host, "forget", exporters, forgotten, arguments, task_vars)
+            return self._registered([(answer, exporters, forgotten)])
         gone = [
-            dataclasses.replace(
-                exporter, definition={**exporter.definition, "state": "absent", "boot": "none"}
-            )
+            dataclasses.replace(exporter, definition={**exporter.definition, "state": "absent", "boot": "none"})
             for exporter in exporters
         ]
         answer = self._ask(host, "converge", gone, [], {}, task_vars)
@@ -198,14 +189,14 @@ class ActionModule(HostAction):
             trouble = self._units(host, gone, task_vars)
             if trouble is not None:
                 answer = dataclasses.replace(answer, failed=answer.failed or trouble)
-        return self._registered(answer, "converge", exporters, [])
+        return self._registered([(answer, exporters, [])])
 
     # --- calls
 
     def _ask(
         self,
         host: ExporterHost,
-        phase: str,
+        phase: answers.Phase,
         exporters: Sequence[Exporter],
         clients: Sequence[Mapping[str, Any]],
         arguments: Mapping[str, Any],
@@ -228,25 +219,27 @@ class ActionModule(HostAction):
                 exporters=asked,
                 clients=[client["name"] for client in clients],
                 check_mode=self._task.check_mode,
+                recipients={client["name"]: client["recipient"] for client in clients if client.get("recipient")},
             )
         except answers.Nonsense as error:
-            return answers.failed_exporter_host(host.host, asked, str(error))
+            return steps.failed_host(host.host, phase, asked, str(error))
 
     def _registered(
         self,
-        answer: ExporterHostAnswer,
-        phase: str,
-        exporters: Sequence[Exporter],
-        clients: Sequence[Mapping[str, Any]],
+        calls: Sequence[tuple[ExporterHostAnswer, Sequence[Exporter], Sequence[Mapping[str, Any]]]],
         clock: rotation.Clock | None = None,
     ) -> dict[str, Any]:
-        asked = {
-            "phase": phase,
-            "exporters": [exporter.name for exporter in exporters],
-            "clients": [client["name"] for client in clients],
-            "check_mode": self._task.check_mode,
-        }
-        return self.registered(answer.changed, answer.warnings, answer.diff, {"asked": asked, "answer": answer.as_dict()}, clock)
+        handed_on = []
+        for answer, exporters, clients in calls:
+            asked = {
+                "phase": answer.phase,
+                "exporters": [exporter.name for exporter in exporters],
+                "clients": [client["name"] for client in clients],
+                "check_mode": self._task.check_mode,
+            }
+            handed_on.append({"asked": asked, "answer": answer.as_dict()})
+        found = [answer for answer, _exporters, _clients in calls]
+        return self.registered(found, {"calls": handed_on}, clock)
 
     # --- what takes root
 
@@ -298,7 +291,7 @@ class ActionModule(HostAction):
             ports = {exporter.port, exporter.spare_port}
             for client, answer in inspected.items():
                 for name in (exporter.name, names.on_port(exporter.name, True)):
-                    known = (answer.definitions or {}).get(name)
+                    known = answer.definitions.get(name)
                     if not away or known is None or "port" not in known:
                         continue
                     if known["address"] == exporter.address and known["port"] in ports:
@@ -321,8 +314,10 @@ def _clients(inspected: Mapping[str, Any], host: ExporterHost) -> list[dict[str,
     mine = {names.on_port(exporter.name, spare) for exporter in host.exporters for spare in (False, True)}
     found = []
     for client, answer in inspected.items():
-        stored = {name: dict(entry) for name, entry in (answer.stored or {}).items() if name in mine}
-        for name, interval in (answer.scrape_intervals or {}).items():
+        stored: dict[str, dict[str, Any]] = {
+            name: entry.as_dict() for name, entry in answer.stored.items() if name in mine
+        }
+        for name, interval in answer.scrape_intervals.items():
             if name in mine:
                 stored.setdefault(name, {})["scrape_interval"] = interval
         found.append(

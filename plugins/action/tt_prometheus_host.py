@@ -18,8 +18,8 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, rotation, steps, templates
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import PrometheusAnswer
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.border import HostAction
-from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Client, PrometheusHost
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
 
 ROLE = os.path.join(os.path.dirname(__file__), "..", "..", "roles", "prometheus_host")
 RENDERED = ("present", "absent", "staged")
@@ -39,7 +39,7 @@ class ActionModule(HostAction):
             return self._plain(arguments, task_vars)
         self.inventory = Inventory(self._templar, task_vars)
         host = self.inventory.prometheus_host()
-        state = str(arguments.get("state", "present"))
+        state: answers.State = arguments.get("state", "present")
         if state in ("inspected", "verified"):
             return self._each(host, state, {client.name: {} for client in host.clients}, task_vars)
         rotates = bool(self.inventory.wave())
@@ -63,7 +63,7 @@ class ActionModule(HostAction):
         return self.public(
             lambda: answers.parse_prometheus_host(
                 raw,
-                state=str(arguments.get("state") or "present"),
+                state=arguments.get("state") or "present",
                 host=task_vars["inventory_hostname"],
                 client=str(arguments.get("name")),
                 exporters=asked,
@@ -118,7 +118,7 @@ class ActionModule(HostAction):
         return self._with_staged(host, "following", _going(rows), {"switch": orders, "run": run}, task_vars)
 
     def _release(self, host: PrometheusHost, task_vars: dict[str, Any]) -> dict[str, Any]:
-        keep = {"keep_deliveries": 0} if self.inventory.run.evict_clients else {}
+        keep = {"keep_deliveries": 0} if self.inventory.evicted else {}
         rows = self.inventory.rows("timesten_plan")
         return self._with_staged(host, "released", _going(rows), keep, task_vars)
 
@@ -150,7 +150,7 @@ class ActionModule(HostAction):
     def _with_staged(
         self,
         host: PrometheusHost,
-        state: str,
+        state: answers.State,
         only: Sequence[str] | None,
         arguments: Mapping[str, Any],
         task_vars: dict[str, Any],
@@ -174,43 +174,32 @@ class ActionModule(HostAction):
     def _each(
         self,
         host: PrometheusHost,
-        state: str,
+        state: answers.State,
         calls: Mapping[str, dict[str, Any] | str],
         task_vars: dict[str, Any],
         looked: Mapping[str, PrometheusAnswer] | None = None,
     ) -> dict[str, Any]:
         """Call the module for each client; a text in place of arguments is the reason why that client is not called."""
-        changed, warnings, diffs, registered = False, [], [], []
+        parsed, handed_on = [], []
         for client in host.clients:
             arguments = calls.get(client.name)
             if arguments is None:
                 continue
             if isinstance(arguments, str):
-                answer = answers.failed_prometheus_host(client.name, arguments)
+                answer: PrometheusAnswer = steps.failed_client(host.host, state, client.name, arguments)
                 asked: list[str] | None = None
             else:
                 answer, asked = self._ask(host, client, state, arguments, (looked or {}).get(client.name), task_vars)
-            changed = changed or answer.changed
-            warnings += answer.warnings
-            diffs += answer.diff
-            registered.append(
-                {
-                    "asked": {
-                        "state": state,
-                        "client": client.name,
-                        "exporters": asked,
-                        "check_mode": self._task.check_mode,
-                    },
-                    "answer": answer.as_dict(),
-                }
-            )
-        return self.registered(changed, warnings, diffs, {"clients": registered})
+            parsed.append(answer)
+            named = {"state": state, "client": client.name, "exporters": asked, "check_mode": self._task.check_mode}
+            handed_on.append({"asked": named, "answer": answer.as_dict()})
+        return self.registered(parsed, {"clients": handed_on})
 
     def _ask(
         self,
         host: PrometheusHost,
         client: Client,
-        state: str,
+        state: answers.State,
         arguments: Mapping[str, Any],
         looked: PrometheusAnswer | None,
         task_vars: dict[str, Any],
@@ -222,7 +211,7 @@ class ActionModule(HostAction):
                 full["rendered"] = self._rendered(host, client, arguments, state, looked, task_vars)
             except (TimesTenError, Exception) as error:  # a template can raise anything
                 reason = answers.plain(f"prometheus_host_template: {host.template}: {error}", 1000)
-                return answers.failed_prometheus_host(client.name, reason), asked
+                return steps.failed_client(host.host, state, client.name, reason), asked
         if not host.become:
             with self.as_user(None):
                 raw = self.call(self.MODULE, full, task_vars)
@@ -238,7 +227,7 @@ class ActionModule(HostAction):
                 check_mode=self._task.check_mode,
             )
         except answers.Nonsense as error:
-            answer = answers.failed_prometheus_host(client.name, str(error))
+            answer = steps.failed_client(host.host, state, client.name, str(error))
         return answer, asked or None
 
     def _rendered(
@@ -253,7 +242,7 @@ class ActionModule(HostAction):
         """The whole configuration, for the layout template."""
         jobs = templates.jobs(
             client.options,
-            (looked.definitions if looked is not None else None) or {},
+            looked.definitions if looked is not None else {},
             arguments.get("exporters", ()),
             arguments.get("remove", ()),
             purge=state == "absent" and "remove" not in arguments,
@@ -269,7 +258,7 @@ class ActionModule(HostAction):
     def _departed(self, looked: PrometheusAnswer) -> list[str]:
         """Exporters that the client has and the inventory has not."""
         listed = self.inventory.fleet.exporters
-        return [name for name in looked.definitions or {} if names.exporter_of(name) not in listed]
+        return [name for name in looked.definitions if names.exporter_of(name) not in listed]
 
 
 def _going(rows: Mapping[str, rotation.Row]) -> list[str]:

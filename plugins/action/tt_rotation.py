@@ -37,8 +37,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         takers = {
             exporter.name: {
                 client.name: client.host
-                for client in fleet.clients.values()
-                if fleet.is_pair(exporter, client) and client.name not in run.evict_clients
+                for client in fleet.clients_of(exporter.host)
+                if client.name not in inventory.evicted
             }
             for exporter in fleet.exporters.values()
         }

@@ -44,7 +44,7 @@ _value:
 
 from typing import Any, Callable, Mapping, Sequence
 
-from from ansible_collections.timesten.monitoring.plugins.plugin_utils import fleet, steps
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import fleet, steps
 
 
 def due_exporters(
@@ -52,7 +52,9 @@ def due_exporters(
 ) -> list[str]:
     """Return the names of the exporters that a rotation has to give a new wallet."""
     listed = fleet.recall(hostvars, groups).exporters
-    answers = steps.exporters(hostvars, [host for host in groups.get(fleet.EXPORTERS, ()) if host in hosts], steps.CONVERGED)
+    answers = steps.exporters(
+        hostvars, [host for host in groups.get(fleet.EXPORTERS, ()) if host in hosts], steps.CONVERGED
+    )
     return [
         name
         for answer in answers.values()

@@ -48,7 +48,7 @@ _value:
 
 from typing import Any, Callable, Mapping, Sequence
 
-from from ansible_collections.timesten.monitoring.plugins.plugin_utils import fleet, removal, steps
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import fleet, removal, steps
 
 
 def removal_problems(

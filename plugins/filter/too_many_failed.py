@@ -43,7 +43,7 @@ _value:
 
 from typing import Any, Callable, Mapping, Sequence
 
-from from ansible_collections.timesten.monitoring.plugins.plugin_utils import steps
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import steps
 
 
 def too_many_failed(hostvars: Mapping[str, Mapping[str, Any]], hosts: Sequence[str], percentage: Any) -> bool:

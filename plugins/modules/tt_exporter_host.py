@@ -29,12 +29,23 @@ attributes:
     details:
       - Not with O(exporters[].regenerate=always) or O(exporters[].state=restarted).
 options:
+  from_inventory:
+    description:
+      - Take the exporters, the clients and all that a phase needs from the variables of the role P(timesten.monitoring.exporter_host#role) and
+        from what the earlier tasks of the playbooks have registered, as the controller's half of this module does for the role.
+      - The module is then called as the exporters' owner, whatever C(become_user) is, and what needs root is done before. An answer that a
+        host must not give, or a failure, does not fail the task; RV(calls) says so, and the report at the end of the playbook.
+      - With O(phase=switch) it waits for the switches as well. With O(phase=confirm) each exporter gets V(confirm), V(revert) or V(release),
+        as the verdict says; with O(phase=forget) it is removed, or forgets, as the playbook C(timesten.monitoring.remove) was told.
+    type: bool
+    default: false
+    version_added: 1.0.0
   exporters:
     description:
-      - The exporters of the host.
+      - The exporters of the host. Required unless O(from_inventory=true).
     type: list
     elements: dict
-    required: true
+    default: []
     suboptions:
       name:
         description:
@@ -314,6 +325,17 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+calls:
+  description: What was asked for and what was answered, for the tasks to come.
+  type: list
+  elements: dict
+  returned: O(from_inventory=true)
+  sample: [{"asked": {"phase": "converge", "exporters": ["exp1"]}, "answer": {"changed": false, "exporters": []}}]
+clock:
+  description: How far the host's clock is ahead of the controller's, in seconds, and by how much that may be wrong.
+  type: dict
+  returned: O(from_inventory=true) and O(phase=stage)
+  sample: {"offset": -0.0021, "uncertainty": 0.0083}
 exporters:
   description: The exporters, in the order of the call.
   type: list
@@ -355,6 +377,12 @@ exporters:
       type: str
       returned: when a client needs it
       sample: "-----BEGIN CERTIFICATE-----..."
+    evicted:
+      description: The clients that lost their access to it and get no pair.
+      type: list
+      elements: str
+      returned: O(phase=converge) or O(phase=stage)
+      sample: []
     rotation_due:
       description: Why the wallet should be replaced by a rotation, null where it need not.
       type: str
@@ -643,6 +671,8 @@ PHASES = ["converge", "stage", "switch", "status", "confirm", "revert", "retire"
 def work(module):
     """Do the module's work and return its result."""
     params = module.params
+    if params["from_inventory"] or not params["exporters"]:
+        raise TimesTenError("exporters is empty: name the exporters; from_inventory works in a task of a playbook only")
     exporters, phase = define_all(params["exporters"]), params["phase"]
     if phase != "converge" and any(wanted.state == "absent" for wanted in exporters):
         raise TimesTenError(f"exporters: state absent and phase {phase} do not go together; leave phase out")
@@ -698,7 +728,8 @@ def main():
     client = {**_argspec.CLIENT, "scrape_interval": {"type": "float"}, "stored": {"type": "dict", "default": {}}}
     client["readmit"] = {"type": "bool", "default": False}
     spec = {
-        "exporters": {"type": "list", "elements": "dict", "required": True, "options": exporter},
+        "from_inventory": {"type": "bool", "default": False},
+        "exporters": {"type": "list", "elements": "dict", "default": [], "options": exporter},
         "clients": {"type": "list", "elements": "dict", "default": [], "options": client},
         "rate_budget": {"type": "str", "choices": ["refuse", "warn"], "default": "refuse"},
         "hand_over": {"type": "bool", "default": False},

@@ -33,12 +33,21 @@ attributes:
   idempotent:
     support: full
 options:
+  from_inventory:
+    description:
+      - Take the clients of the host, their exporters and all that a state needs from the variables of the role
+        P(timesten.monitoring.prometheus_host#role) and from what the earlier tasks of the playbooks have registered, as the controller's half of
+        this module does for the role.
+      - The module is called once for each Prometheus instance of the host. An answer that a host must not give, or a failure, does not fail
+        the task; RV(clients) says so, and the report at the end of the playbook.
+    type: bool
+    default: false
+    version_added: 1.0.0
   name:
     description:
-      - Name of the client. Letters, digits, V(.), V(_) and V(-). A host with several Prometheus instances has a
+      - Required unless O(from_inventory=true). Name of the client. Letters, digits, V(.), V(_) and V(-). A host with several Prometheus instances has a
         client for each, with O(config_file), O(url) and O(store) of its own.
     type: str
-    required: true
   state:
     description:
       - V(inspected) reads what the exporter hosts have to know, and makes the transport key where there is none.
@@ -359,6 +368,17 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+clients:
+  description: What each client was asked for and what it answered, for the tasks to come.
+  returned: O(from_inventory=true)
+  type: list
+  elements: dict
+  sample: [{"asked": {"client": "prom1", "state": "verified"}, "answer": {"changed": false, "exporters": []}}]
+clock:
+  description: How far the host's clock is ahead of the controller's, in seconds, and by how much that may be wrong.
+  returned: O(from_inventory=true) and O(state=staged)
+  type: dict
+  sample: {"offset": -0.0021, "uncertainty": 0.0083}
 name:
   description: Name of the client.
   returned: always
@@ -500,6 +520,7 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec as _argspec
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.module import run
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import api as _prometheus_api
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import host as _prometheus_host
@@ -536,7 +557,8 @@ EXPORTER = {
 }
 
 SPEC = {
-    "name": {"type": "str", "required": True},
+    "from_inventory": {"type": "bool", "default": False},
+    "name": {"type": "str"},
     "state": {"type": "str", "choices": STATES, "default": "present"},
     "exporters": {"type": "list", "elements": "dict", "default": [], "options": EXPORTER},
     "config_file": {"type": "path", "default": "/etc/prometheus/prometheus.yml"},
@@ -622,6 +644,8 @@ def settings(params):
 def work(module):
     """Do the module's work and return its result."""
     params = module.params
+    if params["from_inventory"] or not params["name"]:
+        raise TimesTenError("name is not set: name the client; from_inventory works in a task of a playbook only")
     api = _prometheus_api.Api(
         params["url"],
         params["url_username"],

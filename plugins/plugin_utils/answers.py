@@ -17,6 +17,7 @@ from typing import Any, Literal, cast, get_args
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import checks
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.checks import Nonsense, optional, plain
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.diffs import LINES, diff_lines, shorten, text_lines
@@ -162,6 +163,7 @@ class ExporterAnswer(_Answer):
     generation: str | None = None
     previous: str | None = None
     rotation_due: str | None = None
+    evicted: tuple[str, ...] = ()
     pairs: Mapping[str, Pair] = dataclasses.field(default_factory=dict)
     ca_certificate: str | None = None
     ca_sha256: str | None = None
@@ -192,6 +194,10 @@ class ExporterAnswer(_Answer):
         del found["phase"]
         if self.failed is not None:
             found.update(failed=True, msg=self.failed)
+        elif self.phase in ("converge", "stage"):
+            found.setdefault("pairs", [])
+        elif self.phase == "forget":
+            found.setdefault("forgotten", {})
         return found
 
 
@@ -276,6 +282,7 @@ class Proof(_Answer):
     refused_foreign_pair: bool | None = None
     refused_plain_http: bool | None = None
     served_sha256: str | None = None
+    not_after: str | None = None
     failed: str | None = None
 
 
@@ -285,7 +292,8 @@ class PrometheusAnswer(_Answer):
 
     :ivar exporters: by name; one for every exporter that the call asked for, in the states ``present`` and ``verified``.
     :ivar definitions: by exporter, what its job was made from: exactly what :func:`prometheus.jobs.build` takes.
-    :ivar unmentioned: exporters of this client that the call did not ask for, as ``removed`` maybe of other runs.
+    :ivar unmentioned: exporters of this client that the call did not ask for; these, ``removed``, ``stored``, ``scrape_intervals`` and
+        ``definitions`` may name exporters of other runs.
     """
 
     host: str
@@ -402,7 +410,7 @@ def parse_exporter_host(
 
     :param exporters: names that the call asked for.
     :param clients: clients that the call asked for; of the phase ``forget``, those to forget.
-    :param recipients: by client the id of the transport key (:func:`tls.seal.key_id`) that its bundles have to be sealed for.
+    :param recipients: by client the transport key that the call gave, for which its bundles have to be sealed.
     :raises Nonsense: with the field.
     """
     call = _Call(phase, frozenset(exporters), frozenset(clients), recipients or {}, check_mode)
@@ -412,7 +420,9 @@ def parse_exporter_host(
     elements = given.get("exporters")
     if elements is None and failed is None:
         raise Nonsense("exporters", "is missing")
-    for index, element in enumerate(checks.items(elements or [], "exporters", len(call.exporters))):
+    for index, element in enumerate(
+        checks.items([] if elements is None else elements, "exporters", len(call.exporters))
+    ):
         answer = _exporter(element, f"exporters[{index}]", call)
         if answer.name in found:
             raise Nonsense(f"exporters[{index}].name", f"is there twice: {answer.name}")
@@ -431,6 +441,11 @@ def parse_exporter_host(
         exporters={} if idle else {name: found[name] for name in exporters},
         diff=_exporter_diffs(given.get("diff"), call.exporters),
     )
+
+
+def _some(given: Mapping[str, Any], key: str) -> Any:
+    """A list that may be left out."""
+    return [] if given.get(key) is None else given[key]
 
 
 def _failure(given: Mapping[str, Any]) -> str | None:
@@ -463,7 +478,7 @@ def _exporter(value: Any, where: str, call: _Call) -> ExporterAnswer:
             call.phase,
             changed,
             reason({"msg": checks.text(given.get("msg"), f"{where}.msg", 4000)}),
-            checks.distinct_names(given.get("lost_clients") or [], f"{where}.lost_clients"),
+            checks.distinct_names(_some(given, "lost_clients"), f"{where}.lost_clients"),
         )
     parts: dict[str, Any] = {}
     if call.phase in ("converge", "stage"):
@@ -483,12 +498,14 @@ def _made(given: Mapping[str, Any], where: str, call: _Call, name: str) -> dict[
     """What the phases converge and stage answer."""
     generation = _later(given.get("generation"), f"{where}.generation", call, checks.generation)
     parts = {
-        "why": checks.texts(given.get("why") or [], f"{where}.why"),
+        "why": checks.texts(_some(given, "why"), f"{where}.why"),
         "insecure": checks.truth(given.get("insecure"), f"{where}.insecure"),
         "port": checks.port(given.get("port"), f"{where}.port"),
         "spare": checks.truth(given.get("spare"), f"{where}.spare"),
         "generation": generation,
         "rotation_due": optional(checks.text, given.get("rotation_due"), f"{where}.rotation_due"),
+        # Evicted clients may be in no call.
+        "evicted": checks.distinct_names(given.get("evicted") or [], f"{where}.evicted"),
         "pairs": _pairs(given.get("pairs"), f"{where}.pairs", call, name, generation),
         "ca_sha256": _later(given.get("ca_sha256"), f"{where}.ca_sha256", call, checks.sha256),
         "server_certificate": optional(_certificate, given.get("server_certificate"), f"{where}.server_certificate"),
@@ -499,14 +516,14 @@ def _made(given: Mapping[str, Any], where: str, call: _Call, name: str) -> dict[
             get_args(Source),
         ),
         "alt_names": optional(checks.hosts, given.get("alt_names"), f"{where}.alt_names"),
-        "unfit": checks.texts(given.get("unfit") or [], f"{where}.unfit"),
+        "unfit": checks.texts(_some(given, "unfit"), f"{where}.unfit"),
         "due": optional(checks.text, given.get("due"), f"{where}.due"),
         "due_at": optional(checks.timestamp, given.get("due_at"), f"{where}.due_at"),
         "wallet_directory": optional(checks.path, given.get("wallet_directory"), f"{where}.wallet_directory"),
         "process": optional(_process, given.get("process"), f"{where}.process"),
         "rate_limit": optional(checks.whole, given.get("rate_limit"), f"{where}.rate_limit", 1, 1000),
-        "removed": checks.texts(given.get("removed") or [], f"{where}.removed"),
-        "left": checks.texts(given.get("left") or [], f"{where}.left"),
+        "removed": checks.texts(_some(given, "removed"), f"{where}.removed"),
+        "left": checks.texts(_some(given, "left"), f"{where}.left"),
     }
     own = f"timesten-exporter-{name}.service"
     if given.get("leftover_unit") is not None:
@@ -562,7 +579,7 @@ def _pair(value: Any, where: str, call: _Call, exporter: str, generation: str | 
     if bundle is not None:
         due = {"exporter": exporter, "client": client, "generation": str(generation), "fingerprint": str(sha256)}
         if client in call.recipients:
-            due["recipient"] = call.recipients[client]
+            due["recipient"] = seal.key_id(call.recipients[client])
         bundle = checks.bundle(bundle, f"{where}.bundle", due)
     return Pair(
         client=client,
@@ -605,7 +622,7 @@ def _process(value: Any, where: str) -> Process:
 def _rotation(value: Any, where: str, call: _Call) -> Rotation:
     given = checks.fields(value, where, 100)
     # Evicted clients are in no call.
-    evicted = checks.distinct_names(given.get("evicted") or [], f"{where}.evicted")
+    evicted = checks.distinct_names(_some(given, "evicted"), f"{where}.evicted")
     if given.get("skipped") is not None:
         return Rotation(skipped=checks.text(given["skipped"], f"{where}.skipped"), evicted=evicted)
     return Rotation(
@@ -634,7 +651,7 @@ def _switched(given: Mapping[str, Any], where: str, call: _Call) -> dict[str, An
     }
     if call.phase in ("confirm", "retire"):
         parts["old_pair_refused"] = optional(checks.truth, given.get("old_pair_refused"), f"{where}.old_pair_refused")
-        parts["removed"] = _generations(given.get("removed") or [], f"{where}.removed")
+        parts["removed"] = _generations(_some(given, "removed"), f"{where}.removed")
     return parts
 
 
@@ -646,7 +663,7 @@ def _generations(value: Any, where: str) -> tuple[str, ...]:
 def _forgotten(given: Mapping[str, Any], where: str, call: _Call) -> dict[str, Any]:
     forgotten = checks.fields(given.get("forgotten"), f"{where}.forgotten", len(call.clients))
     return {
-        "why": checks.texts(given.get("why") or [], f"{where}.why"),
+        "why": checks.texts(_some(given, "why"), f"{where}.why"),
         "generation": optional(checks.generation, given.get("generation"), f"{where}.generation"),
         "forgotten": {
             checks.asked_name(client, f"{where}.forgotten", call.clients): _generations(
@@ -654,13 +671,13 @@ def _forgotten(given: Mapping[str, Any], where: str, call: _Call) -> dict[str, A
             )
             for client, generations in forgotten.items()
         },
-        "clients": checks.distinct_names(given.get("clients") or [], f"{where}.clients"),
+        "clients": checks.distinct_names(_some(given, "clients"), f"{where}.clients"),
     }
 
 
 def _exporter_diffs(value: Any, asked: frozenset[str]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
-    for index, element in enumerate(checks.items(value or [], "diff", len(asked))):
+    for index, element in enumerate(checks.items([] if value is None else value, "diff", len(asked))):
         where = f"diff[{index}]"
         given = checks.fields(element, where, 100)
         name = checks.asked_name(given.get("before_header"), f"{where}.before_header", asked)
@@ -846,10 +863,11 @@ def _proof(value: Any, where: str, asked: frozenset[str] | None) -> Proof:
     )
     return Proof(
         name=checks.name(name, f"{where}.name") if asked is None else checks.asked_name(name, f"{where}.name", asked),
-        why=checks.texts(given.get("why") or [], f"{where}.why"),
+        why=checks.texts(_some(given, "why"), f"{where}.why"),
         last_error=checks.text(given.get("last_error", ""), f"{where}.last_error"),
         advice=checks.text(given.get("advice", ""), f"{where}.advice"),
         served_sha256=optional(checks.sha256, given.get("served_sha256"), f"{where}.served_sha256"),
+        not_after=optional(checks.timestamp, given.get("not_after"), f"{where}.not_after"),
         failed=optional(checks.text, given.get("failed"), f"{where}.failed", 2000),
         **{key: optional(checks.truth, given.get(key), f"{where}.{key}") for key in tried},
     )
@@ -898,6 +916,6 @@ _PARSE: dict[str, Any] = {
 
 def _prometheus_diff(value: Any, most: int) -> tuple[str, ...]:
     lines: list[str] = []
-    for index, element in enumerate(checks.items(value or [], "diff", 100)):
+    for index, element in enumerate(checks.items([] if value is None else value, "diff", 100)):
         lines += _diff(checks.fields(element, f"diff[{index}]", 100), f"diff[{index}]", most)
     return tuple(shorten(lines, most))

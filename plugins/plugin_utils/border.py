@@ -65,30 +65,22 @@ class HostAction(ActionBase):  # type: ignore[misc]
             answer = parse()
         except answers.Nonsense as error:
             return {"failed": True, "msg": str(error)}
-        found: dict[str, Any] = {**answer.as_dict(), "changed": answer.changed}
-        found.pop("diff", None)
-        if answer.warnings:
-            found["warnings"] = list(answer.warnings)
-        if answer.failed is not None:
-            found.update(failed=True, msg=answer.failed)
-        if self._task.diff and answer.diff:
-            found["diff"] = list(answer.diff)
+        found: dict[str, Any] = answer.as_dict()
+        if not self._task.diff:
+            found.pop("diff", None)
         return found
 
     def registered(
-        self,
-        changed: bool,
-        warnings: Sequence[str],
-        diff: Sequence[Mapping[str, Any]],
-        handed_on: Mapping[str, Any],
-        clock: Clock | None = None,
+        self, parsed: Sequence[Any], handed_on: Mapping[str, Any], clock: Clock | None = None
     ) -> dict[str, Any]:
         """Return the result of a task that took its arguments from the inventory: what the next step may read, and what a person sees."""
-        found: dict[str, Any] = {"changed": changed, **handed_on}
+        found: dict[str, Any] = {"changed": any(answer.changed for answer in parsed), **handed_on}
+        warnings = [text for answer in parsed for text in answer.warnings]
         if warnings:
-            found["warnings"] = list(warnings)
+            found["warnings"] = list(dict.fromkeys(warnings))
+        diff = [item for answer in parsed for item in answer.as_dict().get("diff") or []]
         if self._task.diff and diff:
-            found["diff"] = list(diff)
+            found["diff"] = diff
         if clock is not None:
             found["clock"] = dataclasses.asdict(clock)
         return found
@@ -128,7 +120,7 @@ class HostAction(ActionBase):  # type: ignore[misc]
 
         :raises AnsibleError: if the host cannot be reached or tells no time.
         """
-        best: Clock | None = None
+        measured = []
         for _round in range(max(1, rounds)):
             before, began = time.time(), time.monotonic()
             answer = self._low_level_execute_command("date +%s.%N", sudoable=False)
@@ -139,7 +131,5 @@ class HostAction(ActionBase):  # type: ignore[misc]
                 raise AnsibleError(
                     f"'date +%s.%N' answered {said} (status {answer.get('rc')}), no time with a fraction of a second"
                 )
-            if best is None or took / 2 < best.uncertainty:
-                best = Clock(round(float(match.group(1)) - (before + took / 2), 4), round(took / 2, 4))
-        assert best is not None
-        return best
+            measured.append(Clock(round(float(match.group(1)) - (before + took / 2), 4), round(took / 2, 4)))
+        return min(measured, key=lambda clock: clock.uncertainty)

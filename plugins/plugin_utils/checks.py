@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal
 
 T = TypeVar("T")
 
@@ -26,8 +27,6 @@ CERTIFICATES_LIMIT = 65536
 """Characters of a CA file."""
 CERTIFICATES_MOST = 16
 """Certificates of a CA file: a chain has three or four, a rotation that trusts old and new twice that."""
-BUNDLE_LIMIT = 65536
-"""Characters, as :mod:`tls.seal` has it, which is not imported: it needs cryptography, and the controller may have none."""
 NAMES_MOST = 10_000
 """Elements of a list or keys of a dict that may name exporters of other runs."""
 
@@ -361,7 +360,7 @@ def bundle(value: Any, where: str, expected: Mapping[str, str]) -> str:
 
     :param expected: the fields that it has to name.
     """
-    found = raw_text(value, where, BUNDLE_LIMIT)
+    found = raw_text(value, where, seal.BUNDLE_LIMIT)
     try:
         content = json.loads(found)
     except (ValueError, RecursionError):
@@ -377,7 +376,7 @@ def bundle(value: Any, where: str, expected: Mapping[str, str]) -> str:
     transport_key(content["ephemeral"], f"{where}.ephemeral")
     if len(base64_bytes(content["nonce"], f"{where}.nonce", 16)) != 12:
         raise Nonsense(f"{where}.nonce", "has another length than 12 bytes")
-    if len(base64_bytes(content["ciphertext"], f"{where}.ciphertext", BUNDLE_LIMIT)) <= 16:
+    if len(base64_bytes(content["ciphertext"], f"{where}.ciphertext", seal.BUNDLE_LIMIT)) <= 16:
         raise Nonsense(f"{where}.ciphertext", "is empty")
     return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
@@ -388,7 +387,7 @@ def json_value(value: Any, where: str, depth: int = 8, most: int = 200) -> Any:
         raise Nonsense(where, "is nested too deep")
     if isinstance(value, str):
         found = raw_text(value, where, 4096)
-        if any(unicodedata.category(character) in ("Cc", "Cs") for character in found):
+        if any(unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") for character in found):
             raise Nonsense(where, f"holds a control character: {shown(found)}")
         return found
     if value is None or isinstance(value, bool):

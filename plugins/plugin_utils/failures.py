@@ -13,6 +13,7 @@ from ansible_collections.timesten.monitoring.plugins.plugin_utils.checks import 
 
 NO_ANSWER = "its host did not answer for it"
 
+_KEYS = ("msg", "module_stderr", "module_stdout")
 _LIMIT = 1500
 _READ = 65536
 """Characters of a text that are looked at: the last ones, since errors stand at the end."""
@@ -69,16 +70,16 @@ _ADVICE = (
 
 def reason(raw: Mapping[str, Any]) -> str:
     """Why a call failed, in one line, with advice where a package or a setting is the cause."""
-    parts = [part for part in (_said(raw.get(key)) for key in ("msg", "module_stderr", "module_stdout")) if part]
+    parts = [part for part in (_said(raw.get(key)) for key in _KEYS) if part]
     # A traceback's last line is the better message than the words that only say that there is one.
     telling = [part for part in parts if not _EMPTY_WORDS.match(part)] or parts
     found = plain("; ".join(dict.fromkeys(telling)), _LIMIT) or "the module call failed without a message"
-    everything = "\n".join([*parts, _end(raw.get("exception"))])
+    if found.endswith(tuple(advice for _pattern, advice in _ADVICE)):
+        return found
+    everything = "\n".join(_end(raw.get(key)) for key in (*_KEYS, "exception"))
     for pattern, advice in _ADVICE:
-        if found.endswith(advice):
-            return found
         if pattern.search(everything):
-            return f"{plain(found, _LIMIT - 500)} {advice}"
+            return f"{plain(found, _LIMIT - 500).rstrip('.')}. {advice}"
     return found
 
 

@@ -26,7 +26,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter impor
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import units
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import options as prometheus_options
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import words
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import steps, words
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.words import EXPORTER, PROMETHEUS, ROLES
 
 EXPORTERS = "timesten_exporters"
@@ -63,51 +63,7 @@ RUN: dict[str, dict[str, Any]] = {
 SECRETS = ("environment", "url_password", "extra")
 
 # What roles and playbooks set themselves. A later play of the same run finds it among a host's variables.
-_FACTS = frozenset(
-    (
-        "exporter_host_definitions",
-        "exporter_host_result",
-        "exporter_host_rotation",
-        "exporter_host_names",
-        "exporter_host_forget",
-        "exporter_host_phase",
-        "exporter_host_to",
-        "exporter_host_evict",
-        "exporter_host_optional",
-        "exporter_host_only_due",
-        "exporter_host_strategy",
-        "exporter_host_since",
-        "exporter_host_switch",
-        "prometheus_host_client",
-        "prometheus_host_inspected",
-        "prometheus_host_result",
-        "prometheus_host_names",
-        "prometheus_host_step",
-        "prometheus_host_both_ports",
-        "prometheus_host_switch",
-        "prometheus_host_keep",
-        "prometheus_host_look",
-        "prometheus_host_jobs",
-        "rotate_staged",
-        "rotate_ready",
-        "rotate_clock",
-        "rotate_plan",
-        "rotate_go",
-        "rotate_verdicts",
-        "rotate_leaving",
-        "rotate_unfinished",
-        "rotate_failed",
-        "rotate_mine",
-        "rotate_action",
-        "rotate_evict",
-        "rotate_evicted_by",
-        "rotate_wave_hosts",
-        "rotate_due",
-        "timesten_removal",
-        "timesten_any_limit",
-        "timesten_exporters",
-    )
-)
+_FACTS = steps.REGISTERED | {"rotate_wave_hosts", "rotate_due", "timesten_operation", "timesten_exporters"}
 
 
 class Problems(Exception):

@@ -50,15 +50,20 @@ class Inventory:
     @functools.cached_property
     def run(self) -> Run:
         """The run's own options. Those that a playbook sets itself come with its tasks."""
-        return fleets.run_options(self._variables)
+        return fleets.read_run(self._variables)
+
+    @property
+    def evicted(self) -> tuple[str, ...]:
+        """The clients that this run takes the access from."""
+        return () if self.run.evict is None else (self.run.evict,)
 
     def exporter_host(self) -> ExporterHost:
         """This host, as its own variables say."""
-        return fleets.exporter_host(self.host, self._variables)
+        return fleets.exporter_host(self.host, self._variables, self._groups.get(fleets.SERVERS, ()))
 
     def prometheus_host(self) -> PrometheusHost:
         """This host, as its own variables say."""
-        return fleets.prometheus_host(self.host, self._variables)
+        return fleets.prometheus_host(self.host, self._variables, self._groups.get(fleets.EXPORTERS, ()))
 
     # --- what earlier steps have answered
 
@@ -84,7 +89,7 @@ class Inventory:
     def rotated(self) -> list[str] | None:
         """Names of the exporters that are rotated; None stands for all."""
         due = self._variables.get("rotate_due")
-        return list(due) if due is not None else (list(self.run.rotate_exporters) or None)
+        return list(due) if due is not None else (list(self.run.rotate_exporters or ()) or None)
 
     def registered(self, name: str) -> Mapping[str, Any]:
         """What a step of the controller has registered."""

@@ -150,10 +150,7 @@ class Ledger:
             "check_mode": self.check_mode,
             "good": self.good,
             "verdict": self.verdict(),
-            **{
-                key: [dataclasses.asdict(item) for item in getattr(self, key)]  # type: ignore[call-overload]
-                for key in ("pairs", "hosts")
-            },
+            **{key: [dataclasses.asdict(item) for item in getattr(self, key)] for key in ("pairs", "hosts")},
             "rotations": list(self.rotations),
             "problems": list(self.problems),
             "notes": list(self.notes),
@@ -202,8 +199,8 @@ def pairs(
     for exporter in fleet.exporters.values():
         if exporter.host not in mine or exporter.state == "stopped" or (only is not None and exporter.name not in only):
             continue
-        for client in fleet.clients.values():
-            if client.host in mine and client.name not in without and fleet.is_pair(exporter, client):
+        for client in fleet.clients_of(exporter.host):
+            if client.host in mine and client.name not in without:
                 found.append(_pair(exporter, client, seen, check_mode))
     return tuple(found)
 
@@ -217,7 +214,9 @@ def _pair(exporter: Exporter, client: Client, seen: Seen, check_mode: bool) -> P
     if proof is not None:
         refusals = (proof.refused_without_certificate, proof.refused_foreign_pair, proof.refused_plain_http)
         refused = None if None in refusals else all(refusals)
-        row = dataclasses.replace(row, up=proof.up, accepted=proof.accepted, refused=refused, served=proof.served_sha256)
+        row = dataclasses.replace(
+            row, up=proof.up, accepted=proof.accepted, refused=refused, served=proof.served_sha256
+        )
     verdict = seen.verdicts.get(exporter.name)
     if seen.exporters is not None:
         if mine is None:
@@ -237,7 +236,7 @@ def _pair(exporter: Exporter, client: Client, seen: Seen, check_mode: bool) -> P
         if answer.failed:
             return dataclasses.replace(row, reason=answer.failed, because_of=client.host)
         never = f"{client.name} has nothing of it: run timesten.monitoring.site"
-        issued = mine is None or exporter.insecure or client.name in {pair.client for pair in mine.pairs}
+        issued = mine is None or exporter.insecure or client.name in mine.pairs
         return dataclasses.replace(row, reason=never if issued else f"its host has issued no pair for {client.name}")
     return _judged(row, proof, exporter, client, answer, check_mode)
 
@@ -260,7 +259,9 @@ def _judged(
         if fault:
             return dataclasses.replace(row, reason=fault + advice)
     if not exporter.insecure and not (row.accepted and row.refused):
-        reason = "the handshakes that prove it were not made" if None in (row.accepted, row.refused) else "others get in"
+        reason = (
+            "the handshakes that prove it were not made" if None in (row.accepted, row.refused) else "others get in"
+        )
         return dataclasses.replace(row, reason=answer.failed or reason)
     return dataclasses.replace(row, state="proven" if asked else "not asked")
 
@@ -274,11 +275,13 @@ def _proof(answer: PrometheusAnswer, exporter: Exporter, mine: ExporterAnswer | 
     return next((proof for proof in found if proof.up), found[0] if found else None)
 
 
-def _expires(mine: ExporterAnswer | None, client: str, answer: PrometheusAnswer | None, proof: Proof | None) -> str | None:
+def _expires(
+    mine: ExporterAnswer | None, client: str, answer: PrometheusAnswer | None, proof: Proof | None
+) -> str | None:
     """Return when the first certificate of a pair ends, as far as an answer tells."""
     ends = [] if proof is None else [proof.not_after]
     if mine is not None:
-        ends += [pair.not_after for pair in mine.pairs if pair.client == client]
+        ends += [pair.not_after for pair in mine.pairs.values() if pair.client == client]
         if mine.server_certificate is not None:
             ends.append(mine.server_certificate.not_after)
     known = [end for end in ends if end is not None and end[:1].isdigit()]
@@ -352,7 +355,7 @@ def prometheus_hosts(
                 reasons.append(NOT_BEGUN if len(clients) == 1 else f"{client}: {NOT_BEGUN}")
                 continue
             why = [f"{name}: {'; '.join(proof.why)}" for name, proof in answer.exporters.items() if proof.why]
-            removed = [f"{name}: removed" for name in answer.removed or ()]
+            removed = [f"{name}: removed" for name in answer.removed]
             if answer.changed:
                 changed += why + removed or ["changed"]
             told = any(proof.failed or proof_fault(proof) for proof in answer.exporters.values())
@@ -370,7 +373,7 @@ def departed(fleet: Fleet, answers: Mapping[str, PrometheusAnswer]) -> list[str]
     listed = set(fleet.exporters)
     scraped: dict[str, list[str]] = {}
     for client, answer in answers.items():
-        for name in answer.unmentioned or ():
+        for name in answer.unmentioned:
             exporter = names.exporter_of(name)
             if exporter not in listed and client not in scraped.setdefault(exporter, []):
                 scraped[exporter].append(client)
@@ -539,7 +542,7 @@ def rotations(inventory: Inventory, check_mode: bool) -> list[Rotated]:
                 evicted=evicted,
                 pairs=()
                 if check_mode
-                else pairs(fleet, inventory.hosts, seen, check_mode, [exporter.name], inventory.run.evict_clients),
+                else pairs(fleet, inventory.hosts, seen, check_mode, [exporter.name], inventory.evicted),
             )
         )
     return entries
@@ -577,7 +580,9 @@ def _rotated(
         took = "" if verdict.window is None else f", took {verdict.window:.2f} s of {timing}"
         if row.strategy == SPARE_PORT:
             port = "usual" if row.job == row.exporter else "spare"
-            took = "" if verdict.window is None else f", on its {port} port, where it served after {verdict.window:.2f} s"
+            took = (
+                "" if verdict.window is None else f", on its {port} port, where it served after {verdict.window:.2f} s"
+            )
             other = retired.get(row.host)
             gone = None if other is None else other.exporters.get(row.exporter)
             if not leaves or gone is None or gone.failed:
@@ -587,9 +592,13 @@ def _rotated(
         return Rotated(row.exporter, row.host, "switched", f"switched, {change}{took}", True, True)
     reason = verdict.reason or "the switch was not proven"
     if verdict.action == "release":
-        return Rotated(row.exporter, row.host, "went back", f"not switched ({verdict.status or 'unknown'}): {reason}", False, True)
+        return Rotated(
+            row.exporter, row.host, "went back", f"not switched ({verdict.status or 'unknown'}): {reason}", False, True
+        )
     if verdict.action == "revert" and said == "reverted":
-        return Rotated(row.exporter, row.host, "went back", f"went back to the generation before: {reason}", False, True)
+        return Rotated(
+            row.exporter, row.host, "went back", f"went back to the generation before: {reason}", False, True
+        )
     text = f"{reason}; what it serves now was not seen: it goes back by itself, run timesten.monitoring.verify after {row.confirm:.0f} s"
     return Rotated(row.exporter, row.host, "failed", text, False, True)
 
@@ -631,7 +640,7 @@ def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
         tuple(hosts),
         tuple(f"{entry.exporter}: {entry.text}" for entry in rotated),
         tuple(same_certificates(converged)),
-        tuple([*repointed(fleet, inspected), *departed(fleet, clients)]),
+        (*repointed(fleet, inspected), *departed(fleet, clients)),
     )
 
 
@@ -647,7 +656,7 @@ def repointed(fleet: Fleet, inspected: Mapping[str, PrometheusAnswer]) -> list[s
     """Return a note of the exporters whose target was another one before this run: two inventories may want the same name."""
     moved: dict[tuple[str, str, str], list[str]] = {}
     for client, answer in inspected.items():
-        for name, known in (answer.definitions or {}).items():
+        for name, known in answer.definitions.items():
             exporter = fleet.exporters.get(names.exporter_of(name))
             if exporter is None or "address" not in known or "port" not in known:
                 continue
@@ -682,7 +691,7 @@ def _of_rotation(operation: str, inventory: Inventory, check_mode: bool) -> Ledg
         problems.append(f"Not begun, because an earlier one failed: {_some([exporter.name for exporter in missing])}.")
     if not entries and not missing:
         problems.append("Nothing was rotated: no exporter of this run was named.")
-    evicted = run.evict_clients
+    evicted = inventory.evicted
     known = {client for entry in entries for client in entry.evicted}
     if operation == "evict" and entries and all(entry.good for entry in entries) and not set(evicted) <= known:
         problems.append(
@@ -739,14 +748,16 @@ def _of_removal(inventory: Inventory, check_mode: bool) -> Ledger:
     exporters = inventory.exporters(removal.exporters, steps.CONVERGED)
     clients = inventory.clients(removal.clients, steps.ANSWERED)
     hosts = [
-        *prometheus_hosts(fleet, [host for host, known in removal.clients.items() if known], clients, only=removal.clients),
+        *prometheus_hosts(
+            fleet, [host for host, known in removal.clients.items() if known], clients, only=removal.clients
+        ),
         *exporter_hosts(fleet, [host for host, known in removal.exporters.items() if known], exporters),
     ]
     problems = list(removal.problems)
     if removal.forget and removal.unlisted and not problems and exporters:
         known = [exporter for answer in exporters.values() for exporter in answer.exporters.values()]
         if not any(exporter.forgotten for exporter in known):
-            have = sorted({client for exporter in known for client in exporter.clients or ()})
+            have = sorted({client for exporter in known for client in exporter.clients})
             problems.append(
                 f"there is no client {', '.join(removal.forget)}, neither in the inventory nor with a pair of an exporter of this run; nothing was "
                 f"changed. Those with a pair are {', '.join(have) or 'none'}."

@@ -10,11 +10,8 @@ from typing import Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import PrometheusAnswer
-from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Fleet
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import ONE_OF, Fleet
 
-ONE_OF = (
-    "one of -e remove_exporter=<exporter>, -e remove_prometheus=<client or Prometheus host>, -e remove_everything=true"
-)
 GONE = (
     "Nothing was changed, because an exporter goes only after every Prometheus has let go of it; if this Prometheus is gone for good, take its "
     "host out of the inventory and run this again"
@@ -94,11 +91,13 @@ def _problems(
         stored = {
             names.exporter_of(name)
             for answer in looked.values()
-            for name in (*(answer.definitions or {}), *(answer.scrape_intervals or {}))
+            for name in (*answer.definitions, *answer.scrape_intervals)
         }
         if exporter not in stored:
             known = ", ".join(sorted(stored | set(fleet.exporters))) or "none"
-            return [f"there is no exporter {exporter!r}, neither in the inventory nor on a Prometheus host; there are {known}"]
+            return [
+                f"there is no exporter {exporter!r}, neither in the inventory nor on a Prometheus host; there are {known}"
+            ]
     return silent
 
 

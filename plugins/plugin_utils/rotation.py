@@ -202,13 +202,15 @@ def plan(
     for host, answer in staged.items():
         for name, exporter in answer.exporters.items():
             rotation = exporter.rotation
-            if exporter.failed or rotation is None or rotation.skipped is not None or rotation.to is None:
+            if exporter.failed or rotation is None or rotation.skipped is not None or rotation.to_generation is None:
                 continue
             beside = rotation.strategy == SPARE_PORT and name in spare
-            job = names.on_port(name, exporter.spare and name in spare)
+            job = names.on_port(name, bool(exporter.spare) and name in spare)
             client_hosts = takers.get(name, {})
             clients = tuple(client for client in client_hosts if client not in rotation.evicted)
-            scrapes, missing = _scrapes(clients, job, delivered, clocks, client_hosts, clocks.get(host, Clock()), optional)
+            scrapes, missing = _scrapes(
+                clients, job, delivered, clocks, client_hosts, clocks.get(host, Clock()), optional
+            )
             missing += [
                 f"its host has issued no pair for {client}"
                 for client in clients
@@ -224,7 +226,7 @@ def plan(
             row = Row(
                 exporter=name,
                 host=host,
-                generation=rotation.to,
+                generation=rotation.to_generation,
                 old_sha256=rotation.old_sha256,
                 new_sha256=rotation.new_sha256,
                 clients=clients,
@@ -252,9 +254,9 @@ def _scrapes(
     scrapes, missing = {}, []
     for client in clients:
         answer = delivered.get(client)
-        if answer is None or answer.failed is not None or answer.scrapes is None:
+        if answer is None or answer.failed is not None:
             if client not in optional:
-                reason = "it was not reached" if answer is None else answer.failed or "it did not say when it scrapes"
+                reason = "it was not reached" if answer is None else answer.failed
                 missing.append(f"{client} could not be made ready ({reason})")
             continue
         scrape = answer.scrapes.get(job)
@@ -313,7 +315,9 @@ def orders(rows: Mapping[str, Row], clock: Clock, following: bool = False) -> di
     }
 
 
-def go(rows: Mapping[str, Row], following: Mapping[str, PrometheusAnswer], optional: Sequence[str] = ()) -> dict[str, Row]:
+def go(
+    rows: Mapping[str, Row], following: Mapping[str, PrometheusAnswer], optional: Sequence[str] = ()
+) -> dict[str, Row]:
     """Return the plan with those exporters refused that a client does not follow: it would lose scrapes."""
     decided = {}
     for name, row in rows.items():
@@ -321,7 +325,7 @@ def go(rows: Mapping[str, Row], following: Mapping[str, PrometheusAnswer], optio
         if row.refused is None and row.strategy != SPARE_PORT:
             for client in row.clients:
                 answer = following.get(client)
-                if client not in optional and (answer is None or row.job not in (answer.following or ())):
+                if client not in optional and (answer is None or row.job not in answer.following):
                     reason = (answer.failed if answer else None) or "it could not be reached any more"
                     silent.append(f"{client} does not follow ({reason})")
         decided[name] = dataclasses.replace(row, refused="; ".join(silent)) if silent else row

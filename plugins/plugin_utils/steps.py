@@ -9,10 +9,15 @@ answer. It stands below a key of its own, so that a host's failure does not fail
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Iterable, Mapping
 
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers
-from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import ExporterHostAnswer, PrometheusAnswer
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import (
+    ExporterAnswer,
+    ExporterHostAnswer,
+    PrometheusAnswer,
+)
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.rotation import Clock
 
 INSPECTED = "prometheus_host_inspected"
@@ -48,6 +53,7 @@ REGISTERED = frozenset(
         "timesten_go",
         "timesten_verdicts",
         "timesten_leaving",
+        "timesten_rotated",
     )
 )
 """Names that tasks of this collection register: no variables of an inventory."""
@@ -56,21 +62,49 @@ Hostvars = Mapping[str, Mapping[str, Any]]
 
 
 def exporter_answer(registered: Any, host: str) -> ExporterHostAnswer | None:
-    """Return the answer in what a task of an exporter host has registered; None if there is none."""
-    if not isinstance(registered, Mapping) or "asked" not in registered:
+    """Return the answer in what a task of an exporter host has registered; None if there is none.
+
+    A task may have called the module several times, for different exporters: their answers are one.
+    """
+    if not isinstance(registered, Mapping) or not isinstance(registered.get("calls"), list):
         return None
-    asked = registered["asked"]
-    try:
-        return answers.parse_exporter_host(
-            registered["answer"],
-            phase=asked["phase"],
-            host=host,
-            exporters=asked["exporters"],
-            clients=asked["clients"],
-            check_mode=asked["check_mode"],
-        )
-    except answers.Nonsense:
-        return None
+    found: ExporterHostAnswer | None = None
+    for call in registered["calls"]:
+        try:
+            answer = answers.parse_exporter_host(call["answer"], host=host, **call["asked"])
+        except answers.Nonsense:
+            continue
+        found = answer if found is None else joined(found, answer)
+    return found
+
+
+def joined(one: ExporterHostAnswer, other: ExporterHostAnswer) -> ExporterHostAnswer:
+    """Return two answers of one host as one; where both speak of an exporter, the later one counts."""
+    return dataclasses.replace(
+        other,
+        changed=one.changed or other.changed,
+        failed="; ".join(dict.fromkeys(text for text in (one.failed, other.failed) if text)) or None,
+        warnings=one.warnings + other.warnings,
+        exporters={**one.exporters, **other.exporters},
+        diff={**one.diff, **other.diff},
+    )
+
+
+def failed_host(host: str, phase: answers.Phase, exporters: Iterable[str], reason: str) -> ExporterHostAnswer:
+    """Return the answer of an exporter host that could not answer for itself."""
+    named = {name: ExporterAnswer(name, phase, False, reason) for name in exporters}
+    return ExporterHostAnswer(host, phase, False, reason, (), named, {})
+
+
+def with_failures(answer: ExporterHostAnswer, refused: Mapping[str, str]) -> ExporterHostAnswer:
+    """Return an answer in which some exporters failed, because they were not even asked for."""
+    failed = {name: ExporterAnswer(name, answer.phase, False, reason) for name, reason in refused.items()}
+    return dataclasses.replace(answer, exporters={**answer.exporters, **failed})
+
+
+def failed_client(host: str, state: answers.State, client: str, reason: str) -> PrometheusAnswer:
+    """Return the answer of a client that could not answer for itself."""
+    return PrometheusAnswer(host, state, client, False, reason)
 
 
 def prometheus_answers(registered: Any, host: str) -> dict[str, PrometheusAnswer]:
@@ -79,16 +113,8 @@ def prometheus_answers(registered: Any, host: str) -> dict[str, PrometheusAnswer
         return {}
     found = {}
     for item in registered["clients"]:
-        asked = item["asked"]
         try:
-            found[asked["client"]] = answers.parse_prometheus_host(
-                item["answer"],
-                state=asked["state"],
-                host=host,
-                client=asked["client"],
-                exporters=asked["exporters"],
-                check_mode=asked["check_mode"],
-            )
+            found[item["asked"]["client"]] = answers.parse_prometheus_host(item["answer"], host=host, **item["asked"])
         except answers.Nonsense:
             continue
     return found

@@ -42,7 +42,7 @@ def exporters(
             item.update(name=names.on_port(exporter.name, True), port=exporter.spare_port, usual_port=exporter.port)
         item["insecure"] = exporter.insecure
         if not exporter.insecure:
-            pair = next((pair for pair in answer.pairs if pair.client == client), None)
+            pair = answer.pairs.get(client)
             if pair is None:
                 continue
             material = {
@@ -74,7 +74,7 @@ def jobs(
     :param definitions: what the client has, by exporter.
     :raises TimesTenError: if a job cannot be made.
     """
-    defaults = {key: options.get(key) for key in prometheus_host.JOB_OPTIONS}
+    defaults = {key: options.get(key) for key in prometheus_jobs.JOB_OPTIONS}
     merged = prometheus_host.merge(definitions, mentioned, defaults, remove, purge, both_ports)
     store = posixpath.normpath(options["store"])
     return [dict(prometheus_jobs.build(definition, store).config) for definition in merged.values()]

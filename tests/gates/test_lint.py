@@ -19,11 +19,11 @@ def test_ruff_format() -> None:
 
 
 def test_mypy(collections_path: Path) -> None:
-    """Typed: what runs on managed hosts, and the controller's half."""
+    """Typed: what runs on managed hosts, the controller's half, and the filters."""
     package = "ansible_collections.timesten.monitoring.plugins"
     parts = [
         p
-        for p in ("module_utils", "plugin_utils", "filter", "lookup")
+        for p in ("module_utils", "plugin_utils", "action", "filter", "lookup")
         if any((checkout.ROOT / "plugins" / p).rglob("*.py"))
     ]
     checkout.run(

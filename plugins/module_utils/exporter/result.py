@@ -85,6 +85,7 @@ def result(planned: Plan, before: dict[str, Any], after: dict[str, Any]) -> dict
         "spare": wanted.spare,
         "generation": after["generation"],
         "rotation_due": planned.rotation_due,
+        "evicted": list(planned.evicted),
         "pairs": [_pair(planned, pair, after) for pair in planned.pairs],
         "warnings": list(planned.warnings),
         "diff": {"before": before, "after": after},

@@ -22,7 +22,7 @@ SHA = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0"
 EXPORTERS = ("exp1", "exp2")
 CLIENTS = ("prom1", "prom2")
 TRANSPORT = seal.new_transport_key()[1]
-RECIPIENTS = {client: seal.key_id(TRANSPORT) for client in CLIENTS}
+RECIPIENTS = dict.fromkeys(CLIENTS, TRANSPORT)
 
 
 @functools.lru_cache(maxsize=None)

@@ -1,0 +1,98 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: tt_report
+short_description: The last table of a run
+version_added: 1.0.0
+description:
+  - Prints what the inventory asks for beside what was seen in this run, and fails unless all of it was seen.
+  - With the variable C(timesten_report), a path on the controller, the same is written there as JSON.
+  - It reads what the tasks of a playbook of this collection have registered, and contacts no host.
+extends_documentation_fragment:
+  - timesten.monitoring.attributes
+requirements: []
+attributes:
+  action:
+    description: Runs on the controller.
+    support: full
+  check_mode:
+    support: full
+    details:
+      - It judges what the tasks have predicted.
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  operation:
+    description:
+      - The playbook that the table is about.
+    type: str
+    choices: [site, verify, rotate, rollback, evict, remove]
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Compare what was asked for with what was seen
+  timesten.monitoring.tt_report:
+    operation: site
+  run_once: true
+"""
+
+RETURN = r"""
+ledger:
+  description: What was asked for and what was seen, as it is written to C(timesten_report).
+  returned: always
+  type: dict
+  contains:
+    version:
+      description: Version of this form.
+      type: int
+      sample: 1
+    operation:
+      description: The playbook.
+      type: str
+      sample: site
+    check_mode:
+      description: Whether it was a prediction.
+      type: bool
+      sample: false
+    good:
+      description: Whether everything that was asked for was seen, or in check mode predicted.
+      type: bool
+      sample: true
+    verdict:
+      description: The last line of the table.
+      type: str
+      sample: 6 of 6 pairs proven.
+    pairs:
+      description: Every exporter with every Prometheus instance that has to scrape it.
+      type: list
+      elements: dict
+      sample: [{"exporter": "exp1", "client": "prom1", "state": "proven", "reason": null, "up": true, "accepted": true, "refused": true}]
+    hosts:
+      description: What changed on each host, and why it is not finished.
+      type: list
+      elements: dict
+      sample: [{"host": "exp1", "kind": "exporter", "changed": [], "reason": null}]
+    rotations:
+      description: A line for each exporter that was to be rotated.
+      type: list
+      elements: str
+      sample: []
+    problems:
+      description: What else keeps the run from being finished.
+      type: list
+      elements: str
+      sample: []
+    notes:
+      description: What a person should know.
+      type: list
+      elements: str
+      sample: []
+"""

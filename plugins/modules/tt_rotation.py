@@ -1,0 +1,86 @@
+#!/usr/bin/python
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: tt_rotation
+short_description: What the controller decides between the steps of a rotation
+version_added: 1.0.0
+description:
+  - Makes the plan of a wave, refuses what a client does not follow, judges what became of the switches, and keeps the record.
+  - It reads what the tasks of the playbook C(timesten.monitoring.rotate) have registered, and contacts no host.
+extends_documentation_fragment:
+  - timesten.monitoring.attributes
+requirements: []
+attributes:
+  action:
+    description: Runs on the controller.
+    support: full
+  check_mode:
+    support: full
+    details:
+      - It changes nothing in any mode.
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  step:
+    description:
+      - V(plan) chooses the moments at which each exporter may switch.
+      - V(go) refuses the exporters that one of their clients does not follow.
+      - V(judge) tells which switches are kept and which are taken back.
+      - V(leave) tells which of their two ports exporters leave, with the strategy C(spare_port).
+      - V(record) adds what became of the wave to the record of the run.
+    type: str
+    choices: [plan, go, judge, leave, record]
+    required: true
+seealso:
+  - module: timesten.monitoring.tt_exporter_host
+  - module: timesten.monitoring.tt_prometheus_host
+"""
+
+EXAMPLES = r"""
+- name: Choose the moments
+  timesten.monitoring.tt_rotation:
+    step: plan
+  register: timesten_plan
+  run_once: true
+"""
+
+RETURN = r"""
+rows:
+  description: By name of the exporter, what it may do when, or why it may do nothing.
+  returned: O(step=plan) or O(step=go)
+  type: dict
+  sample: {"exp1": {"exporter": "exp1", "host": "exp1", "generation": "20261124T104900Z-1a2b3c4d", "window": 0.7, "gap": 7.2, "moments": [1795517344.52]}}
+verdicts:
+  description: By name of the exporter, what became of it and what its host has to do.
+  returned: O(step=judge)
+  type: dict
+  sample: {"exp1": {"exporter": "exp1", "host": "exp1", "action": "confirm", "status": "switched", "window": 0.41}}
+leaves:
+  description: Whether an exporter serves on both of its ports now.
+  returned: O(step=judge)
+  type: bool
+  sample: false
+leaving:
+  description: By name of the exporter, the job that goes, and what its host does then.
+  returned: O(step=leave)
+  type: dict
+  sample: {"exp1": {"exporter": "exp1", "host": "exp1", "job": "exp1", "action": "retire"}}
+entries:
+  description: What became of each exporter of all waves so far.
+  returned: O(step=record)
+  type: list
+  elements: dict
+  sample: [{"exporter": "exp1", "host": "exp1", "outcome": "switched", "good": true}]
+stop:
+  description: Whether an exporter of this wave was not rotated, so that no further wave is begun.
+  returned: O(step=record)
+  type: bool
+  sample: false
+"""
