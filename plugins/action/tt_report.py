@@ -34,12 +34,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         made = ledger.of_run(arguments["operation"], inventory, self._task.check_mode)
         for line in ["", *made.lines(), ""]:
             display.display(line)
-        result: dict[str, Any] = {"changed": False, "ledger": made.as_dict()}
         if inventory.run.timesten_report:
             write(inventory.run.timesten_report, made.as_dict())
         if not made.good:
-            result.update(failed=True, msg=made.verdict())
-        return result
+            # A failed result is shown whole, and the table has said it all.
+            return {"failed": True, "msg": made.verdict()}
+        return {"changed": False, "ledger": made.as_dict()}
 
 
 def write(path: str, data: dict[str, Any]) -> None:

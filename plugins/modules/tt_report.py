@@ -47,7 +47,7 @@ EXAMPLES = r"""
 RETURN = r"""
 ledger:
   description: What was asked for and what was seen, as it is written to C(timesten_report).
-  returned: always
+  returned: success
   type: dict
   contains:
     version:
