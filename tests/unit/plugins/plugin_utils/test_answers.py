@@ -21,7 +21,8 @@ from unit.plugins.plugin_utils import forge
 
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, checks, diffs, failures
 
-Raw = dict[str, Any]
+Raw = Any
+pytestmark = pytest.mark.controller
 EXPORTER_HOST = forge.exporter_answers()
 PROMETHEUS_HOST = forge.prometheus_answers()
 ALL = [(answers.parse_exporter_host, *item) for item in EXPORTER_HOST] + [
