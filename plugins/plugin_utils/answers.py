@@ -140,6 +140,13 @@ class Rotation(_Answer):
     strategy: Strategy | None = None
     has_spare_port: bool | None = None
 
+    def as_dict(self) -> dict[str, Any]:
+        """As :class:`_Answer` has it, with the clients also where there are none."""
+        found = super().as_dict()
+        if self.skipped is None:
+            found.setdefault("clients", [])
+        return found
+
 
 @dataclasses.dataclass(frozen=True)
 class ExporterAnswer(_Answer):
@@ -192,6 +199,8 @@ class ExporterAnswer(_Answer):
         """The element of ``exporters`` that it was parsed from."""
         found = super().as_dict()
         del found["phase"]
+        if self.rotation is not None:
+            found["rotation"] = self.rotation.as_dict()
         if self.failed is not None:
             found.update(failed=True, msg=self.failed)
         elif self.phase in ("converge", "stage"):

@@ -70,13 +70,13 @@ _ADVICE = (
 
 def reason(raw: Mapping[str, Any]) -> str:
     """Why a call failed, in one line, with advice where a package or a setting is the cause."""
-    parts = [part for part in (_said(raw.get(key)) for key in _KEYS) if part]
+    parts = [part for part in (_said(raw.get(key), key) for key in _KEYS) if part]
     # A traceback's last line is the better message than the words that only say that there is one.
     telling = [part for part in parts if not _EMPTY_WORDS.match(part)] or parts
     found = plain("; ".join(dict.fromkeys(telling)), _LIMIT) or "the module call failed without a message"
     if found.endswith(tuple(advice for _pattern, advice in _ADVICE)):
         return found
-    everything = "\n".join(_end(raw.get(key)) for key in (*_KEYS, "exception"))
+    everything = "\n".join([found, *(_end(raw.get(key)) for key in (*_KEYS, "exception"))])
     for pattern, advice in _ADVICE:
         if pattern.search(everything):
             return f"{plain(found, _LIMIT - 500).rstrip('.')}. {advice}"
@@ -87,11 +87,11 @@ def _end(value: object) -> str:
     return value[-_READ:] if isinstance(value, str) else ""
 
 
-def _said(value: object) -> str:
-    """A text as one line; of a traceback the last line, which holds the error."""
+def _said(value: object, key: str) -> str:
+    """A text as one line; what ssh adds to the output is left out; of a traceback the last line holds the error."""
     text = _end(value)
     lines = [plain(line, _LIMIT) for line in text.splitlines()]
-    lines = [line for line in lines if line and not _CLOSED.match(line)]
+    lines = [line for line in lines if line and (key == "msg" or not _CLOSED.match(line))]
     if _TRACEBACK in text:
         lines = lines[-1:]
     return plain(" ".join(lines[:100]), _LIMIT)

@@ -21,7 +21,8 @@ from unit.plugins.plugin_utils import forge
 
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, checks, diffs, failures
 
-Raw = dict[str, Any]
+Raw = Any
+pytestmark = pytest.mark.controller
 EXPORTER_HOST = forge.exporter_answers()
 PROMETHEUS_HOST = forge.prometheus_answers()
 ALL = [(answers.parse_exporter_host, *item) for item in EXPORTER_HOST] + [
@@ -645,7 +646,8 @@ def test_fuzz() -> None:
                 counts["nonsense"] += 1
             else:
                 _check_answer(answer, call)
-                assert parse(json.loads(json.dumps(answer.as_dict())), **call) == answer, what
+                again = parse(json.loads(json.dumps(answer.as_dict())), **call)
+                assert again.as_dict() == answer.as_dict() and again == answer, what
                 counts["parsed"] += 1
             counts[parse.__name__] += 1
             assert time.process_time() - began < 2, what
