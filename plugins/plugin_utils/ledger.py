@@ -245,7 +245,8 @@ def _judged(
     row: Pair, proof: Proof, exporter: Exporter, client: Client, answer: PrometheusAnswer, check_mode: bool
 ) -> Pair:
     if proof.failed:
-        return dataclasses.replace(row, reason=proof.failed)
+        because_of = client.host if proof.failed == answer.failed else None
+        return dataclasses.replace(row, reason=proof.failed, because_of=because_of)
     if check_mode:
         if answer.failed:
             return dataclasses.replace(row, reason=answer.failed, because_of=client.host)
@@ -358,7 +359,10 @@ def prometheus_hosts(
             removed = [f"{name}: removed" for name in answer.removed]
             if answer.changed:
                 changed += why + removed or ["changed"]
-            told = any(proof.failed or proof_fault(proof) for proof in answer.exporters.values())
+            told = any(
+                proof.failed != answer.failed and (proof.failed or (proof.up is not None and proof_fault(proof)))
+                for proof in answer.exporters.values()
+            )
             if answer.failed and not told:
                 reasons.append(answer.failed if len(clients) == 1 else f"{client}: {answer.failed}")
         found.append(Host(host, "prometheus", tuple(changed), "; ".join(reasons) or None))

@@ -36,7 +36,7 @@ CALLS = "/var/log/module-calls"
 HOMES = "/opt/timesten"
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(repr=False)
 class Run:
     """What one run of a playbook came to."""
 
@@ -45,11 +45,20 @@ class Run:
     seconds: float
     events: list[dict[str, Any]]
     calls: dict[str, int]
+    ledger: dict[str, Any]
 
     def results(self, action: str, *events: str) -> list[dict[str, Any]]:
-        """Results of a module, as ``{"host", "event", "result"}``; of every item of a loop rather than of the loop."""
-        found = [e for e in self.events if e["action"].endswith(action) and (not events or e["event"] in events)]
-        return [e for e in found if "results" not in e["result"]]
+        """Results of a module, as ``{"host", "event", "result"}``.
+
+        Where the task took its arguments from the inventory, there is one for each answer that it has registered.
+        """
+        found = []
+        for e in self.events:
+            if not e["action"].endswith(action) or (events and e["event"] not in events):
+                continue
+            answers = [call["answer"] for key in ("calls", "clients") for call in e["result"].get(key, [])]
+            found += [{**e, "result": answer} for answer in answers] or [e]
+        return found
 
     def changed(self) -> set[tuple[str, str]]:
         """Host and task of all that changed."""
@@ -71,9 +80,16 @@ class Run:
 
     def report(self) -> dict[str, str]:
         """What the end of the run says of each host that is not finished."""
-        return {
-            e["host"]: e["result"]["msg"] for e in self.events if e["task"] == "Not finished" and e["event"] == "failed"
-        }
+        return {host["host"]: host["reason"] for host in self.ledger["hosts"] if host["reason"] is not None}
+
+    def pairs(self) -> dict[tuple[str, str], str]:
+        """State of each pair, by client and exporter, as the end of the run says."""
+        return {(pair["client"], pair["exporter"]): pair["state"] for pair in self.ledger["pairs"]}
+
+    @property
+    def worker_tasks(self) -> int:
+        """Number of tasks of hosts that took a process of the controller: all but those that Ansible decides by itself."""
+        return len([e for e in self.events if not e["action"].endswith("meta")])
 
 
 class Fleet:
@@ -154,6 +170,8 @@ class Fleet:
         :param expect: exit status that it must have; None where the caller looks at it.
         """
         record = self.directory / f"record-{time.monotonic_ns()}.jsonl"
+        report = record.with_suffix(".ledger")
+        variables = {"timesten_report": str(report), **variables}
         if variables:
             options = (*options, "--extra-vars", json.dumps(variables))
         before = self.calls()
@@ -173,7 +191,8 @@ class Fleet:
         )
         calls = {host: after[host] - before.get(host, 0) for host in after}
         assert expect is None or done.returncode == expect, f"exit status {done.returncode}\n{done.stdout[-20000:]}"
-        return Run(done.returncode, done.stdout, seconds, events, calls)
+        ledger = json.loads(report.read_text(encoding="utf-8")) if report.exists() else {"hosts": [], "pairs": []}
+        return Run(done.returncode, done.stdout, seconds, events, calls, ledger)
 
     def calls(self) -> dict[str, int]:
         """Return how often a module was started on each host that is up, from the beginning of the lab on."""
