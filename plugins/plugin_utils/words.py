@@ -149,8 +149,15 @@ def _patterns(role: str) -> tuple[re.Pattern[str], ...]:
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """Return the known name that is most like a name that is not."""
     folded = {str(item).lower(): str(item) for item in sorted(known, reverse=True)}
-    close = difflib.get_close_matches(name.lower(), list(folded), 1, cutoff)
-    return folded[close[0]] if close else None
+    wanted = name.lower()
+    scored = [(difflib.SequenceMatcher(None, item, wanted).ratio(), item) for item in folded]
+    # Of several that are equally near, the one that begins alike: exp1 for exp12, not exp2.
+    best = max(scored, key=lambda pair: (pair[0], _alike(pair[1], wanted)), default=(0.0, ""))
+    return folded[best[1]] if best[0] >= cutoff else None
+
+
+def _alike(one: str, other: str) -> int:
+    return next((index for index, pair in enumerate(zip(one, other)) if pair[0] != pair[1]), min(len(one), len(other)))
 
 
 def one_letter_away(one: str, other: str) -> bool:

@@ -1,0 +1,464 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The inventory, read once: types, refusals, and generated values of every variable."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+pytest.importorskip("ansible", reason="used on the controller alone")
+
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import fleet, words
+
+pytestmark = pytest.mark.controller
+
+GROUPS = {"timesten_exporters": ["exp1", "exp2"], "prometheus_servers": ["prom1", "prom2"]}
+ALL = ["exp1", "exp2", "prom1", "prom2"]
+SECRET = "s3cr3t-Value"
+
+
+def hostvars(changes=None, everywhere=None):
+    """The variables of a fleet that is right, but for the changes."""
+    right = {name: {"exporter_host_timesten_home": "/opt/tt"} for name in GROUPS["timesten_exporters"]}
+    right |= {name: {} for name in GROUPS["prometheus_servers"]}
+    return {name: {**own, **(everywhere or {}), **(changes or {}).get(name, {})} for name, own in right.items()}
+
+
+def problems(changes=None, everywhere=None, **more):
+    extra = list(everywhere or {}) if more.pop("extra", False) else ()
+    return fleet.problems(hostvars(changes, everywhere), GROUPS, ALL, extra_vars=extra, **more)
+
+
+def test_what_is_read():
+    changes = {
+        "exp1": {
+            "exporter_host_exporters": [{"instance": "a", "port": "9000"}, {"instance": "b", "state": "stopped"}],
+            "exporter_host_spare_port": "9100",
+            "exporter_host_environment": {"A": SECRET},
+        },
+        "prom1": {
+            "prometheus_host_url_password": SECRET,
+            "prometheus_host_running": "false",
+            "prometheus_host_exporter_hosts": "exp2",
+        },
+    }
+    changes["exp1"]["exporter_host_exporters"][1]["spare_port"] = 9101
+    found, messages = fleet.read(hostvars(changes), GROUPS)
+    assert messages == []
+    assert list(found.exporters) == ["exp1-a", "exp1-b", "exp2"]
+    first = found.exporters["exp1-a"]
+    assert (first.host, first.address, first.port, first.spare_port, first.state) == (
+        "exp1",
+        "exp1",
+        9000,
+        9100,
+        "started",
+    )
+    assert found.exporters["exp1-b"].state == "stopped"
+    assert first.definition["certificate_directory"] == "/opt/tt/monitoring/exp1-a"
+    assert first.definition["environment"] == {"A": SECRET}
+    assert found.clients["prom1"].options["prometheus_running"] is False
+    assert found.clients["prom1"].options["url_password"] == SECRET
+    assert SECRET not in repr(found)
+    assert [client.name for client in found.clients_of("exp1")] == ["prom2"]
+    assert fleet.counts(found, ALL) == "2 exporter hosts, 3 exporters, 2 Prometheus hosts, 2 clients, 4 pairs"
+    assert fleet.counts(found, ["exp2", "prom1"]) == "1 exporter host, 1 exporter, 1 Prometheus host, 1 client, 1 pair"
+
+
+def test_paths_are_the_hosts():
+    """~ is the home directory of somebody on the host, not of whoever runs Ansible."""
+    found, messages = fleet.read(hostvars({"exp1": {"exporter_host_timesten_home": "~/tt"}}), GROUPS)
+    assert messages == []
+    assert found.exporters["exp1"].definition["certificate_directory"] == "~/tt/monitoring/exp1"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "value"),
+    [
+        ("exporter_host_insecure", "false", False),
+        ("exporter_host_force_kill", "yes", True),
+        ("exporter_host_become", "no", False),
+        ("exporter_host_make_directory", "1", True),
+        ("exporter_host_port", "9000", 9000),
+        ("exporter_host_spare_port", "9001", 9001),
+        ("exporter_host_stop_timeout", "20", 20),
+        ("exporter_host_rsa_key_size", "4096", 4096),
+        ("exporter_host_rate_limit", "5", 5),
+        ("exporter_host_keep_generations", "0", 0),
+        ("exporter_host_alt_names", "a.example", ["a.example"]),
+        ("exporter_host_alt_names", "a.example,b.example", ["a.example", "b.example"]),
+        ("exporter_host_readmit", "prom1", ["prom1"]),
+        ("exporter_host_prometheus_hosts", "prom2", ["prom2"]),
+        ("exporter_host_environment", '{"A": "1"}', {"A": "1"}),
+        ("prometheus_host_honor_labels", "false", False),
+        ("prometheus_host_honor_labels", "true", True),
+        ("prometheus_host_running", "off", False),
+        ("prometheus_host_become", "False", False),
+        ("prometheus_host_purge", "0", False),
+        ("prometheus_host_keep_deliveries", "7", 7),
+        ("prometheus_host_wait_timeout", "30", 30.0),
+        ("prometheus_host_exporter_hosts", "exp1,exp2", ["exp1", "exp2"]),
+        ("prometheus_host_labels", "team=db", {"team": "db"}),
+        ("timesten_serial", "5", [5]),
+        ("timesten_max_fail_percentage", "5", 5.0),
+        ("rotate_only_due", "false", False),
+        ("rotate_force", "false", False),
+        ("rotate_wave", "3", 3),
+        ("rotate_confirm", "60", 60.0),
+        ("rotate_exporters", "exp1,exp2", ["exp1", "exp2"]),
+        ("remove_everything", "false", False),
+    ],
+)
+def test_a_text_is_the_value(variable, text, value):
+    group = "prometheus_servers" if variable.startswith("prometheus") else "timesten_exporters"
+    read = [fleet.read(hostvars({host: {variable: item} for host in GROUPS[group]}), GROUPS) for item in (text, value)]
+    assert read[0] == read[1]
+    assert read[0][1] == []
+
+
+EXPORTER_FAULTS = [
+    ("exporter_host_port", 0),
+    ("exporter_host_port", 65536),
+    ("exporter_host_port", True),
+    ("exporter_host_port", "eighty"),
+    ("exporter_host_spare_port", 8888),
+    ("exporter_host_rsa_key_size", 1024),
+    ("exporter_host_renew_before", "soon"),
+    ("exporter_host_renew_before", ""),
+    ("exporter_host_keep_generations", -1),
+    ("exporter_host_stop_timeout", 0),
+    ("exporter_host_start_timeout", 3601),
+    ("exporter_host_rate_limit", 16),
+    ("exporter_host_directory", "relative"),
+    ("exporter_host_directory", ""),
+    ("exporter_host_pid_file", "/x\0y"),
+    ("exporter_host_log_file", "log"),
+    ("exporter_host_address", "a b"),
+    ("exporter_host_address", ""),
+    ("exporter_host_common_name", ["a"]),
+    ("exporter_host_alt_names", "a b"),
+    ("exporter_host_owner", ""),
+    ("exporter_host_owner", "a b"),
+    ("exporter_host_insecure", "maybe"),
+    ("exporter_host_boot", "upstart"),
+    ("exporter_host_timesten_home", None),
+    ("exporter_host_exporters", []),
+    ("exporter_host_exporters", "exp1"),
+    ("exporter_host_exporters", [{"prot": 1}]),
+    ("exporter_host_exporters", [{}, {}]),
+    ("exporter_host_environment", {"A\nB": SECRET}),
+    ("exporter_host_environment", {"FOO-BAR": SECRET}),
+    ("exporter_host_environment", {"A;touch X;B": SECRET}),
+    ("exporter_host_environment", {"": SECRET}),
+    ("exporter_host_environment", {"A": SECRET + "\0"}),
+    ("exporter_host_environment", {"A": SECRET + "\nx"}),
+    ("exporter_host_environment", {"A": [SECRET]}),
+    ("exporter_host_environment", [SECRET]),
+    ("exporter_host_environment", SECRET),
+    ("exporter_host_readmit", ["prom9x"]),
+    ("exporter_host_prometheus_hosts", ["exp1"]),
+]
+PROMETHEUS_FAULTS = [
+    ("prometheus_host_labels", {"__name__": "x"}),
+    ("prometheus_host_labels", {"a-b": "x"}),
+    ("prometheus_host_labels", {"a": 1}),
+    ("prometheus_host_scrape_interval", "0s"),
+    ("prometheus_host_scrape_interval", "soon"),
+    ("prometheus_host_scrape_interval", ""),
+    ("prometheus_host_scrape_timeout", "1"),
+    ("prometheus_host_wait_timeout", "nan"),
+    ("prometheus_host_wait_timeout", float("inf")),
+    ("prometheus_host_wait_timeout", -1),
+    ("prometheus_host_keep_deliveries", -1),
+    ("prometheus_host_store", "/"),
+    ("prometheus_host_store", "//"),
+    ("prometheus_host_store", "x"),
+    ("prometheus_host_config_file", ""),
+    ("prometheus_host_url", "prom1:9090"),
+    ("prometheus_host_url", "http://"),
+    ("prometheus_host_url", f"http://admin:{SECRET}@prom1"),
+    ("prometheus_host_url", "http://prom1:port"),
+    ("prometheus_host_url_password", f"{SECRET}\n"),
+    ("prometheus_host_url_password", [SECRET]),
+    ("prometheus_host_url_password", {"a": SECRET}),
+    ("prometheus_host_extra", {"scheme": SECRET}),
+    ("prometheus_host_extra", {"params": {"a": [SECRET + "\0"]}}),
+    ("prometheus_host_extra", SECRET),
+    ("prometheus_host_extra", [SECRET]),
+    ("prometheus_host_metrics_path", "metrics"),
+    ("prometheus_host_job_label", ""),
+    ("prometheus_host_user", ""),
+    ("prometheus_host_group", "a:b"),
+    ("prometheus_host_reload_unit", "a b"),
+    ("prometheus_host_on_existing", "overwrite"),
+    ("prometheus_host_exporter_hosts", ["exp9x"]),
+    ("prometheus_host_instances", [{"instance": "a"}, {"instance": "b"}]),
+]
+
+
+@pytest.mark.parametrize(("variable", "value"), EXPORTER_FAULTS + PROMETHEUS_FAULTS)
+def test_refused_with_host_and_variable(variable, value):
+    host = "exp2" if variable.startswith("exporter") else "prom2"
+    found = problems({host: {variable: value}})
+    assert any(message.startswith(f"{host}: ") and variable in message for message in found), found
+    assert SECRET not in "".join(found)
+    assert fleet.problems(hostvars({host: {variable: value}}), GROUPS, [name for name in ALL if name != host]) == []
+
+
+def test_a_timeout_longer_than_its_interval():
+    (message,) = problems(
+        {"prom1": {"prometheus_host_scrape_interval": "10s", "prometheus_host_scrape_timeout": "11s"}}
+    )
+    assert "prometheus_host_scrape_timeout 11s is longer than prometheus_host_scrape_interval 10s" in message
+
+
+def test_not_set():
+    (message,) = problems({"exp1": {"exporter_host_timesten_home": None}})
+    assert message.startswith("exp1: exporter_host_timesten_home is not set; ")
+
+
+def test_an_element_is_named_where_it_says_it_itself():
+    (message,) = problems({"exp1": {"exporter_host_exporters": [{"port": 0}]}})
+    assert message.startswith("exp1: exporter_host_exporters[0].port: 0 is not between")
+    (message,) = problems({"prom1": {"prometheus_host_instances": [{"url": "x"}]}})
+    assert message.startswith("prom1: prometheus_host_instances[0].url: 'x' is not the address"), message
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("exporter_host_prot", "exporter_host_port"),
+        ("exporter_host_zzz", None),
+        ("exporter_port", "exporter_host_port"),
+        ("exporters_port", "exporter_host_port"),
+        ("exporterhost_port", "exporter_host_port"),
+        ("exporter_hosts_port", "exporter_host_port"),
+        ("exportr_host_port", "exporter_host_port"),
+        ("EXPORTER_HOST_PORT", "exporter_host_port"),
+        ("exporter_timesten_home", "exporter_host_timesten_home"),
+        ("exporter_host_exporter", "exporter_host_exporters"),
+        ("prometheus_hosts_url", "prometheus_host_url"),
+        ("prometheushost_url", "prometheus_host_url"),
+        ("promethus_host_url", "prometheus_host_url"),
+        ("prometheus_host_on_exsting", "prometheus_host_on_existing"),
+        ("timesten_seriall", "timesten_serial"),
+        ("timesten_max_fail_percentge", "timesten_max_fail_percentage"),
+        ("rotate_stratgy", "rotate_strategy"),
+        ("rotate_exporter", "rotate_exporters"),
+        ("remove_exporters", "remove_exporter"),
+    ],
+)
+def test_misspelt(name, meant):
+    found = problems({"exp1": {name: 1}})
+    assert any(message.startswith(f"exp1: {name} is not a variable of ") for message in found), found
+    assert meant is None or any(f"; {meant} is" in message for message in found), found
+    assert len(problems(everywhere={name: 1}, extra=True)) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "prometheus_version",
+        "prometheus_config_file",
+        "prometheus_config_dir",
+        "prometheus_scrape_configs",
+        "exporter_custom",
+        "node_exporter_port",
+        "timesten_home",
+        "timesten_version",
+        "rotate_logs",
+        "remove_packages",
+        "port",
+        "url",
+        "state",
+        "owner",
+        "on_existing",
+        "reference_exporter_timesten_home",
+        "ansible_host",
+        "group_names",
+        "oracle_timesten_home",
+    ],
+)
+def test_innocent(name):
+    assert problems({"exp1": {name: object()}, "prom1": {name: 1}}) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("on_existing", "prometheus_host_on_existing"),
+        ("regenerate", "exporter_host_regenerate"),
+        ("strategy", "rotate_strategy"),
+        ("serial", "timesten_serial"),
+        ("certificate_directory", "exporter_host_directory"),
+        ("prometheus_running", "prometheus_host_running"),
+        ("become", "exporter_host_become or prometheus_host_become"),
+        ("evicts", "evict"),
+        ("rotate_zzzzzzzz", "there are "),
+        ("timesten_report_path", "timesten_report"),
+    ],
+)
+def test_given_with_e(name, meant):
+    (message,) = problems(everywhere={name: "x"}, extra=True)
+    assert message.startswith(f"-e {name} ")
+    assert meant in message
+
+
+def test_a_variable_of_the_other_role():
+    (message,) = problems({"prom1": {"exporter_host_pid_file": "/x/pid"}})
+    assert message == (
+        "prom1: exporter_host_pid_file is a variable of the role exporter_host, and no host of the group timesten_exporters has it; set it there"
+    )
+    assert problems(everywhere={"exporter_host_rate_limit": 5, "prometheus_host_user": "prom"}) == []
+    assert problems({"exp1": {"prometheus_host_purge": False}})[0].startswith(
+        "exp1: prometheus_host_purge is a variable of"
+    )
+
+
+@pytest.mark.parametrize(
+    ("run", "expected"),
+    [
+        ({"rotate_exporters": "exp12"}, "rotate_exporters: 'exp12' is not an exporter; exp1 is"),
+        (
+            {"rotate_exporters": ["exp1", "nosuch"]},
+            "rotate_exporters: 'nosuch' is not an exporter; there are exp1, exp2",
+        ),
+        ({"rotate_exporters": "exp1 exp2"}, "rotate_exporters: 'exp1 exp2' is not an exporter"),
+        ({"rotate_exporters": "exp1, exp2"}, None),
+        ({"rotate_hosts": ["prom1"]}, "rotate_hosts: 'prom1' is not a host of the group timesten_exporters"),
+        ({"rotate_optional": "prom"}, "rotate_optional: 'prom' is not a client; prom"),
+        ({"rotate_optional": ["prom1"]}, None),
+        ({"rotate_strategy": "sparport"}, "value of rotate_strategy must be one of: gap, spare_port, got: sparport"),
+        ({"rotate_to": "old"}, "value of rotate_to must be one of: new, previous, got: old"),
+        ({"rotate_wave": "0"}, "rotate_wave: 0 is not between 1"),
+        ({"rotate_wave": "x"}, "rotate_wave"),
+        ({"rotate_confirm": "nan"}, "rotate_confirm: nan is not between 1"),
+        ({"rotate_since": "yesterday"}, "rotate_since: 'yesterday' is not a time"),
+        ({"rotate_since": "2026-11-24T10:49:00Z"}, None),
+        ({"rotate_force": "perhaps"}, "rotate_force"),
+        ({"timesten_serial": "abc"}, "timesten_serial: 'abc' is neither"),
+        ({"timesten_serial": "0%"}, "timesten_serial: '0%' is neither"),
+        ({"timesten_serial": 0}, "timesten_serial: '0' is neither"),
+        ({"timesten_serial": "1,5"}, "timesten_serial: '1,5' is neither"),
+        ({"timesten_serial": [1, "50%"]}, None),
+        ({"timesten_serial": []}, "timesten_serial: [] is empty"),
+        ({"timesten_max_fail_percentage": "5%"}, "timesten_max_fail_percentage"),
+        ({"timesten_max_fail_percentage": 101}, "timesten_max_fail_percentage: 101 is not between 0 and 100"),
+        ({"timesten_max_fail_percentage": "nan"}, "timesten_max_fail_percentage: 'nan' is not between"),
+        ({"timesten_report": ""}, "timesten_report: '' is empty"),
+        ({"evict": "nosuch"}, "evict: 'nosuch' is not a client; there are prom1, prom2"),
+        ({"evict": "prmo1"}, "evict: 'prmo1' is not a client; prom1 is"),
+        ({"evict": "exp1"}, "evict: 'exp1' is an exporter"),
+        ({"evict": "prom3"}, None),
+    ],
+)
+def test_the_run(run, expected):
+    found = problems(everywhere=run, extra=True)
+    if expected is None:
+        assert found == []
+    else:
+        (message,) = found
+        assert expected in message
+
+
+def test_what_a_playbook_needs():
+    assert "evict is not set" in problems(operation="evict")[0]
+    assert "nothing was named to be removed" in problems(operation="remove")[0]
+    assert "2 things were named" in problems(everywhere={"remove_exporter": "exp1", "remove_everything": "yes"}, operation="remove")[0]  # fmt: skip
+    assert problems(everywhere={"remove_exporter": "exp9", "remove_everything": "no"}, operation="remove") == []
+    assert "exp1 does" in problems(everywhere={"remove_exporter": "expp1"}, operation="remove")[0]
+    (message,) = fleet.problems(hostvars(everywhere={"rotate_exporters": "exp1"}), GROUPS, ALL[1:], operation="rotate")
+    assert "the host of exp1, exp1, is not part of this run" in message
+
+
+@pytest.mark.parametrize("groups", [{}, {"all": []}, {**GROUPS, "prometheus_servers": []}])
+@pytest.mark.parametrize("operation", fleet.OPERATIONS)
+def test_no_inventory(groups, operation):
+    assert "the inventory has no host in the group" in fleet.problems({}, groups, [], operation=operation)[0]
+    assert "no host of timesten_exporters or prometheus_servers" in fleet.problems(hostvars(), GROUPS, [])[0]
+
+
+def test_purge_and_limit():
+    values = {"prom1": {"prometheus_host_purge": "true"}}
+    assert problems(values) == []
+    assert "prometheus_host_purge looks at every exporter" in fleet.problems(hostvars(values), GROUPS, ALL[1:])[0]
+
+
+def test_the_same_fault_of_many_is_told_once():
+    assert problems(everywhere={"exporter_host_prot": 1}) == [
+        "exp1 (and 3 more hosts): exporter_host_prot is not a variable of the role exporter_host; exporter_host_port is"
+    ]
+
+
+def test_remember(monkeypatch):
+    monkeypatch.setattr(fleet, "_remembered", [])
+    fresh = fleet.recall(hostvars(), GROUPS)
+    monkeypatch.setattr(fleet, "read", None)
+    assert fleet.recall({}, GROUPS) is fresh
+    monkeypatch.undo()
+    fleet.remember(fresh)
+    other = {**GROUPS, "timesten_exporters": ["exp1"]}
+    assert list(fleet.recall(hostvars(), other).exporters) == ["exp1"]
+    with pytest.raises(fleet.Problems):
+        fleet.recall(hostvars({"exp1": {"exporter_host_port": 0}}), GROUPS)
+
+
+# --- every variable, generated values ---------------------------------------------------------------------------------
+
+BAD = ["", " ", "\0", "a\nb", "a b", "../x", "é\u2028", "-1", "nan", "inf", "1e400", "0", "99999999999", "{{ x }}", "a,b", "~", "$(x)",
+       0, -1, 1.5, 10**30, float("nan"), float("inf"), True, False, [], [1], [[]], [None], [{}], [""], ["\0"], {}, {"a": 1}, {1: 2},
+       {"": ""}, {"a": {"b": "\0"}}, "x" * 5000, b"x"]  # fmt: skip
+
+
+def _cases():
+    for role in words.ROLES:
+        host = "exp1" if role == words.EXPORTER else "prom1"
+        for name, spec in words.specs(role).items():
+            for value in BAD:
+                yield host, name, value, {name: value}
+                if spec.get("elements") == "dict":
+                    for key in spec["options"]:
+                        yield host, name, value, {name: [{key: value}]}
+    for name in fleet.RUN:
+        for value in BAD:
+            yield "exp1", name, value, {name: value}
+
+
+def test_every_variable_with_generated_values():
+    """Each value is refused with the name of its variable, or it is one that the arguments of the modules hold as its type says."""
+    count = refused = 0
+    longest = 0.0
+    for host, name, value, variables in _cases():
+        count += 1
+        began = time.monotonic()
+        messages = problems({host: variables})
+        longest = max(longest, time.monotonic() - began)
+        if messages:
+            refused += 1
+            key = next(iter(variables[name][0]), "") if isinstance(variables[name], list) and variables[name] and isinstance(variables[name][0], dict) else ""  # fmt: skip
+            role = name.rpartition("_")[0]
+            assert any(name in message or f"{role}_{key}" in message for message in messages), (variables, messages)
+            assert all("\n" not in message and len(message) < 6000 for message in messages), (variables, messages)
+            assert "Traceback" not in "".join(messages)
+        else:
+            found, _none = fleet.read(hostvars({host: variables}), GROUPS)
+            _fits(found, host, name, value)
+    print(f"\n{count} cases, {refused} refused, longest {longest * 1000:.0f} ms")
+    assert count >= 600
+    assert longest < 2
+
+
+def _fits(found, host, name, value):
+    """What was accepted can be sent to a host, and holds no control character and no number that is none."""
+    options = (
+        [dict(item.definition) for item in found.exporters.values() if item.host == host]
+        + [dict(item.options) for item in found.clients.values() if item.host == host]
+        + [{"run": vars(found.run)}]
+    )
+    for item in options:
+        text = json.dumps(item, allow_nan=False)
+        assert "\\u0000" not in text and "\\n" not in text, (name, value)
