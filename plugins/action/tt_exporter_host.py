@@ -31,6 +31,18 @@ UNIT_KEYS = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class _AsRoot:
+    """What came of calls as root: whether anything changed, and what went wrong."""
+
+    changed: bool = False
+    trouble: str | None = None
+
+    def after(self, other: _AsRoot) -> _AsRoot:
+        """Both, in this order."""
+        return _AsRoot(self.changed or other.changed, self.trouble or other.trouble)
+
+
 class ActionModule(HostAction):
     """Calls the module once, as the exporters' owner; with ``from_inventory``, what it needs of root is done before, and only then."""
 
@@ -80,19 +92,21 @@ class ActionModule(HostAction):
         exporters = [exporter for exporter in host.exporters if exporter.name not in refused]
         clients = _clients(inspected, host)
         arguments = {"clients": clients, "hand_over": True, "rate_budget": host.rate_budget, "run": this_run()}
-        trouble = self._prepare(host, exporters, task_vars)
-        if trouble is not None:
-            answer = steps.failed_host(host.host, "converge", [exporter.name for exporter in host.exporters], trouble)
+        prepared = self._prepare(host, exporters, task_vars)
+        if prepared.trouble is not None:
+            answer = steps.failed_host(host.host, "converge", [item.name for item in host.exporters], prepared.trouble)
             return self._registered([(answer, host.exporters, clients)])
         answer = self._ask(host, "converge", exporters, clients, arguments, task_vars)
+        changed = answer.changed or prepared.changed
         if any(exporter.leftover_unit for exporter in answer.exporters.values()):
             # The unit's end stops its exporter, which the second call starts again, without a unit.
-            trouble = self._units(host, host.exporters, task_vars)
-            if trouble is not None:
-                answer = dataclasses.replace(answer, failed=answer.failed or trouble)
+            removed = self._units(host, host.exporters, task_vars)
+            changed = changed or removed.changed
+            if removed.trouble is not None:
+                answer = dataclasses.replace(answer, failed=answer.failed or removed.trouble)
             elif not self._task.check_mode:
-                again = self._ask(host, "converge", exporters, clients, arguments, task_vars)
-                answer = dataclasses.replace(again, changed=True)
+                answer = self._ask(host, "converge", exporters, clients, arguments, task_vars)
+        answer = dataclasses.replace(answer, changed=changed or answer.changed)
         return self._registered([(steps.with_failures(answer, refused), host.exporters, clients)])
 
     def _stage(self, host: ExporterHost, task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -186,9 +200,8 @@ class ActionModule(HostAction):
         ]
         answer = self._ask(host, "converge", gone, [], {}, task_vars)
         if any(exporter.leftover_unit for exporter in answer.exporters.values()):
-            trouble = self._units(host, gone, task_vars)
-            if trouble is not None:
-                answer = dataclasses.replace(answer, failed=answer.failed or trouble)
+            removed = self._units(host, gone, task_vars)
+            answer = dataclasses.replace(answer, failed=answer.failed or removed.trouble)
         return self._registered([(answer, exporters, [])])
 
     # --- calls
@@ -243,22 +256,22 @@ class ActionModule(HostAction):
 
     # --- what takes root
 
-    def _prepare(self, host: ExporterHost, exporters: Sequence[Exporter], task_vars: dict[str, Any]) -> str | None:
-        """Do what the owner cannot: a directory that root has to make, and units. Returns what went wrong."""
+    def _prepare(self, host: ExporterHost, exporters: Sequence[Exporter], task_vars: dict[str, Any]) -> _AsRoot:
+        """Do what the owner cannot: a directory that root has to make, and units."""
+        done = _AsRoot()
         if host.make_directory:
             parents = sorted({str(e.definition["certificate_directory"]).rpartition("/")[0] for e in exporters})
             for parent in parents:
                 arguments = {"path": parent, "state": "directory", "owner": host.owner, "mode": "0700"}
-                with self.as_user("root"):
-                    raw = self.call("ansible.builtin.file", arguments, task_vars)
-                if raw.get("failed"):
-                    return answers.plain(f"{parent}: {answers.reason(raw)}", 1000)
+                done = done.after(self._root("ansible.builtin.file", arguments, task_vars))
+                if done.trouble is not None:
+                    return done
         if any(exporter.definition.get("boot") == "systemd" for exporter in exporters):
-            return self._units(host, exporters, task_vars)
-        return None
+            done = done.after(self._units(host, exporters, task_vars))
+        return done
 
-    def _units(self, host: ExporterHost, exporters: Sequence[Exporter], task_vars: dict[str, Any]) -> str | None:
-        """Have systemd run the exporters that ask for it, and no others. Returns what went wrong."""
+    def _units(self, host: ExporterHost, exporters: Sequence[Exporter], task_vars: dict[str, Any]) -> _AsRoot:
+        """Have systemd run the exporters that ask for it, and no others."""
         arguments = {
             "exporters": [
                 {key: value for key, value in exporter.definition.items() if key in UNIT_KEYS} for exporter in exporters
@@ -266,9 +279,13 @@ class ActionModule(HostAction):
             "owner": host.owner,
             "after": list(host.boot_after),
         }
+        return self._root("tt_exporter_unit", arguments, task_vars)
+
+    def _root(self, module: str, arguments: Mapping[str, Any], task_vars: dict[str, Any]) -> _AsRoot:
         with self.as_user("root"):
-            raw = self.call("tt_exporter_unit", arguments, task_vars)
-        return answers.plain(answers.reason(raw), 1000) if raw.get("failed") else None
+            raw = self.call(module, arguments, task_vars)
+        trouble = answers.plain(answers.reason(raw), 1000) if raw.get("failed") else None
+        return _AsRoot(raw.get("changed") is True, trouble)
 
     # --- what the inventory and the other hosts say
 

@@ -80,8 +80,12 @@ class ActionModule(HostAction):
         calls: dict[str, dict[str, Any] | str] = {}
         for client in host.clients:
             looked = before.get(client.name)
-            if looked is None or looked.failed:
-                calls[client.name] = looked.failed if looked is not None and looked.failed else "it was not looked at"
+            # Where the role is used alone, without its part inspect, nothing is known of the client, and nothing has to be.
+            if looked is None and self.inventory.is_reported:
+                calls[client.name] = "it was not looked at"
+                continue
+            if looked is not None and looked.failed:
+                calls[client.name] = looked.failed
                 continue
             if host.purge and silent:
                 calls[client.name] = (
@@ -90,11 +94,11 @@ class ActionModule(HostAction):
                 )
                 continue
             exporters = templates.exporters(self.inventory.fleet, exporter_answers, client.name)
-            remove = self._departed(looked) if host.purge else list(host.remove or ())
+            remove = self._departed(looked) if host.purge and looked is not None else list(host.remove or ())
             calls[client.name] = {
                 "exporters": exporters,
                 **({"remove": remove} if remove else {}),
-                **({"revision": looked.revision} if looked.revision else {}),
+                **({"revision": looked.revision} if looked is not None and looked.revision else {}),
             }
         return self._each(host, "present", calls, task_vars, looked=before)
 

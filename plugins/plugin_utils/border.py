@@ -19,6 +19,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.rotation import Clock
 
 _TIME = re.compile(r"^(\d{1,12}\.\d{1,9})\s*$", re.MULTILINE)
@@ -26,6 +27,8 @@ _TIME = re.compile(r"^(\d{1,12}\.\d{1,9})\s*$", re.MULTILINE)
 
 class HostAction(ActionBase):  # type: ignore[misc]
     """An action that calls modules of a managed host and believes nothing of what comes back."""
+
+    inventory: Inventory
 
     def call(self, module: str, arguments: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Run a module on the host and return its raw result, or what kept it from running in the form of one.
@@ -73,7 +76,10 @@ class HostAction(ActionBase):  # type: ignore[misc]
     def registered(
         self, parsed: Sequence[Any], handed_on: Mapping[str, Any], clock: Clock | None = None
     ) -> dict[str, Any]:
-        """Return the result of a task that took its arguments from the inventory: what the next step may read, and what a person sees."""
+        """Return the result of a task that took its arguments from the inventory: what the next step may read, and what a person sees.
+
+        In the playbooks of this collection the table at the end tells what failed, and fails; elsewhere nobody would.
+        """
         found: dict[str, Any] = {"changed": any(answer.changed for answer in parsed), **handed_on}
         warnings = [text for answer in parsed for text in answer.warnings]
         if warnings:
@@ -83,6 +89,9 @@ class HostAction(ActionBase):  # type: ignore[misc]
             found["diff"] = diff
         if clock is not None:
             found["clock"] = dataclasses.asdict(clock)
+        reasons = [answer.failed for answer in parsed if answer.failed is not None]
+        if reasons and not self.inventory.is_reported:
+            found.update(failed=True, msg="; ".join(dict.fromkeys(reasons)))
         return found
 
     def measured_clock(self) -> Clock:

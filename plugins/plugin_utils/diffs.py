@@ -17,6 +17,7 @@ _VALUE = 120
 _LINE = 1000
 _KEY = 120
 _DEPTH = 6
+_INDENT = 20
 _FACTS = 5000
 """Facts of one side that are looked at."""
 
@@ -36,8 +37,15 @@ def text_lines(text: str, most: int = LINES) -> list[str]:
     lines = text.splitlines()
     if text.startswith("--- "):
         changed = [line for line in lines if line[:1] in ("+", "-") and not line.startswith(("+++ ", "--- "))]
-        lines = [f"{line[0]} {plain(line[1:], _VALUE)}" for line in changed]
-    return shorten([line for line in (plain(line, _LINE) for line in lines[:_FACTS]) if line], most)
+        lines = [line[0] + _indented(line[1:], _VALUE) for line in changed]
+    return shorten([line for line in (_indented(line, _LINE) for line in lines[:_FACTS]) if line.strip()], most)
+
+
+def _indented(line: str, limit: int) -> str:
+    """A plain line with its indentation, which says where in a configuration it stands."""
+    mark, rest = (line[:1], line[1:]) if line[:1] in ("+", "-") else ("", line)
+    indent = len(rest) - len(rest.lstrip(" "))
+    return mark + " " * min(indent, _INDENT) + plain(rest, limit)
 
 
 def shorten(lines: Sequence[str], most: int = LINES) -> list[str]:

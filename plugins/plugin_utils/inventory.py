@@ -42,6 +42,11 @@ class Inventory:
         self.hosts: list[str] = list(task_vars["ansible_play_hosts_all"])
         self.check_mode = bool(task_vars.get("ansible_check_mode"))
 
+    @property
+    def is_reported(self) -> bool:
+        """Whether a report ends this run: it is one of the playbooks."""
+        return bool(self._variables.get("timesten_operation"))
+
     @functools.cached_property
     def fleet(self) -> Fleet:
         """The whole fleet, read once before the first host was touched."""

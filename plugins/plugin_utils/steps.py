@@ -99,7 +99,10 @@ def failed_host(host: str, phase: answers.Phase, exporters: Iterable[str], reaso
 def with_failures(answer: ExporterHostAnswer, refused: Mapping[str, str]) -> ExporterHostAnswer:
     """Return an answer in which some exporters failed, because they were not even asked for."""
     failed = {name: ExporterAnswer(name, answer.phase, False, reason) for name, reason in refused.items()}
-    return dataclasses.replace(answer, exporters={**answer.exporters, **failed})
+    told = "; ".join(
+        [*([answer.failed] if answer.failed else []), *(f"{name}: {text}" for name, text in refused.items())]
+    )
+    return dataclasses.replace(answer, failed=told or None, exporters={**answer.exporters, **failed})
 
 
 def failed_client(host: str, state: answers.State, client: str, reason: str) -> PrometheusAnswer:

@@ -25,9 +25,12 @@ PLAY = """\
   gather_facts: false
   tasks:
     - ansible.builtin.include_role: {name: timesten.monitoring.prometheus_host, tasks_from: "{{ part }}"}
-    - ansible.builtin.copy: {content: "{{ prometheus_host_result | to_json }}", dest: "{{ answer }}", mode: "0600"}
+    - ansible.builtin.copy: {content: "{{ result | to_json }}", dest: "{{ answer }}", mode: "0600"}
       delegate_to: localhost
       check_mode: false
+      vars:
+        answers: "{{ prometheus_host_inspected if part == 'inspect' else prometheus_host_answer }}"
+        result: {changed: "{{ answers.changed }}", results: "{{ answers.clients | map(attribute='answer') }}"}
 """
 
 
@@ -46,7 +49,7 @@ class Host:
         self.variables: dict[str, Any] = {}
 
     def run(self, part: str, *options: str, **variables: Any) -> tuple[dict[str, Any], str]:
-        """Run one part of the role; returns prometheus_host_result and the output."""
+        """Run one part of the role; returns what it has registered, client by client, and the output."""
         answer = self.directory / "answer.json"
         answer.unlink(missing_ok=True)
         own = {
@@ -54,7 +57,6 @@ class Host:
             "ansible_python_interpreter": sys.executable,
             "prometheus_host_become": False,
             "prometheus_host_user": kit.USER,
-            "prometheus_host_exporter_hosts": ["exp1"],
             "prometheus_host_instances": [
                 {
                     "instance": name,
@@ -67,8 +69,13 @@ class Host:
             ],
         }
         inventory = self.directory / "inventory.json"
-        hosts = {"prom1": {**own, **variables, "part": part, "answer": str(answer)}, "exp1": self.variables}
-        inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
+        groups = {
+            "timesten_exporters": {"exp1": {"exporter_host_timesten_home": "/opt/timesten", **self.variables}},
+            "prometheus_servers": {"prom1": {**own, **variables, "part": part, "answer": str(answer)}},
+        }
+        inventory.write_text(
+            json.dumps({"all": {"children": {group: {"hosts": hosts} for group, hosts in groups.items()}}})
+        )
         (self.directory / "play.yml").write_text(PLAY)
         done = subprocess.run(
             [
@@ -92,16 +99,22 @@ class Host:
         element: dict[str, Any] = {}
         for result in results:
             element = exporter.element(result["transport_key"], result["name"])
-            pairs.append(
-                {
-                    "client": result["name"],
-                    **{key: element[key] for key in ("delivery", "sha256", "certificate", "bundle")},
-                }
-            )
+            known = {key: element[key] for key in ("delivery", "sha256", "certificate", "bundle")}
+            ends = {"not_before": "2026-01-01T00:00:00Z", "not_after": "2036-01-01T00:00:00Z"}
+            pairs.append({"client": result["name"], **known, **ends})
         answer = {key: element[key] for key in ("name", "generation", "ca_sha256", "ca_certificate", "alt_names")}
+        state = {"changed": True, "insecure": False, "spare": False, "port": exporter.port}
+        asked = {
+            "phase": "converge",
+            "exporters": [exporter.name],
+            "clients": [result["name"] for result in results],
+            "check_mode": False,
+        }
+        call = {"changed": True, "exporters": [{**state, **answer, "pairs": pairs}]}
         self.variables = {
-            "exporter_host_definitions": [{"name": exporter.name, "address": "127.0.0.1", "port": exporter.port}],
-            "exporter_host_result": {"exporters": [{**answer, "pairs": pairs}]},
+            "exporter_host_address": "127.0.0.1",
+            "exporter_host_port": exporter.port,
+            "exporter_host_answer": {"changed": True, "calls": [{"asked": asked, "answer": call}]},
         }
 
 
