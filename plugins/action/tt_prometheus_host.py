@@ -141,7 +141,11 @@ class ActionModule(HostAction):
         return self._each(host, "absent", calls, task_vars, looked=before)
 
     def _clear(self, host: PrometheusHost, task_vars: dict[str, Any]) -> dict[str, Any]:
-        """Remove what the playbook timesten.monitoring.remove has found out."""
+        """Remove what the playbook timesten.monitoring.remove has found out; where the role is used alone, what its variables say."""
+        if not self.inventory.is_reported:
+            named = {} if host.remove is None else {"remove": list(host.remove)}
+            before = self.inventory.clients([host.host], steps.INSPECTED)
+            return self._each(host, "absent", {client.name: named for client in host.clients}, task_vars, looked=before)
         removal = self.inventory.removal()
         mine = removal.clients.get(host.host, ())
         run = this_run(running=True)
