@@ -353,7 +353,9 @@ def _check_definition(
             "exporter_host_timesten_home is not set; set it to the home of the TimesTen instance, the directory that holds bin/ttenv"
         )
     try:
-        # Whether a directory is somebody's home is for the host to say.
+        # First, because the directory is made of them. Whether that is somebody's home is for the host to say.
+        names.check_name(definition["name"], f"{place}name")
+        names.check_path(definition["timesten_home"], f"{place}timesten_home")
         found = exporter_definition.define({**definition, "allow_home": True}, place)
         if found.boot == "systemd":
             units.unit_texts(found, values["owner"], values["boot_after"])
@@ -523,6 +525,8 @@ def _fault(name: str, value: Any, spec: Mapping[str, Any]) -> str | None:
         return f"{name}: {shown}is {what}; give one value"
     if kind in ("int", "float") and isinstance(value, bool):
         return f"{name}: {shown}is not a number"
+    if kind == "int" and isinstance(value, (str, float)) and _is_endless(value):
+        return f"{name}: {shown}is not a whole number"
     if kind in ("str", "path") and isinstance(value, bool):
         return f"{name}: {shown}is no text; quote it if this is meant"
     if kind == "list" and isinstance(value, (Mapping, bool)):
@@ -537,6 +541,14 @@ def _fault(name: str, value: Any, spec: Mapping[str, Any]) -> str | None:
             if fault is not None or item is None:
                 return fault or f"{name}[{index}] is empty"
     return None
+
+
+def _is_endless(value: str | float) -> bool:
+    """Tell whether this is inf, nan or a number too large for either, with which Ansible's conversion to int ends in a traceback."""
+    try:
+        return not math.isfinite(float(value))
+    except ValueError:
+        return False
 
 
 def _element_fault(name: str, value: Any, spec: Mapping[str, Any]) -> str | None:
@@ -587,7 +599,10 @@ def read_run(variables: Mapping[str, Any]) -> Run:
         given["timesten_serial"] = [serial.replace(",", ";")]
     elif isinstance(serial, int) and not isinstance(serial, bool):
         given["timesten_serial"] = [str(serial)]
-    values = {name: value for name, value in _validated(given, RUN, messages).items() if value is not None}
+    validated = _validated(given, RUN, messages)
+    if messages:
+        raise Problems(messages)
+    values = {name: value for name, value in validated.items() if value is not None}
     for name, value in list(values.items()):
         if isinstance(value, list):
             values[name] = tuple(str(item).strip() for item in value)
@@ -596,7 +611,7 @@ def read_run(variables: Mapping[str, Any]) -> Run:
         ("timesten_max_fail_percentage", _check_percentage),
         ("rotate_since", _check_since),
     ):
-        if name in given and name in values and not messages:
+        if name in given and name in values:
             fault = check(values[name], given[name])
             if fault:
                 messages.append(f"{name}: {fault}")

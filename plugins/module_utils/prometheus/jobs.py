@@ -112,6 +112,7 @@ def build(exporter: Mapping[str, Any], store: str) -> Job:
     path = exporter.get("metrics_path")
     if path is not None and not path.startswith("/"):
         raise TimesTenError(f"{where}: metrics_path: {path!r} does not begin with '/'")
+    scalar(path, f"{where}: metrics_path")
     if path not in (None, "/metrics"):
         config["metrics_path"] = path
     if exporter.get("insecure"):
@@ -163,6 +164,7 @@ def _label(name: str, value: Any, where: str) -> str:
         )
     if not isinstance(value, str):
         raise TimesTenError(f"{where}: labels: {name}: {value!r} is not text; quote it")
+    scalar(value, f"{where}: labels: {name}")
     return value
 
 
@@ -174,6 +176,7 @@ def _add_job_label(config: dict[str, Any], exporter: Mapping[str, Any], where: s
         raise TimesTenError(
             f"{where}: job_label: {job_label!r} must not be empty or hold a '$' (relabelling would expand it)"
         )
+    scalar(job_label, f"{where}: job_label")
     if "job" in (exporter.get("labels") or {}):
         raise TimesTenError(f"{where}: job_label and labels both set the label 'job'; keep one of them")
     if "relabel_configs" in (exporter.get("extra") or {}):

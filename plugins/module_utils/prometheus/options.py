@@ -117,4 +117,4 @@ def check_job(options: Mapping[str, Any]) -> None:
         if fault is None and build(extra={key: value}) is not None:
             fault = f"extra: {key} holds what cannot be written as YAML (a control character, or no text, number, list or mapping)"
         if fault is not None:
-            raise TimesTenError(fault)
+            raise TimesTenError(fault if fault.startswith("extra: ") else f"extra: {fault}")
