@@ -60,25 +60,9 @@ _value:
 from typing import Any, Callable, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import fleet
-from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import EXPORTERS, SERVERS
 
-__all__ = ["EXPORTERS", "SERVERS", "client_names", "exporter_names", "run_problems"]
-
-
-def exporter_names(hostvars: Mapping[str, Mapping[str, Any]], host: str) -> list[str]:
-    """Return the names of the exporters that the inventory gives to a host; none where its variables are wrong."""
-    try:
-        return [item.name for item in fleet.exporter_host(host, hostvars[host]).exporters]
-    except fleet.Problems:
-        return []
-
-
-def client_names(hostvars: Mapping[str, Mapping[str, Any]], host: str) -> list[str]:
-    """Return the names of the clients that the inventory gives to a host; none where its variables are wrong."""
-    try:
-        return [item.name for item in fleet.prometheus_host(host, hostvars[host]).clients]
-    except fleet.Problems:
-        return []
+LIMITED = ("site", "rotate", "rollback", "evict")
+"""Operations that need an exporter and all its Prometheus hosts in one run."""
 
 
 def run_problems(
@@ -92,7 +76,9 @@ def run_problems(
     # Only Ansible's own hostvars know which variables were given with -e.
     manager = getattr(hostvars, "_variable_manager", None)
     extra_vars = getattr(manager, "extra_vars", None) or {}
-    return fleet.problems(hostvars, groups, hosts, limit, operation, [str(name) for name in extra_vars])
+    # Who removes or only looks may leave hosts out.
+    checked = limit if operation in LIMITED else None
+    return fleet.problems(hostvars, groups, hosts, checked, operation or "site", [str(name) for name in extra_vars])
 
 
 class FilterModule:

@@ -818,7 +818,7 @@ def problems(
     operation: str = "site",
     extra_vars: Collection[str] = (),
 ) -> list[str]:
-    """Return everything that a run can be refused for before a host is touched, one message each.
+    """Return everything that a run can be refused for before a host is touched, one message each. Where that is nothing, what was read is kept.
 
     :param hosts: hosts of the run; only their variables are checked, and names across all hosts.
     :param limit: the value of ``--limit``; None where any limit will do.
@@ -849,6 +849,8 @@ def problems(
     texts += _purge_problem(found.fleet, groups, mine)
     texts += _same_names(found.fleet, mine)
     texts += _run_problems(found.fleet, found.faults, mine, operation)
+    if not texts:
+        remember(found.fleet)
     return list(dict.fromkeys(re.sub(r"\s+", " ", text) for text in texts))
 
 

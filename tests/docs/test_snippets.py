@@ -9,9 +9,9 @@ from pathlib import Path
 
 import yaml
 
-from ansible_collections.timesten.monitoring.plugins.filter.prometheus_clients import prometheus_clients
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config as _prometheus_config
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as _prometheus_jobs
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import fleet
 from gates import checkout
 from gates.doc_examples import example
 
@@ -30,12 +30,7 @@ def test_the_block_is_what_the_edit_makes() -> None:
 
 def test_instances_are_clients_of_their_own() -> None:
     variables = yaml.safe_load(example("prometheus-instances"))
-    defaults = {
-        "config_file": "/etc/prometheus/prometheus.yml",
-        "store": STORE,
-        "url": "http://127.0.0.1:9090",
-    }
-    found = prometheus_clients(variables["prometheus_host_instances"], defaults, "prom1")
+    found = {client.name: client.options for client in fleet.prometheus_host("prom1", variables).clients}
     assert set(found) == {"prom1-short", "prom1-long"}
     assert found["prom1-long"]["scrape_interval"] == "60s"
     assert found["prom1-short"]["store"] == STORE
