@@ -12,7 +12,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.timesten.monitoring.plugins.lookup.this_run import this_run
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, rotation, steps
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, diffs, rotation, steps
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import ExporterHostAnswer
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.border import HostAction
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Exporter, ExporterHost
@@ -33,14 +33,36 @@ UNIT_KEYS = (
 
 @dataclasses.dataclass(frozen=True)
 class _AsRoot:
-    """What came of calls as root: whether anything changed, and what went wrong."""
+    """What came of calls as root: whether anything changed, why, and what went wrong."""
 
     changed: bool = False
     trouble: str | None = None
+    why: tuple[str, ...] = ()
 
     def after(self, other: _AsRoot) -> _AsRoot:
         """Both, in this order."""
-        return _AsRoot(self.changed or other.changed, self.trouble or other.trouble)
+        return _AsRoot(self.changed or other.changed, self.trouble or other.trouble, self.why + other.why)
+
+    def within(self, answer: ExporterHostAnswer) -> ExporterHostAnswer:
+        """Return the host's answer with what was done for its exporters as root."""
+        told = {
+            name: tuple(text for text in self.why if f"timesten-exporter-{name}." in text) for name in answer.exporters
+        }
+        return dataclasses.replace(
+            answer,
+            changed=answer.changed or self.changed,
+            exporters={
+                name: dataclasses.replace(
+                    exporter, changed=exporter.changed or bool(told[name]), why=told[name] + exporter.why
+                )
+                for name, exporter in answer.exporters.items()
+            },
+            diff={
+                name: tuple(diffs.shorten([*told[name], *answer.diff.get(name, ())]))
+                for name in answer.exporters
+                if told[name] or name in answer.diff
+            },
+        )
 
 
 class ActionModule(HostAction):
@@ -97,17 +119,16 @@ class ActionModule(HostAction):
             answer = steps.failed_host(host.host, "converge", [item.name for item in host.exporters], prepared.trouble)
             return self._registered([(answer, host.exporters, clients)])
         answer = self._ask(host, "converge", exporters, clients, arguments, task_vars)
-        changed = answer.changed or prepared.changed
+        done = prepared
         if any(exporter.leftover_unit for exporter in answer.exporters.values()):
             # The unit's end stops its exporter, which the second call starts again, without a unit.
             removed = self._units(host, host.exporters, task_vars)
-            changed = changed or removed.changed
+            done = done.after(removed)
             if removed.trouble is not None:
                 answer = dataclasses.replace(answer, failed=answer.failed or removed.trouble)
             elif not self._task.check_mode:
                 answer = self._ask(host, "converge", exporters, clients, arguments, task_vars)
-        answer = dataclasses.replace(answer, changed=changed or answer.changed)
-        return self._registered([(steps.with_failures(answer, refused), host.exporters, clients)])
+        return self._registered([(steps.with_failures(done.within(answer), refused), host.exporters, clients)])
 
     def _stage(self, host: ExporterHost, task_vars: dict[str, Any]) -> dict[str, Any]:
         run = self.inventory.run
@@ -285,7 +306,9 @@ class ActionModule(HostAction):
         with self.as_user("root"):
             raw = self.call(module, arguments, task_vars)
         trouble = answers.plain(answers.reason(raw), 1000) if raw.get("failed") else None
-        return _AsRoot(raw.get("changed") is True, trouble)
+        why = raw.get("why") if isinstance(raw.get("why"), list) else []
+        texts = tuple(answers.plain(text, 200) for text in why[:100] if isinstance(text, str))
+        return _AsRoot(raw.get("changed") is True, trouble, texts)
 
     # --- what the inventory and the other hosts say
 

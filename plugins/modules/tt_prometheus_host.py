@@ -55,8 +55,8 @@ options:
       - V(verified) changes nothing and proves everything, for O(exporters) or, if not given, for all that are
         stored. The handshakes send no request.
       - V(absent) removes the exporters in O(remove) or, if that is not given, everything that is of this collection.
-      - V(staged), V(following) and V(released) are the steps of a rotation on this side, for
-        P(timesten.monitoring.switch_plan#filter) and the playbook C(timesten.monitoring.rotate). V(staged) writes and
+      - V(staged), V(following) and V(released) are the steps of a rotation on this side, for the playbook
+        C(timesten.monitoring.rotate). V(staged) writes and
         checks the deliveries beside those in use. V(following) starts a process that makes the delivery current that
         fits what the exporter serves, until it is released or O(switch) is past. V(released) ends it and removes what
         is not kept.
@@ -65,8 +65,7 @@ options:
     default: present
   exporters:
     description:
-      - The exporters, as the filter P(timesten.monitoring.prometheus_exporters#filter) makes them from the answers
-        of their hosts.
+      - The exporters, as their hosts have answered for them.
     type: list
     elements: dict
     default: []
@@ -329,31 +328,38 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at this Prometheus
+- name: All Prometheus instances of the host, as the inventory has them
+  timesten.monitoring.tt_prometheus_host:
+    from_inventory: true
+    state: verified
+
+- name: Look at one Prometheus
   timesten.monitoring.tt_prometheus_host:
     name: "{{ inventory_hostname }}"
     state: inspected
   register: inspected
 
-- name: Store, configure, reload, prove
+- name: Scrape an exporter that serves plain http
   timesten.monitoring.tt_prometheus_host:
     name: "{{ inventory_hostname }}"
-    exporters: >-
-      {{ hostvars | timesten.monitoring.prometheus_exporters(groups['timesten_exporters'], inventory_hostname) }}
+    exporters:
+      - name: exp1
+        address: exp1.example.com
+        port: 8888
+        insecure: true
     scrape_interval: 15s
     revision: "{{ inspected.revision }}"
 
 - name: A second instance on the same host, behind basic authentication
   timesten.monitoring.tt_prometheus_host:
     name: "{{ inventory_hostname }}-long"
+    state: inspected
     config_file: /etc/prometheus-long/prometheus.yml
     store: /etc/prometheus-long/timesten
     url: https://127.0.0.1:9091
     url_username: admin
     url_password: "{{ vault_prometheus_password }}"
     url_ca_file: /etc/prometheus-long/web.crt
-    exporters: >-
-      {{ hostvars | timesten.monitoring.prometheus_exporters(groups['timesten_exporters'], inventory_hostname ~ '-long') }}
 
 - name: Prove that every target is up and that nobody else gets in
   timesten.monitoring.tt_prometheus_host:
