@@ -306,8 +306,9 @@ class ActionModule(HostAction):
         with self.as_user("root"):
             raw = self.call(module, arguments, task_vars)
         trouble = answers.plain(answers.reason(raw), 1000) if raw.get("failed") else None
-        why = raw.get("why") if isinstance(raw.get("why"), list) else []
-        texts = tuple(answers.plain(text, 200) for text in why[:100] if isinstance(text, str))
+        why = raw.get("why")
+        listed = why[:100] if isinstance(why, list) else []
+        texts = tuple(answers.plain(text, 200) for text in listed if isinstance(text, str))
         return _AsRoot(raw.get("changed") is True, trouble, texts)
 
     # --- what the inventory and the other hosts say
