@@ -115,6 +115,8 @@ class Ledger:
 
     def verdict(self) -> str:
         """The last line."""
+        if not self.hosts and self.problems:
+            return "Nothing was done. Mend what is named above and run it again."
         if not self.hosts:
             return "Nothing was looked at: no host took part in this run."
         count = {state: sum(pair.state == state for pair in self.pairs) for state in (*SATISFIED, "failed")}
@@ -353,7 +355,7 @@ def unscraped(fleet: Fleet, hosts: Iterable[str]) -> list[str]:
         return []
     return [
         f"No Prometheus scrapes {_some(found)}, so nothing proves {'it' if len(found) == 1 else 'them'}: exporter_host_prometheus_hosts and "
-        "prometheus_host_exporter_hosts have to name each other's hosts. Correct them, set exporter_host_state to stopped, or take the host out of "
+        "prometheus_host_exporter_hosts have to name each other's hosts. Correct them, set the exporter's state to stopped (exporter_host_exporters), or take the host out of "
         "the inventory."
     ]
 
