@@ -5,15 +5,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import ledger
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import ledger, reports
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
 
 display = Display()
@@ -27,6 +24,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         """Return the ledger; failed unless it is good."""
         super().run(tmp, task_vars)
+        if not self._task.args.get("operation"):
+            books = ", ".join(ledger.OPERATIONS)
+            reason = f"it reads what another playbook has seen in the same run, and each of these ends with it: {books}. Run one of them"
+            return {"failed": True, "msg": f"timesten.monitoring.report has nothing to report: {reason}."}
         _variables, arguments = self.validate_argument_spec(
             {"operation": {"type": "str", "required": True, "choices": list(ledger.OPERATIONS)}}
         )
@@ -34,30 +35,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         made = ledger.of_run(arguments["operation"], inventory, self._task.check_mode)
         for line in ["", *made.lines(), ""]:
             display.display(line)
-        if inventory.run.timesten_report:
-            write(inventory.run.timesten_report, made.as_dict())
-        if not made.good:
+        unwritten = self._write(inventory.run.timesten_report, made)
+        if unwritten or not made.good:
             # A failed result is shown whole, and the table has said it all.
-            return {"failed": True, "msg": made.verdict()}
+            return {"failed": True, "msg": " ".join([made.verdict(), *unwritten])}
         return {"changed": False, "ledger": made.as_dict()}
 
-
-def write(path: str, data: dict[str, Any]) -> None:
-    """Write the ledger beside the file that it replaces, and rename it.
-
-    :raises OSError: if that cannot be done.
-    """
-    path = os.path.abspath(os.path.expanduser(path))
-    descriptor, beside = tempfile.mkstemp(prefix=".timesten-report-", dir=os.path.dirname(path))
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(data, file, indent=1)
-            file.write("\n")
-        # The ledger holds no secret; whoever may read the directory may read it, as with any file of this user.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(beside, 0o666 & ~mask)
-        os.replace(beside, path)
-    except BaseException:
-        os.unlink(beside)
-        raise
+    def _write(self, path: str | None, made: ledger.Ledger) -> list[str]:
+        """Write the JSON form; return why that failed."""
+        if not path:
+            return []
+        try:
+            reports.write(path, made.as_dict())
+        except OSError as error:
+            return [f"timesten_report: {path} could not be written: {error.strerror}."]
+        return []

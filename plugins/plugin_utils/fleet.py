@@ -26,7 +26,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter impor
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import units
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import options as prometheus_options
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import steps, words
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import reports, steps, words
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.words import EXPORTER, PROMETHEUS, ROLES
 
 EXPORTERS = "timesten_exporters"
@@ -980,6 +980,9 @@ def _run_problems(fleet: Fleet, faults: Mapping[str, Sequence[str]], hosts: set[
     """Names after ``-e`` that do not exist or are not part of the run."""
     exporters, servers = fleet.inventory
     run = fleet.run
+    unwritable = None if run.timesten_report is None else reports.fault(run.timesten_report)
+    if unwritable:
+        yield unwritable
     # The exporters and clients of a host with wrong variables are not known.
     if not any(host in faults for host in exporters):
         for name in run.rotate_exporters or ():

@@ -10,6 +10,7 @@ exporter host says proves anything.
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any, Iterable, Literal, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
@@ -21,6 +22,7 @@ from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import
     Proof,
     plain,
 )
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.failures import NO_ANSWER
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Client, Exporter, Fleet
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.rotation import SPARE_PORT, Row, Verdict, proof_fault
@@ -31,10 +33,15 @@ VERSION = 1
 State = Literal["proven", "predicted", "not asked", "kept", "evicted", "failed"]
 SATISFIED = ("proven", "predicted", "not asked", "kept", "evicted")
 NOT_BEGUN = "it was not begun"
+NOT_ROTATED = "it was not rotated: "
 _INDIVIDUAL = 20
 """Up to so many rows are shown one by one; more are grouped."""
 _NAMES = 6
 """So many names of a group are spelt out."""
+_WIDTH = 36
+"""Characters of a name, or of the names of a group, in the table."""
+_CHANGES = 8
+"""So many lines say what changed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +115,8 @@ class Ledger:
 
     def verdict(self) -> str:
         """The last line."""
+        if not self.hosts and self.problems:
+            return "Nothing was done. Mend what is named above and run it again."
         if not self.hosts:
             return "Nothing was looked at: no host took part in this run."
         count = {state: sum(pair.state == state for pair in self.pairs) for state in (*SATISFIED, "failed")}
@@ -118,11 +127,10 @@ class Ledger:
             parts += [f"{count[state]} {text}" for state, text in _OTHERWISE.items() if count[state]]
             if count["failed"]:
                 parts.append(f"{count['failed']} not {word}")
-        else:
-            unfinished = len(self.failed_hosts)
+        unfinished = len(self.failed_hosts)
+        if unfinished or not self.pairs:
             parts.append(f"{len(self.hosts) - unfinished} of {len(self.hosts)} hosts finished")
-        again = "" if self.good else ". Mend what is named above and run it again."
-        return ", ".join(parts) + (again or ".")
+        return ", ".join(parts) + ("." if self.good else ". Mend what is named above and run it again.")
 
     def lines(self) -> list[str]:
         """The table and what stands under it, for people."""
@@ -130,12 +138,13 @@ class Ledger:
         if self.rotations:
             found += ["Rotation:", *(f"  {line}" for line in self.rotations), ""]
         if self.pairs:
-            found += [*_table(self.pairs, self.check_mode), ""]
+            found += [*_table(self.pairs), ""]
         changed = _changes(self.hosts, self.check_mode)
         if changed:
             found += [*changed, ""]
-        if self.failed_hosts:
-            found += ["Not finished:", *_grouped_reasons(self.failed_hosts), ""]
+        reasons = _reasons(self.hosts, self.pairs, self.rotations)
+        if reasons:
+            found += [f"Not {'predicted' if self.check_mode else 'finished'}, and why:", *reasons, ""]
         if self.problems:
             found += [*self.problems, ""]
         if self.notes:
@@ -223,13 +232,13 @@ def _pair(exporter: Exporter, client: Client, seen: Seen, check_mode: bool) -> P
             reason = NOT_BEGUN if host is None else host.failed or "its host did not answer for it"
             return dataclasses.replace(row, reason=reason, because_of=exporter.host)
         if mine.failed:
-            return dataclasses.replace(row, reason=mine.failed)
+            return dataclasses.replace(row, reason=mine.failed, because_of=exporter.host)
         if client.name in mine.evicted:
             return dataclasses.replace(row, state="evicted", reason=f"{client.name} was evicted from it")
         if mine.rotation_due and verdict is None and not check_mode:
             return dataclasses.replace(row, reason=f"its wallet has to be replaced ({mine.rotation_due}), and was not")
     if verdict is not None and verdict.action != "confirm" and not check_mode:
-        return dataclasses.replace(row, reason=f"it was not rotated: {verdict.reason}")
+        return dataclasses.replace(row, reason=f"{NOT_ROTATED}{verdict.reason}")
     if answer is None:
         return dataclasses.replace(row, reason=NOT_BEGUN, because_of=client.host)
     if proof is None:
@@ -244,9 +253,10 @@ def _pair(exporter: Exporter, client: Client, seen: Seen, check_mode: bool) -> P
 def _judged(
     row: Pair, proof: Proof, exporter: Exporter, client: Client, answer: PrometheusAnswer, check_mode: bool
 ) -> Pair:
+    if answer.failed and _is_silent(proof, answer):
+        return dataclasses.replace(row, reason=answer.failed, because_of=client.host)
     if proof.failed:
-        because_of = client.host if proof.failed == answer.failed else None
-        return dataclasses.replace(row, reason=proof.failed, because_of=because_of)
+        return dataclasses.replace(row, reason=proof.failed)
     if check_mode:
         if answer.failed:
             return dataclasses.replace(row, reason=answer.failed, because_of=client.host)
@@ -265,6 +275,22 @@ def _judged(
         )
         return dataclasses.replace(row, reason=answer.failed or reason)
     return dataclasses.replace(row, state="proven" if asked else "not asked")
+
+
+def _is_silent(proof: Proof, answer: PrometheusAnswer) -> bool:
+    """Tell whether nothing was seen of an exporter, so that the reason is the one of the whole call."""
+    tried = (
+        proof.up,
+        proof.accepted,
+        proof.refused_without_certificate,
+        proof.refused_foreign_pair,
+        proof.refused_plain_http,
+    )
+    return (
+        proof.failed in (None, NO_ANSWER, answer.failed)
+        and not proof.last_error
+        and not any(item is not None for item in tried)
+    )
 
 
 def _proof(answer: PrometheusAnswer, exporter: Exporter, mine: ExporterAnswer | None) -> Proof | None:
@@ -289,12 +315,17 @@ def _expires(
     return min(known, default=None)
 
 
-def same_certificates(answers: Mapping[str, ExporterHostAnswer]) -> list[str]:
+def same_certificates(answers: Mapping[str, ExporterHostAnswer], found: Iterable[Pair] = ()) -> list[str]:
     """Return a problem for each certificate that several exporters have: a cloned host brings its wallet along.
 
     Such exporters accept each other's clients.
+
+    :param found: pairs, for what was seen served.
     """
-    owners: dict[str, list[str]] = {}
+    owners: dict[str, set[str]] = {}
+    for pair in found:
+        if pair.served is not None:
+            owners.setdefault(pair.served, set()).add(pair.exporter)
     for answer in answers.values():
         for name, exporter in answer.exporters.items():
             prints = {exporter.ca_sha256}
@@ -302,12 +333,30 @@ def same_certificates(answers: Mapping[str, ExporterHostAnswer]) -> list[str]:
                 prints.add(exporter.server_certificate.sha256)
             for sha256 in prints:
                 if sha256 is not None and len(sha256) == 64:
-                    owners.setdefault(sha256, []).append(name)
-    groups = sorted({tuple(sorted(set(found))) for found in owners.values() if len(set(found)) > 1})
+                    owners.setdefault(sha256, set()).add(name)
+    groups = sorted({tuple(sorted(named)) for named in owners.values() if len(named) > 1})
     return [
-        f"{', '.join(group)} have the same certificate, so that each accepts the clients of the other: one is a copy of the other's wallet. Give all "
-        f"but one a wallet of its own: ansible-playbook timesten.monitoring.rotate -e rotate_exporters={','.join(group[1:])}"
+        f"{_some(group)} have the same certificate, so each accepts the clients of the others: a wallet was copied, for example with a cloned host. "
+        f"Give all but one a wallet of its own: ansible-playbook timesten.monitoring.rotate -e rotate_exporters={','.join(group[1:])}"
         for group in groups
+    ]
+
+
+def unscraped(fleet: Fleet, hosts: Iterable[str]) -> list[str]:
+    """Return a problem if exporters of a run have no client: nothing proves them, so they are no part of what is proven."""
+    found = [
+        exporter.name
+        for host in hosts
+        if host in fleet.exporter_hosts and not fleet.clients_of(host)
+        for exporter in fleet.exporter_hosts[host].exporters
+        if exporter.state != "stopped"
+    ]
+    if not found:
+        return []
+    return [
+        f"No Prometheus scrapes {_some(found)}, so nothing proves {'it' if len(found) == 1 else 'them'}: exporter_host_prometheus_hosts and "
+        "prometheus_host_exporter_hosts have to name each other's hosts. Correct them, set the exporter's state to stopped (exporter_host_exporters), or take the host out of "
+        "the inventory."
     ]
 
 
@@ -324,9 +373,11 @@ def exporter_hosts(fleet: Fleet, hosts: Iterable[str], answers: Mapping[str, Exp
             for name, exporter in answer.exporters.items()
             if exporter.changed
         )
-        # An exporter's own failure is told by its pairs, and here for the exporters that have none.
-        failed = [f"{name}: {exporter.failed}" for name, exporter in answer.exporters.items() if exporter.failed]
-        reason = "; ".join(failed) or answer.failed
+        failed = _grouped((name, exporter.failed) for name, exporter in answer.exporters.items() if exporter.failed)
+        # A reason that all exporters of a host share is the host's.
+        shared = len(failed) == 1 and len(failed[0][0]) == len(answer.exporters)
+        told = [str(text) if shared else f"{_some(found_for)}: {text}" for found_for, text in failed]
+        reason = "; ".join(told) or answer.failed
         found.append(Host(host, "exporter", changed or (("changed",) if answer.changed else ()), reason))
     return found
 
@@ -359,8 +410,9 @@ def prometheus_hosts(
             removed = [f"{name}: removed" for name in answer.removed]
             if answer.changed:
                 changed += why + removed or ["changed"]
+            # The fault of one exporter is told by its pairs.
             told = any(
-                proof.failed != answer.failed and (proof.failed or (proof.up is not None and proof_fault(proof)))
+                not _is_silent(proof, answer) and (proof.failed or proof_fault(proof))
                 for proof in answer.exporters.values()
             )
             if answer.failed and not told:
@@ -375,28 +427,33 @@ def departed(fleet: Fleet, answers: Mapping[str, PrometheusAnswer]) -> list[str]
     Exporters that only this run leaves out, or whose host failed, have not left.
     """
     listed = set(fleet.exporters)
+    # The names of exporters of hosts that could not be read are not known, but how they begin.
+    unread = [host for host in fleet.inventory[0] if host not in fleet.exporter_hosts]
     scraped: dict[str, list[str]] = {}
     for client, answer in answers.items():
         for name in answer.unmentioned:
             exporter = names.exporter_of(name)
-            if exporter not in listed and client not in scraped.setdefault(exporter, []):
+            if exporter in listed or any(exporter == host or exporter.startswith(f"{host}-") for host in unread):
+                continue
+            if client not in scraped.setdefault(exporter, []):
                 scraped[exporter].append(client)
     if not scraped:
         return []
-    told = ", ".join(f"{name} ({', '.join(clients)})" for name, clients in sorted(scraped.items()))
+    told = [
+        f"{_some(found)} ({_some(clients)})"
+        for found, clients in _grouped((n, tuple(c)) for n, c in sorted(scraped.items()))
+    ]
     return [
-        f"These exporters have left the inventory, and Prometheus still scrapes them: {told}. Remove one with timesten.monitoring.remove "
-        "-e remove_exporter=<name>, all of them with timesten.monitoring.site -e prometheus_host_purge=true"
+        f"Prometheus also scrapes exporters that are not in this inventory: {'; '.join(told)}. Another inventory's may stay. One that has left this "
+        "one goes with timesten.monitoring.remove -e remove_exporter=<name>, all of them with timesten.monitoring.site -e prometheus_host_purge=true."
     ]
 
 
 # --- text -------------------------------------------------------------------------------------------------------------
 
 
-def _cells(pair: Pair, check_mode: bool) -> tuple[str, ...]:
-    if pair.state in ("kept", "evicted", "predicted"):
-        return (pair.state, "-", "-")
-    target = {True: "up", False: "DOWN", None: "not asked" if pair.state == "not asked" else "-"}[pair.up]
+def _cells(pair: Pair) -> tuple[str, ...]:
+    target = {True: "up", False: "DOWN", None: "-"}[pair.up]
     own = {True: "accepted", False: "REFUSED", None: "-"}[pair.accepted]
     others = {True: "refused", False: "NOT REFUSED", None: "-"}[pair.refused]
     return (target, own, others)
@@ -408,46 +465,54 @@ def _some(found: Sequence[str]) -> str:
     return f"{', '.join(found[:_NAMES])} and {len(found) - _NAMES} more"
 
 
-def _table(rows: Sequence[Pair], check_mode: bool) -> list[str]:
+def _fitting(found: Sequence[str], everything: int) -> str:
+    """Return names within the width of a column."""
+    text = ", ".join(found)
+    if len(text) <= _WIDTH:
+        return text
+    if len(found) == 1:
+        # Hosts differ at the beginning of their names, instances at the end.
+        return f"{text[: _WIDTH // 2 - 2]}...{text[1 - _WIDTH // 2 :]}"
+    if len(found) == everything:
+        return f"all {everything}"
+    for count in range(len(found) - 1, 0, -1):
+        text = f"{', '.join(found[:count])} and {len(found) - count} more"
+        if len(text) <= _WIDTH:
+            return text
+    return f"{len(found)} of {everything}"
+
+
+def _table(rows: Sequence[Pair]) -> list[str]:
     """Return the table; rows that are equal are one where there are many."""
-    head = ("exporter", "Prometheus", "target", "own pair", "others", "serves", "first end", "")
-    groups: dict[tuple[Any, ...], list[Pair]] = {}
+    head = ("exporter", "Prometheus", "target", "own pair", "others", "serves", "first end", "result")
     individual = len(rows) <= _INDIVIDUAL
+    groups: dict[tuple[Any, ...], list[Pair]] = {}
     for pair in rows:
-        reason = _reason(pair)
-        key: tuple[Any, ...] = (pair.client, _cells(pair, check_mode), pair.state, reason)
+        key: tuple[Any, ...] = (pair.client, _cells(pair), pair.state)
         groups.setdefault((*key, pair.exporter) if individual else key, []).append(pair)
     # Clients that say the same of the same exporters share a row.
     shared: dict[tuple[Any, ...], list[list[Pair]]] = {}
     for key, members in groups.items():
-        exporters = tuple(pair.exporter for pair in members)
         own = (key[0],) if individual else ()
-        shared.setdefault((*own, key[1:4], exporters), []).append(members)
-    lines = []
-    for (*_own, (cells, state, reason), exporters), found in shared.items():
+        shared.setdefault((own, key[1], key[2], tuple(pair.exporter for pair in members)), []).append(members)
+    exporters, clients = len({pair.exporter for pair in rows}), len({pair.client for pair in rows})
+    lines: list[tuple[str, ...]] = [head]
+    for (_own, cells, state, named), found in shared.items():
         members = [pair for group in found for pair in group]
         served = sorted({pair.served for pair in members if pair.served})
         ends = sorted(pair.expires for pair in members if pair.expires)
-        text = "" if state in ("proven", "predicted") else (reason or state)
         lines.append(
             (
-                _some(exporters),
-                _some([group[0].client for group in found]),
+                _fitting(named, exporters),
+                _fitting([group[0].client for group in found], clients),
                 *cells,
                 served[0][:16] if len(served) == 1 else (f"{len(served)} certificates" if served else "-"),
                 ends[0][:10] if ends else "-",
-                "" if text in ("not asked", "kept", "evicted") else text,
+                "NOT PROVEN" if state == "failed" else state,
             )
         )
-    table = [head, *lines]
-    widths = [max(len(line[column]) for line in table) for column in range(len(head) - 1)]
-    return ["  ".join([*(cell.ljust(width) for cell, width in zip(line, widths)), line[-1]]).rstrip() for line in table]
-
-
-def _reason(pair: Pair) -> str | None:
-    if pair.because_of is not None:
-        return f"see {pair.because_of} below"
-    return None if pair.reason is None else plain(pair.reason, 600)
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
 
 
 def _grouped(items: Iterable[tuple[str, Any]]) -> list[tuple[list[str], Any]]:
@@ -457,25 +522,55 @@ def _grouped(items: Iterable[tuple[str, Any]]) -> list[tuple[list[str], Any]]:
     return [(found, value) for value, found in groups.items()]
 
 
+_ALIKE = (
+    (re.compile(r"(?<![\w.])/(?:[^\s/:;,()]+/){2,}(?=[^\s/:;,()])"), ".../"),
+    (re.compile(r"\b\d{8}T\d{6}Z-[0-9a-f]{8}(?:-\d+)?"), "..."),
+    (re.compile(r"\bprocess \d+"), "the process"),
+)
+"""What differs from exporter to exporter although the same has happened."""
+
+
+def _alike(text: str) -> str:
+    for pattern, word in _ALIKE:
+        text = pattern.sub(word, text)
+    return plain(text, 160)
+
+
 def _changes(hosts: Sequence[Host], check_mode: bool) -> list[str]:
     changed = [host for host in hosts if host.changed]
     if not changed:
         return [f"Nothing {'would change' if check_mode else 'was changed'}."] if hosts else []
-    # The names before the texts differ from host to host although the same has happened.
     rows = []
     for host in changed:
-        told = list(dict.fromkeys(text.partition(": ")[2] or text for text in host.changed))
-        rows.append((host.host, "; ".join(told)))
-    word = "Would change" if check_mode else "Changed"
-    return [f"{word} on {len(changed)} of {len(hosts)} hosts:"] + [
-        f"  {_some(found)}: {plain(text, 300)}" for found, text in _grouped(rows)
-    ]
+        texts = [(text.partition(": ")[0], _alike(text.partition(": ")[2] or text)) for text in host.changed]
+        told = [f"{text} ({len(found)} exporters)" if len(found) > 1 else text for found, text in _grouped(texts)]
+        more = f"; {len(told) - 2} other changes" if len(told) > 3 else ""
+        rows.append((host.host, "; ".join(told[:2] if more else told) + more))
+    lines = [f"  {_some(found)}: {text}" for found, text in _grouped(rows)]
+    if len(lines) > _CHANGES:
+        lines = [*lines[: _CHANGES - 1], f"  and {len(lines) - _CHANGES + 1} more such lines: --diff shows them"]
+    return [f"{'Would change' if check_mode else 'Changed'} on {len(changed)} of {len(hosts)} hosts:", *lines]
 
 
-def _grouped_reasons(hosts: Sequence[Host]) -> list[str]:
-    return [
-        f"  {_some(found)}: {plain(str(reason), 1500)}" for found, reason in _grouped((h.host, h.reason) for h in hosts)
-    ]
+def _reasons(hosts: Sequence[Host], found: Sequence[Pair], rotated: Sequence[str]) -> list[str]:
+    """Return each reason once, with all whom it concerns."""
+    told = {host.host: host.reason for host in hosts if host.reason is not None}
+    concerned: dict[str, list[str]] = {}
+    for names_, reason in _grouped(told.items()):
+        concerned[str(reason)] = [_some(names_)]
+    affected: dict[str, dict[str, list[str]]] = {}
+    for pair in found:
+        if pair.state != "failed" or pair.reason is None:
+            continue
+        if pair.because_of in told and pair.reason in told[pair.because_of]:
+            continue
+        if any(pair.reason.removeprefix(NOT_ROTATED) in line for line in rotated):
+            continue
+        affected.setdefault(pair.reason, {}).setdefault(pair.exporter, []).append(pair.client)
+    for reason, exporters in affected.items():
+        for exporter_names, clients in _grouped((name, tuple(clients)) for name, clients in exporters.items()):
+            concerned.setdefault(reason, []).append(f"{_some(exporter_names)} on {_some(clients)}")
+    return [f"  {'; '.join(who)}: {plain(reason, 1500)}" for reason, who in concerned.items()]
 
 
 # --- of a whole run ---------------------------------------------------------------------------------------------------
@@ -622,7 +717,9 @@ def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
         if not set(exporter_names) >= set(fleet.exporter_hosts):
             mine = {name for name, exporter in fleet.exporters.items() if exporter.host in inventory.hosts}
             found = tuple(pair for pair in found if not exporter_names or pair.exporter in mine)
-        return Ledger(operation, check_mode, found, tuple(prometheus_hosts(fleet, prometheus_names, clients)))
+        problems = [*same_certificates({}, found), *unscraped(fleet, exporter_names or fleet.exporter_hosts)]
+        hosts = prometheus_hosts(fleet, prometheus_names, clients)
+        return Ledger(operation, check_mode, found, tuple(hosts), problems=tuple(problems))
     converged = inventory.exporters(exporter_names, steps.CONVERGED)
     inspected = inventory.clients(prometheus_names, steps.INSPECTED)
     # A host that was not converged says why when it was looked at.
@@ -633,24 +730,21 @@ def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
     kept = [pair for pair in found if pair.exporter not in done]
     for entry in rotated:
         kept += entry.pairs if entry.good else _unrotated(entry, found)
-    hosts = [
-        *exporter_hosts(fleet, exporter_names, converged),
-        *prometheus_hosts(fleet, prometheus_names, answered),
-    ]
+    hosts = [*exporter_hosts(fleet, exporter_names, converged), *prometheus_hosts(fleet, prometheus_names, answered)]
     return Ledger(
         operation,
         check_mode,
         tuple(kept),
         tuple(hosts),
         tuple(f"{entry.exporter}: {entry.text}" for entry in rotated),
-        tuple(same_certificates(converged)),
+        (*same_certificates(converged, kept), *unscraped(fleet, exporter_names)),
         (*repointed(fleet, inspected), *departed(fleet, clients)),
     )
 
 
 def _unrotated(entry: Rotated, found: Iterable[Pair]) -> list[Pair]:
     return [
-        dataclasses.replace(pair, state="failed", reason=f"it was not rotated: {entry.text}")
+        dataclasses.replace(pair, state="failed", reason=f"{NOT_ROTATED}{entry.text}")
         for pair in found
         if pair.exporter == entry.exporter
     ]
@@ -659,9 +753,10 @@ def _unrotated(entry: Rotated, found: Iterable[Pair]) -> list[Pair]:
 def repointed(fleet: Fleet, inspected: Mapping[str, PrometheusAnswer]) -> list[str]:
     """Return a note of the exporters whose target was another one before this run: two inventories may want the same name."""
     moved: dict[tuple[str, str, str], list[str]] = {}
+    exporters = fleet.exporters
     for client, answer in inspected.items():
         for name, known in answer.definitions.items():
-            exporter = fleet.exporters.get(names.exporter_of(name))
+            exporter = exporters.get(names.exporter_of(name))
             if exporter is None or "address" not in known or "port" not in known:
                 continue
             if known["address"] == exporter.address and known["port"] in (exporter.port, exporter.spare_port):
@@ -692,7 +787,8 @@ def _of_rotation(operation: str, inventory: Inventory, check_mode: bool) -> Ledg
     ]
     problems = []
     if missing:
-        problems.append(f"Not begun, because an earlier one failed: {_some([exporter.name for exporter in missing])}.")
+        why = "because an earlier one failed" if entries else "for no step of the rotation ran (--tags?)"
+        problems.append(f"Not begun, {why}: {_some([exporter.name for exporter in missing])}.")
     if not entries and not missing:
         problems.append("Nothing was rotated: no exporter of this run was named.")
     evicted = inventory.evicted

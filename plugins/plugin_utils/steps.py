@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Iterable, Mapping
 
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, words
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import (
     ExporterAnswer,
     ExporterHostAnswer,
@@ -75,7 +75,37 @@ def exporter_answer(registered: Any, host: str) -> ExporterHostAnswer | None:
         except answers.Nonsense:
             continue
         found = answer if found is None else joined(found, answer)
-    return found
+    return None if found is None else _exporters_in_words(found)
+
+
+def _exporters_in_words(answer: ExporterHostAnswer) -> ExporterHostAnswer:
+    """Return an answer whose reasons speak of the role's variables."""
+
+    def said(text: str | None) -> str | None:
+        return None if text is None else words.in_words(text, words.EXPORTER)
+
+    named = {
+        name: dataclasses.replace(item, failed=said(item.failed), error=said(item.error))
+        if item.failed or item.error
+        else item
+        for name, item in answer.exporters.items()
+    }
+    return dataclasses.replace(answer, failed=said(answer.failed), exporters=named)
+
+
+def _client_in_words(answer: PrometheusAnswer) -> PrometheusAnswer:
+    """Return an answer whose reasons speak of the role's variables."""
+
+    def said(text: str) -> str:
+        return words.in_words(text, words.PROMETHEUS)
+
+    named = {
+        name: dataclasses.replace(proof, failed=proof.failed and said(proof.failed), advice=said(proof.advice))
+        if proof.failed or proof.advice
+        else proof
+        for name, proof in answer.exporters.items()
+    }
+    return dataclasses.replace(answer, failed=answer.failed and said(answer.failed), exporters=named)
 
 
 def joined(one: ExporterHostAnswer, other: ExporterHostAnswer) -> ExporterHostAnswer:
@@ -117,7 +147,8 @@ def prometheus_answers(registered: Any, host: str) -> dict[str, PrometheusAnswer
     found = {}
     for item in registered["clients"]:
         try:
-            found[item["asked"]["client"]] = answers.parse_prometheus_host(item["answer"], host=host, **item["asked"])
+            answer = answers.parse_prometheus_host(item["answer"], host=host, **item["asked"])
+            found[item["asked"]["client"]] = _client_in_words(answer)
         except answers.Nonsense:
             continue
     return found
