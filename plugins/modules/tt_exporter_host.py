@@ -652,12 +652,12 @@ def work(module):
     if phase == "converge":
         clients = define_clients(params["clients"])
         return _exporter_host.converge_host(
-            exporters, clients, params["rate_budget"], module.check_mode, params["hand_over"]
+            exporters, clients, params["rate_budget"], module.check_mode, params["hand_over"], params["run"]
         )
     # Ansible compiles what a module imports at every call, and most calls rotate nothing.
-    from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import switch as _exporter_switch
+    from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.record import Order
 
-    order = _exporter_switch.Order(
+    order = Order(
         params["to"],
         tuple(params["evict"]),
         tuple(params["optional"]),
@@ -667,20 +667,26 @@ def work(module):
         params["strategy"],
     )
     if phase == "stage":
-        return _exporter_switch.stage_host(exporters, define_clients(params["clients"]), order, module.check_mode)
+        from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.stage import stage_host
+
+        return stage_host(exporters, define_clients(params["clients"]), order, module.check_mode)
     if module.check_mode:
         return {"changed": False, "exporters": []}
     if phase == "switch":
-        return _exporter_switch.switch_host(exporters, params["switch"], params["run"])
+        from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.leader import switch_host
+
+        return switch_host(exporters, params["switch"], params["run"])
+    from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation import verdict
+
     if phase == "status":
-        return _exporter_switch.status_host(exporters)
+        return verdict.status_host(exporters)
     if phase == "confirm":
-        return _exporter_switch.confirm_host(exporters, order)
+        return verdict.confirm_host(exporters, order)
     if phase == "release":
-        return _exporter_switch.release_host(exporters, params["run"])
+        return verdict.release_host(exporters, params["run"])
     if phase == "retire":
-        return _exporter_switch.retire_host(exporters, order)
-    return _exporter_switch.revert_host(exporters, params["run"])
+        return verdict.retire_host(exporters, order)
+    return verdict.revert_host(exporters, params["run"])
 
 
 def main():
