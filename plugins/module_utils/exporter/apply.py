@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import copy
+from typing import TYPE_CHECKING
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError, system_error
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import boot, processes
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contract import Manifest
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.decide import Plan
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.former import FormerProcess, how_to_stop
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import (
     Asked,
     ExporterDirectory,
@@ -29,6 +29,9 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.timin
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
 
+if TYPE_CHECKING:
+    from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.former import FormerProcess
+
 
 def apply(plan: Plan, directory: ExporterDirectory, utility: Utility) -> processes.ProcessState | None:
     """Carry a plan out.
@@ -36,7 +39,7 @@ def apply(plan: Plan, directory: ExporterDirectory, utility: Utility) -> process
     :returns: the process as it is afterwards.
     """
     definition, wallet, process = plan.definition, plan.wallet, plan.process
-    former = FormerProcess.of(process, directory) if process is not None and process.action == "restart" else None
+    former = _former(process, directory)
     if wallet.is_new:
         _make_generation(plan, directory, utility)
     elif wallet.manifest is not None:
@@ -55,6 +58,15 @@ def apply(plan: Plan, directory: ExporterDirectory, utility: Utility) -> process
             note_served_certificate(definition, directory)
         directory.prune(definition.keep_generations)
     return state
+
+
+def _former(process: ProcessPlan | None, directory: ExporterDirectory) -> FormerProcess | None:
+    if process is None or process.action != "restart":
+        return None
+    # Imported where it is needed: most calls restart nothing.
+    from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.former import FormerProcess
+
+    return FormerProcess.of(process, directory)
 
 
 def _make_generation(plan: Plan, directory: ExporterDirectory, utility: Utility) -> None:
@@ -97,7 +109,7 @@ def _apply_to_process(
         return process.state
     if process.action == "stop":
         _apply_boot(process)
-        processes.stop(process.wanted, process.state, *how_to_stop(definition))
+        processes.stop(process.wanted, process.state, *definition.how_to_stop)
         return None
     if process.action == "none":
         _apply_boot(process)
@@ -111,7 +123,7 @@ def _apply_to_process(
             if process.action == "start":
                 return processes.start(process.wanted, proof, definition.start_timeout)
             return processes.restart(
-                process.wanted, process.state, proof, definition.start_timeout, *how_to_stop(definition)
+                process.wanted, process.state, proof, definition.start_timeout, *definition.how_to_stop
             )
     except (TimesTenError, OSError) as error:
         failed = system_error(error)

@@ -70,6 +70,11 @@ class Definition:
         """The pid file of the process that is meant."""
         return self.usual_pid_file + (_names.SPARE if self.spare else "")
 
+    @property
+    def how_to_stop(self) -> tuple[str, int, bool]:
+        """Signal, seconds to wait, and whether to kill."""
+        return self.stop_signal, self.stop_timeout, self.force_kill
+
     def on_other_port(self) -> Definition:
         """The same exporter; what is meant is its process on the other port."""
         return dataclasses.replace(self, spare=not self.spare)

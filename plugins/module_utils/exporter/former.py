@@ -71,7 +71,7 @@ class FormerProcess:
         new = process.wanted
         if new is None or new.unit is not None or self.port in (0, new.port):
             return
-        other, stop = definition.on_other_port(), how_to_stop(definition)
+        other, stop = definition.on_other_port(), definition.how_to_stop
         arguments = [other.pid_file if argument == new.pid_file else argument for argument in new.arguments]
         state_file = Layout(os.path.dirname(new.state_file)).state_file(other.spare)
         trial = dataclasses.replace(new, arguments=arguments, state_file=state_file)
@@ -117,17 +117,12 @@ class FormerProcess:
         if state.status == processes.RUNNING and state.pid == self.pid:
             return f"The former process {self.pid} is still there, on port {self.port}"
         if state.status == processes.RUNNING:
-            now = processes.restart(self.wanted, state, None, definition.start_timeout, *how_to_stop(definition))
+            now = processes.restart(self.wanted, state, None, definition.start_timeout, *definition.how_to_stop)
         else:
             now = processes.start(self.wanted, None, definition.start_timeout)
         # It was started with all variables of the former one, of which only some are an option.
         processes.write_state(self.wanted, now, self.environment_sha256)
         return f"The former arguments and wallet are back: process {now.pid} serves on port {self.port}"
-
-
-def how_to_stop(definition: Definition) -> tuple[str, int, bool]:
-    """Signal, seconds to wait, and whether to kill."""
-    return definition.stop_signal, definition.stop_timeout, definition.force_kill
 
 
 def _home(command: Sequence[str]) -> str | None:

@@ -71,9 +71,7 @@ def _remove(definition: Definition, directory: ExporterDirectory, check_mode: bo
         if process.boot is not None:
             boot.apply_boot(process.boot, True)
         if running and process.wanted is not None and process.state is not None:
-            processes.stop(
-                process.wanted, process.state, definition.stop_signal, definition.stop_timeout, definition.force_kill
-            )
+            processes.stop(process.wanted, process.state, *definition.how_to_stop)
         elif process.state is not None and process.state.stale_pid_file:
             os.unlink(definition.pid_file)
         stop_other(definition, process)

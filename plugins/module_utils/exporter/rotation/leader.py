@@ -27,7 +27,6 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contr
     SwitchStatus,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.former import how_to_stop
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import ExporterDirectory
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.host import over_all
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.process import (
@@ -251,7 +250,7 @@ class _Leader:
         timing.note(directory.path, "start", window)
         why = self._verdict()
         if why is not None:
-            processes.stop(second.wanted, state, *how_to_stop(definition))
+            processes.stop(second.wanted, state, *definition.how_to_stop)
             self._record.write(status="reverted", error=why)
             return
         directory.make_current(self._new)
@@ -263,7 +262,7 @@ class _Leader:
         self._request(("retire", "revert"))
         left = processes.inspect(old.wanted)
         if left.status == processes.RUNNING:
-            processes.stop(old.wanted, left, *how_to_stop(definition))
+            processes.stop(old.wanted, left, *definition.how_to_stop)
 
     def _next(self, moment: float) -> float:
         """The moment itself or, if getting ready took too long, the same one a period later."""
@@ -288,7 +287,7 @@ class _Leader:
     def _restart(self, process: processes.Wanted, state: processes.ProcessState) -> None:
         definition = self._definition
         proof = ready(definition, self._directory, settle=0.0)
-        processes.restart(process, state, proof, definition.start_timeout, *how_to_stop(definition))
+        processes.restart(process, state, proof, definition.start_timeout, *definition.how_to_stop)
 
     def _request(self, expected: Sequence[str]) -> tuple[str | None, float]:
         """Wait for one of these requests; return it, None if none came in time, and until when it was waited for."""
@@ -344,4 +343,4 @@ def go_back(definition: Definition, directory: ExporterDirectory, utility: Utili
     if plan.action == "start":
         processes.start(plan.wanted, proof, definition.start_timeout)
     else:
-        processes.restart(plan.wanted, plan.state, proof, definition.start_timeout, *how_to_stop(definition))
+        processes.restart(plan.wanted, plan.state, proof, definition.start_timeout, *definition.how_to_stop)
