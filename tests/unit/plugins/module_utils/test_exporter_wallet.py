@@ -15,7 +15,11 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import wallet
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import Client
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.wallet import PairSeen, WalletPlan, WalletSeen
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.wallet import (
+    PairSeen,
+    WalletPlan,
+    WalletSeen,
+)
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import pem
 
 NOW = datetime.datetime(2026, 11, 24, tzinfo=datetime.timezone.utc)
@@ -246,7 +250,13 @@ SEALED = "the client does not have it, and its key was not sealed for the client
         (Client("new"), {}, PairSeen(), "issue", "there is no pair yet"),
         (Client("prom1"), {}, PairSeen(), "keep", None),
         (Client("prom1"), {}, PairSeen(problem="no pair"), "issue", "no pair"),
-        (Client("prom1"), {}, PairSeen(certificate=False), "issue", "its certificate is missing or is not the one that was"),
+        (
+            Client("prom1"),
+            {},
+            PairSeen(certificate=False),
+            "issue",
+            "its certificate is missing or is not the one that was",
+        ),
         (Client("prom1"), certificate(-100, 20), PairSeen(), "issue", "ends at 2026-12-14T00:00:00Z, within"),
         (Client("prom1"), certificate(-100, -1), PairSeen(), "issue", "expired at 2026-11-23T00:00:00Z"),
         (Client("prom1"), certificate(1, 100), PairSeen(), "issue", "is not valid before 2026-11-25T00:00:00Z"),
