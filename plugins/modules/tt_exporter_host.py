@@ -206,6 +206,9 @@ options:
         description:
           - What the client has stored, by name of the exporter, as M(timesten.monitoring.tt_prometheus_host) returns
             it.
+          - Its C(verifies) are the names that the client's job verifies in the exporter's certificate. A new certificate
+            keeps those that are not asked for any more, until no job verifies them. Where a client does not tell, a new
+            certificate keeps all names of the one before.
         type: dict
         default: {}
       readmit:

@@ -63,7 +63,8 @@ def holder(directory: str, run: Run) -> Holder | None:
     if lease is None or text is None:
         return None
     named = lease.get("run") or {}
-    is_here = bool(named.get("controller")) and named.get("controller") == run.get("controller")
+    known = run.get("running") is not None and bool(named.get("controller"))
+    is_here = known and named["controller"] == run.get("controller")
     return Holder(text, is_here, float(lease["until"]) - now)
 
 
