@@ -217,6 +217,9 @@ options:
         description:
           - What the client has stored, by name of the exporter, as M(timesten.monitoring.tt_prometheus_host) returns
             it.
+          - Its C(verifies) are the names that the client's job verifies in the exporter's certificate. A new certificate
+            keeps those that are not asked for any more, until no job verifies them. Where a client does not tell, a new
+            certificate keeps all names of the one before.
         type: dict
         default: {}
       readmit:
@@ -682,12 +685,12 @@ def work(module):
     if phase == "converge":
         clients = define_clients(params["clients"])
         return _exporter_host.converge_host(
-            exporters, clients, params["rate_budget"], module.check_mode, params["hand_over"]
+            exporters, clients, params["rate_budget"], module.check_mode, params["hand_over"], params["run"]
         )
     # Ansible compiles what a module imports at every call, and most calls rotate nothing.
-    from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import switch as _exporter_switch
+    from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.record import Order
 
-    order = _exporter_switch.Order(
+    order = Order(
         params["to"],
         tuple(params["evict"]),
         tuple(params["optional"]),
@@ -697,20 +700,26 @@ def work(module):
         params["strategy"],
     )
     if phase == "stage":
-        return _exporter_switch.stage_host(exporters, define_clients(params["clients"]), order, module.check_mode)
+        from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.stage import stage_host
+
+        return stage_host(exporters, define_clients(params["clients"]), order, module.check_mode)
     if module.check_mode:
         return {"changed": False, "exporters": []}
     if phase == "switch":
-        return _exporter_switch.switch_host(exporters, params["switch"], params["run"])
+        from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.leader import switch_host
+
+        return switch_host(exporters, params["switch"], params["run"])
+    from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation import verdict
+
     if phase == "status":
-        return _exporter_switch.status_host(exporters)
+        return verdict.status_host(exporters)
     if phase == "confirm":
-        return _exporter_switch.confirm_host(exporters, order)
+        return verdict.confirm_host(exporters, order)
     if phase == "release":
-        return _exporter_switch.release_host(exporters, params["run"])
+        return verdict.release_host(exporters, params["run"])
     if phase == "retire":
-        return _exporter_switch.retire_host(exporters, order)
-    return _exporter_switch.revert_host(exporters, params["run"])
+        return verdict.retire_host(exporters, order)
+    return verdict.revert_host(exporters, params["run"])
 
 
 def main():

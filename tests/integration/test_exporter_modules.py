@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import datetime
@@ -18,12 +19,15 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 
 import pytest
 
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define_all, define_clients
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.host import converge_host
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe as _tls_probe
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal
@@ -705,6 +709,180 @@ def test_start_that_fails_shows_why(place):
     assert found.failed and "was not ready within 1 s" in found["msg"]
     assert found["changed"] is False
     assert place.instance.exporters() == []
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What works is not left broken
+
+SLOW = {"REFERENCE_EXPORTER_START_DELAY": "60"}
+
+
+def served(place, port=None):
+    """Fingerprint of the certificate that a port serves."""
+    return _tls_probe.tls("127.0.0.1", port or place.port, settle=0).sha256
+
+
+@pytest.mark.parametrize("more", [{}, {"regenerate": "always"}], ids=["same wallet", "new wallet"])
+def test_if_the_new_one_does_not_come_up_the_old_one_comes_back(place, more):
+    first = kit.succeed("tt_exporter_host", place.host(), changed=True)
+    known, certificate = place.having(first), served(place)
+    found = kit.call("tt_exporter_host", place.host([known], environment=SLOW, start_timeout=1, **more))
+    assert found.failed and "was not ready within 1 s" in found["msg"]
+    (one,) = place.instance.exporters()
+    assert f"The former arguments and wallet are back: process {one.pid} serves on port {place.port}" in found["msg"]
+    assert (served(place), place.generations) == (certificate, [first["exporters"][0]["generation"]])
+    assert found["exporters"][0]["changed"] is True
+    # With the mistake gone there is nothing to do; it is not started a third time.
+    kit.succeed("tt_exporter_host", place.host([known]), changed=False)
+    assert [process.pid for process in place.instance.exporters()] == [one.pid]
+
+
+def test_another_port_is_tried_while_the_old_one_serves(place):
+    first = kit.succeed("tt_exporter_host", place.host(), changed=True)
+    known, (old,) = place.having(first), place.instance.exporters()
+    port = kit.free_port()
+    found = kit.call("tt_exporter_host", place.host([known], port=port, environment=SLOW, start_timeout=1))
+    assert found.failed and f"The former process {old.pid} is still there, on port {place.port}" in found["msg"]
+    assert [process.pid for process in place.instance.exporters()] == [old.pid]
+    with socket.socket() as taken:
+        # Nobody listens there, and yet it cannot be had.
+        taken.bind(("", port))
+        for check in (True, False):
+            message = kit.failure("tt_exporter_host", place.host([known], port=port), check=check)
+            assert f"cannot have port {port}: Address already in use" in message
+    assert [process.pid for process in place.instance.exporters()] == [old.pid]
+    kit.succeed("tt_exporter_host", place.host([known]), changed=False)
+    kit.succeed("tt_exporter_host", place.host([known], port=port), changed=True)
+    (new,) = place.instance.exporters()
+    assert f"{port}" in new.argv and served(place, port) is not None
+    assert not os.path.lexists(os.path.join(place.directory, "exporter.pid.spare"))
+    kit.succeed("tt_exporter_host", place.host([known], port=port), changed=False)
+
+
+@pytest.mark.parametrize("kind", ["directory", "link", "fifo"])
+def test_a_log_that_cannot_be_opened_does_not_cost_the_process(place, kind):
+    kit.succeed("tt_exporter_host", place.host(), changed=True)
+    (old,) = place.instance.exporters()
+    log = pathlib.Path(place.directory).parent / "other.log"
+    {"directory": log.mkdir, "link": lambda: log.symlink_to("x"), "fifo": lambda: os.mkfifo(log)}[kind]()
+    message = kit.failure("tt_exporter_host", place.host(log_file=str(log), rate_limit=7))
+    assert f"log_file: {log} is no regular file" in message
+    assert [process.pid for process in place.instance.exporters()] == [old.pid]
+
+
+def test_an_instance_that_was_made_anew_gets_a_new_wallet(place):
+    first = kit.succeed("tt_exporter_host", place.host(regenerate="never"), changed=True)
+    known = place.having(first)
+    conf = pathlib.Path(place.instance.home, "conf/timesten.conf")
+    conf.write_text(conf.read_text().replace("C76FCD9A", "D87FDEAB"))
+    arguments = place.host([known], regenerate="never")
+    predicted = kit.succeed("tt_exporter_host", arguments, check=True, changed=True)
+    found = kit.succeed("tt_exporter_host", arguments, changed=True)
+    assert "the instance is D87FDEAB-" in found["exporters"][0]["why"][0]
+    assert predicted["exporters"][0]["why"] == found["exporters"][0]["why"]
+    kit.succeed("tt_exporter_host", place.host([place.having(found)], regenerate="never"), changed=False)
+
+
+@pytest.mark.parametrize("file", ["client.key", "client.crt"])
+@pytest.mark.parametrize("kind", ["fifo", "link"])
+def test_a_probe_pair_that_is_no_regular_file_is_issued_again_at_once(place, file, kind):
+    first = kit.succeed("tt_exporter_host", place.host(), changed=True)
+    path = pathlib.Path(place.generation, "clients/probe", file)
+    path.unlink()
+    if kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/etc/passwd")
+    found = kit.succeed("tt_exporter_host", place.host([place.having(first)]), changed=True)
+    assert found.seconds < 20 and found["exporters"][0]["why"][0].startswith("pair probe: ")
+    assert path.is_file() and not path.is_symlink()
+
+
+def test_the_names_that_jobs_verify_stay_until_the_jobs_have_moved(place):
+    first = kit.succeed("tt_exporter_host", place.host(), changed=True)
+    known = place.having(first)
+    known["stored"]["exp1"]["verifies"] = ["localhost"]
+    moved = {"address": "127.0.0.1", "regenerate": "when_changed"}
+    second = kit.succeed("tt_exporter_host", place.host([known], **moved), changed=True)
+    assert set(second["exporters"][0]["server_certificate"]["alt_names"]) == {"127.0.0.1", "localhost"}
+    known = place.having(second)
+    known["stored"]["exp1"]["verifies"] = ["localhost"]
+    kit.succeed("tt_exporter_host", place.host([known], **moved), changed=False)
+    known["stored"]["exp1"]["verifies"] = ["127.0.0.1"]
+    third = kit.succeed("tt_exporter_host", place.host([known], **moved), changed=True)
+    assert third["exporters"][0]["why"][0] == "no job verifies localhost any more"
+    assert third["exporters"][0]["server_certificate"]["alt_names"] == ["127.0.0.1"]
+
+
+def test_a_run_that_changes_nothing_reads_each_file_once(place):
+    """In this very process: every file that is opened is seen by an audit hook."""
+    known = place.having(kit.succeed("tt_exporter_host", place.host(), changed=True))
+    kit.succeed("tt_exporter_host", place.host([known]), changed=False)
+    exporters, clients = define_all(place.host()["exporters"]), define_clients([known])
+    opened, listed = _opened_by(lambda: converge_host(exporters, clients, "refuse", False))
+    ours = collections.Counter(
+        os.path.basename(path) for path in opened if path.startswith((place.directory, place.instance.home))
+    )
+    assert ours == {
+        "lock": 1,
+        "timesten.conf": 1,
+        "manifest.json": 1,
+        "server.crt": 1,
+        # Read once; opened to be checked before the pair is loaded, and before it is shown.
+        "client.crt": 4,
+        "client.key": 2,
+        "exporter.pid": 1,
+        # Twice by exporter.processes.
+        "state.json": 2,
+    }
+    assert listed.count("/proc") == 1
+
+
+def test_a_run_that_changes_nothing_loads_no_cryptography(place):
+    known = place.having(kit.succeed("tt_exporter_host", place.host(), changed=True))
+    code = (
+        "import json, sys\n"
+        "from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define_all, define_clients\n"
+        "from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.host import converge_host\n"
+        "given = json.loads(sys.stdin.read())\n"
+        "found = converge_host(define_all(given['exporters']), define_clients(given['clients']), 'refuse', False)\n"
+        "loaded = [name for name in sys.modules if name == 'cryptography' or '.rotation' in name or name.endswith(('.removal', '.former', '.seal'))]\n"
+        "print(json.dumps([found['changed'], loaded]))\n"
+    )
+    given = place.host([known])
+    given["exporters"][0]["regenerate"] = "when_due"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=json.dumps(given),
+        env={**os.environ, "PYTHONPATH": kit.COLLECTIONS},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == [False, []]
+
+
+_opens = {"on": False, "opened": [], "listed": []}
+
+
+def _audit(event, arguments):
+    if _opens["on"] and event == "open" and isinstance(arguments[0], str):
+        _opens["opened"].append(arguments[0])
+    if _opens["on"] and event == "os.listdir":
+        _opens["listed"].append(arguments[0])
+
+
+def _opened_by(work):
+    """Do something, and return the files that were opened and the directories that were listed."""
+    if "hook" not in _opens:
+        _opens["hook"] = True
+        sys.addaudithook(_audit)
+    _opens.update(on=True, opened=[], listed=[])
+    try:
+        work()
+    finally:
+        _opens["on"] = False
+    return _opens["opened"], _opens["listed"]
 
 
 def test_insecure_needs_no_wallet(place):

@@ -21,6 +21,37 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 SIZE_LIMIT = 1 << 20
 """Bytes. Nothing that is read here (certificates, keys, manifests, pid files) is near this size."""
 
+_NOT_REGULAR = "it is not a regular file"
+
+
+def _open_regular(path: str, flags: int, mode: int = 0o600) -> int:
+    """Open a regular file: a link in its last component is not followed, and a FIFO does not make us wait.
+
+    :raises OSError: with a text for people if it is a link or no regular file.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(
+                errno.ELOOP, "it is a symbolic link; it has to be a file of its own, remove the link", path
+            ) from error
+        if error.errno == errno.ENXIO:
+            raise OSError(errno.EINVAL, _NOT_REGULAR, path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, _NOT_REGULAR, path)
+    return descriptor
+
+
+def check_regular(path: str) -> None:
+    """Check a file that a library is going to open by its path, and would wait for or follow.
+
+    :raises OSError: if it cannot be opened for reading, is a link or no regular file.
+    """
+    os.close(_open_regular(path, os.O_RDONLY))
+
 
 def read(path: str, limit: int = SIZE_LIMIT) -> bytes:
     """Read a regular file without following a link in its last component.
@@ -29,7 +60,7 @@ def read(path: str, limit: int = SIZE_LIMIT) -> bytes:
     :raises TimesTenError: if it is a link, no regular file, larger than ``limit`` bytes, or cannot be read.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = _open_regular(path, os.O_RDONLY)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -37,10 +68,9 @@ def read(path: str, limit: int = SIZE_LIMIT) -> bytes:
             raise TimesTenError(
                 f"{path} is a symbolic link; it has to be a file of its own, remove the link"
             ) from error
+        if error.strerror == _NOT_REGULAR:
+            raise TimesTenError(f"{path} is not a regular file") from error
         raise TimesTenError(f"cannot read {path}: {error.strerror}") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise TimesTenError(f"{path} is not a regular file")
     with os.fdopen(descriptor, "rb") as stream:
         data = stream.read(limit + 1)
     if len(data) > limit:
@@ -184,7 +214,7 @@ def lock(path: str, timeout: float = 10.0) -> Iterator[None]:
     :raises TimesTenError: naming the process that holds it.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = _open_regular(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise TimesTenError(f"cannot lock {path}: {error.strerror}") from error
     try:

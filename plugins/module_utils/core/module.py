@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError, system_error
-from ansible_collections.timesten.monitoring.plugins.module_utils.tls.certificates import CRYPTOGRAPHY_IMPORT_ERROR
 
 HIDDEN = "VALUE HIDDEN"
+
+_CERTIFICATES = "ansible_collections.timesten.monitoring.plugins.module_utils.tls.certificates"
 
 
 class ExporterModule(AnsibleModule):  # type: ignore[misc]
@@ -40,10 +43,16 @@ def _without_values(params: dict[str, Any]) -> dict[str, Any]:
     return shown
 
 
+def _require_cryptography(module: AnsibleModule) -> None:
+    """Fail if the package cannot be used. It is not imported here: many calls need nothing of it, and its import takes longer than they do."""
+    error = getattr(sys.modules.get(_CERTIFICATES), "CRYPTOGRAPHY_IMPORT_ERROR", None)
+    if error is not None or importlib.util.find_spec("cryptography") is None:
+        module.fail_json(msg=missing_required_lib("cryptography >= 3.3"), exception=error)
+
+
 def run(module: AnsibleModule, work: Callable[[AnsibleModule], dict[str, Any]]) -> None:
     """Do a module's work, and exit with its result or with the failure's message and details."""
-    if CRYPTOGRAPHY_IMPORT_ERROR is not None:
-        module.fail_json(msg=missing_required_lib("cryptography >= 3.3"), exception=CRYPTOGRAPHY_IMPORT_ERROR)
+    _require_cryptography(module)
     _files.identify((module.params.get("run") or {}).get("name") or "")
     failed = None
     try:
@@ -51,6 +60,10 @@ def run(module: AnsibleModule, work: Callable[[AnsibleModule], dict[str, Any]]) 
     except (TimesTenError, OSError) as error:
         failed = system_error(error)
         result = failed.details
+    except NameError:
+        # The work has imported it on the way, and that failed.
+        _require_cryptography(module)
+        raise
     for warning in result.pop("warnings", []):
         module.warn(warning)
     if failed is not None:

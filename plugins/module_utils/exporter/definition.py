@@ -15,8 +15,8 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core import na
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.names import PROBE
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import Asked, Client
-from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
-from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import RenewBefore
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls.transport_keys import check_public_key
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
@@ -26,10 +26,10 @@ class Definition:
     """One exporter as it should be (docs/architecture.md, one exporter's definition).
 
     :ivar asked: what the server certificate should say; None where the module leaves that to tt_wallet.
-    :ivar port: None where it is not needed (everything but the process, and to stop it).
-    :ivar spare_port: the port that a rotation may change over to; None where there is none. In the definition of the process on the spare port,
-        this is the usual one.
-    :ivar spare: whether this is the process on the spare port.
+    :ivar usual_port: None where it is not needed (everything but the process, and to stop it).
+    :ivar spare_port: the port that a rotation may change over to; None where there is none.
+    :ivar usual_pid_file: pid file of the process on the usual port.
+    :ivar spare: whether the process on the spare port is meant, not the one on the usual port.
     """
 
     name: str
@@ -37,14 +37,14 @@ class Definition:
     certificate_directory: str
     environment: dict[str, str]
     asked: Asked | None
-    renew_before: _certificates.RenewBefore
+    renew_before: RenewBefore
     regenerate: str
-    port: int | None
+    usual_port: int | None
     spare_port: int | None
     address: str | None
     insecure: bool
     rate_limit: int
-    pid_file: str
+    usual_pid_file: str
     log_file: str
     stop_signal: str
     stop_timeout: int
@@ -60,12 +60,24 @@ class Definition:
         """Name of its job and its deliveries on the Prometheus hosts."""
         return _names.on_port(self.name, self.spare)
 
+    @property
+    def port(self) -> int | None:
+        """The port of the process that is meant."""
+        return self.spare_port if self.spare else self.usual_port
+
+    @property
+    def pid_file(self) -> str:
+        """The pid file of the process that is meant."""
+        return self.usual_pid_file + (_names.SPARE if self.spare else "")
+
+    @property
+    def how_to_stop(self) -> tuple[str, int, bool]:
+        """Signal, seconds to wait, and whether to kill."""
+        return self.stop_signal, self.stop_timeout, self.force_kill
+
     def on_other_port(self) -> Definition:
-        """The process of this exporter on its other port."""
-        pid_file = self.pid_file[: -len(_names.SPARE)] if self.spare else self.pid_file + _names.SPARE
-        return dataclasses.replace(
-            self, port=self.spare_port, spare_port=self.port, pid_file=pid_file, spare=not self.spare
-        )
+        """The same exporter; what is meant is its process on the other port."""
+        return dataclasses.replace(self, spare=not self.spare)
 
 
 def define(params: dict[str, Any], place: str = "") -> Definition:
@@ -77,12 +89,7 @@ def define(params: dict[str, Any], place: str = "") -> Definition:
     """
 
     def path(option: str, default: str | None = None) -> str:
-        value = params.get(option)
-        if value is None:
-            value = default
-        if value is None:
-            raise TimesTenError(f"{place}{option} is not set; give an absolute path")
-        return os.path.normpath(_names.check_path(value, f"{place}{option}"))
+        return _path(params, option, default, place)
 
     def number(option: str, low: int, high: int, default: int) -> int:
         value = params.get(option, default)
@@ -93,15 +100,7 @@ def define(params: dict[str, Any], place: str = "") -> Definition:
     directory = path("certificate_directory")
     if not params.get("allow_home"):
         _refuse_home(directory, place)
-    name = params.get("name")
-    if name is None:
-        name = _names.check_name(os.path.basename(directory), f"{place}certificate_directory (its last part)")
-    else:
-        _names.check_name(name, f"{place}name")
-    if name.endswith(_names.SPARE):
-        raise TimesTenError(
-            f"{place}name: {name!r} ends with {_names.SPARE}, which is kept for the spare ports of exporters"
-        )
+    name = _name(params, directory, place)
     address = params.get("address")
     if address is not None:
         _names.check_host(address, f"{place}address")
@@ -116,14 +115,14 @@ def define(params: dict[str, Any], place: str = "") -> Definition:
         certificate_directory=directory,
         environment=_environment(params.get("environment") or {}, place),
         asked=_asked(params, address, place),
-        renew_before=_certificates.RenewBefore(params.get("renew_before", "30d"), place, name),
+        renew_before=RenewBefore(params.get("renew_before", "30d"), place, name),
         regenerate=params.get("regenerate", "never"),
-        port=None if params.get("port") is None else number("port", 1, 65535, 0),
+        usual_port=None if params.get("port") is None else number("port", 1, 65535, 0),
         spare_port=spare_port,
         address=address,
         insecure=bool(params.get("insecure")),
         rate_limit=number("rate_limit", 1, 15, 15),
-        pid_file=path("pid_file", os.path.join(directory, "exporter.pid")),
+        usual_pid_file=path("pid_file", os.path.join(directory, "exporter.pid")),
         log_file=path("log_file", os.path.join(directory, "exporter.log")),
         stop_signal=params.get("stop_signal", "TERM"),
         stop_timeout=number("stop_timeout", 1, 3600, 10),
@@ -133,6 +132,28 @@ def define(params: dict[str, Any], place: str = "") -> Definition:
         keep_generations=number("keep_generations", 0, 100, 2),
         boot=params.get("boot", "none"),
     )
+
+
+def _path(params: dict[str, Any], option: str, default: str | None, place: str) -> str:
+    value = params.get(option)
+    if value is None:
+        value = default
+    if value is None:
+        raise TimesTenError(f"{place}{option} is not set; give an absolute path")
+    return os.path.normpath(_names.check_path(value, f"{place}{option}"))
+
+
+def _name(params: dict[str, Any], directory: str, place: str) -> str:
+    name = params.get("name")
+    if name is None:
+        name = _names.check_name(os.path.basename(directory), f"{place}certificate_directory (its last part)")
+    else:
+        _names.check_name(name, f"{place}name")
+    if name.endswith(_names.SPARE):
+        raise TimesTenError(
+            f"{place}name: {name!r} ends with {_names.SPARE}, which is kept for the spare ports of exporters"
+        )
+    return str(name)
 
 
 def _asked(params: dict[str, Any], address: str | None, place: str) -> Asked | None:
@@ -182,16 +203,16 @@ def define_all(items: Sequence[dict[str, Any]]) -> list[Definition]:
 
     :raises TimesTenError: if two share a name, a directory, a port or a pid file.
     """
-    found = [define(item, f"exporters[{index}].") for index, item in enumerate(items)]
-    _names.check_distinct([item.name for item in found], "exporters")
+    definitions = [define(item, f"exporters[{index}].") for index, item in enumerate(items)]
+    _names.check_distinct([item.name for item in definitions], "exporters")
     for options in (("certificate_directory",), ("port", "spare_port"), ("pid_file",), ("log_file",)):
         seen: dict[Any, str] = {}
-        for item, option in ((item, option) for item in found for option in options):
+        for item, option in ((item, option) for item in definitions for option in options):
             value = getattr(item, option)
             if value is not None and value in seen:
                 raise TimesTenError(f"exporters: {seen[value]} and {item.name} have the same {option}: {value}")
             seen[value] = item.name
-    return found
+    return definitions
 
 
 def define_clients(items: Iterable[dict[str, Any]]) -> list[Client]:
@@ -199,7 +220,7 @@ def define_clients(items: Iterable[dict[str, Any]]) -> list[Client]:
 
     :raises TimesTenError: if a name is not usable, reserved, or there twice, or a recipient is no transport key.
     """
-    found = []
+    clients = []
     for index, item in enumerate(items):
         place = f"clients[{index}]."
         name = _names.check_name(item["name"], f"{place}name")
@@ -208,12 +229,12 @@ def define_clients(items: Iterable[dict[str, Any]]) -> list[Client]:
         recipient = item.get("recipient") or None
         if recipient is not None:
             try:
-                _seal.check_public_key(recipient)
+                check_public_key(recipient)
             except TimesTenError as error:
                 raise TimesTenError(f"{place}recipient: {error.message}") from error
         interval = item.get("scrape_interval")
         if interval is not None and interval <= 0:
             raise TimesTenError(f"{place}scrape_interval: {interval} is no positive number of seconds")
-        found.append(Client(name, recipient, interval, item.get("stored") or {}, bool(item.get("readmit"))))
-    _names.check_distinct([client.name for client in found], "clients")
-    return found
+        clients.append(Client(name, recipient, interval, item.get("stored") or {}, bool(item.get("readmit"))))
+    _names.check_distinct([client.name for client in clients], "clients")
+    return clients

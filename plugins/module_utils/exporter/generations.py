@@ -11,29 +11,46 @@ one.
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import datetime
 import glob
 import hashlib
 import os
-import re
 import secrets
 import shutil
 import stat
 import tempfile
+import time
 from typing import Any, Iterator, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.core.names import PROBE, SPARE
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.names import PROBE
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contract import (
+    AskedNames,
+    Described,
+    Manifest,
+    PairRecord,
+    WalletRecord,
+)
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.layout import (
+    GENERATION_ID,
+    Layout,
+    is_half_written,
+)
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility, wallets
-from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
-from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import pem as _pem
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls.transport_keys import key_id
 
 MANIFEST_VERSION = 1
 _MANIFEST_KEYS = {"exporter", "created", "origin", "asked", "wallet", "ca", "ca_sha256", "leaf", "leaf_source", "pairs"}
 _REMOVE_MANIFEST = "if you remove the file, the next run adopts the wallet and issues all pairs anew"
-_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}\Z")
+
+
+_EXPORT = "timesten-export-"
+_EXPORT_TIME = 600.0
+"""Seconds after which nobody uses the directory of an export any more."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +59,8 @@ class Client:
 
     :ivar recipient: its public transport key; None leaves the key on the exporter host in ``client.key``.
     :ivar scrape_interval: seconds, where known.
-    :ivar stored: what it has of this exporter: ``delivery``, ``sha256``, ``ca_sha256``.
+    :ivar stored: what it has of this exporter: ``delivery``, ``sha256``, ``ca_sha256`` and, where it tells, ``verifies``: the
+        names that its job verifies.
     :ivar readmit: whether it gets pairs again although it was evicted.
     """
 
@@ -51,6 +69,15 @@ class Client:
     scrape_interval: float | None = None
     stored: dict[str, Any] = dataclasses.field(default_factory=dict)
     readmit: bool = False
+
+    @property
+    def verifies(self) -> tuple[str, ...] | None:
+        """The names that its job verifies in the exporter's certificate; None where it does not tell."""
+        names = self.stored.get("verifies")
+        names = [names] if isinstance(names, str) else names
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            return None
+        return tuple(names)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +91,7 @@ class Asked:
     alt_names: tuple[str, ...]
     rsa_key_size: int | None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> AskedNames:
         """The form that a manifest holds."""
         return {"common_name": self.common_name, "alt_names": list(self.alt_names), "rsa_key_size": self.rsa_key_size}
 
@@ -80,8 +107,25 @@ def wallet_file(directory: str) -> str | None:
     return found[0] if found else None
 
 
-def exported(pem: bytes, what: str) -> dict[str, Any]:
+def instance_guid(timesten_home: str) -> str | None:
+    """GUID of the instance, which is in the name of the only wallet that its ttExporter opens; None where it cannot be told."""
+    try:
+        text = _files.read(os.path.join(timesten_home, "conf", "timesten.conf")).decode("utf-8", "replace")
+    except (OSError, TimesTenError):
+        return None
+    given = [
+        line.partition("=")[2].strip()
+        for line in text.splitlines()
+        if line.partition("=")[0].strip() == "instance_guid"
+    ]
+    return given[-1] if given and given[-1] else None
+
+
+def described(pem: bytes, what: str) -> Described:
     """What an exported server file says, as the part of a manifest: ``ca``, ``ca_sha256``, ``leaf``, ``leaf_source``."""
+    # Imported where it is needed: most calls read only what a manifest says of certificates.
+    from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
+
     certificates = _certificates.load(pem, what)
     leaf = _certificates.find_leaf(certificates)
     return {
@@ -92,57 +136,113 @@ def exported(pem: bytes, what: str) -> dict[str, Any]:
     }
 
 
-class ExporterDirectory:
-    """``<directory>/<exporter>``: everything that belongs to one exporter."""
+def _clear_exports() -> None:
+    """Remove what runs that were killed have left in the directory for temporary files."""
+    for path in glob.glob(os.path.join(glob.escape(tempfile.gettempdir()), f"{_EXPORT}*")):
+        with contextlib.suppress(OSError):
+            info = os.lstat(path)
+            if info.st_uid == os.geteuid() and time.time() - info.st_mtime > _EXPORT_TIME:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What a new generation is made from and for.
+
+    :ivar clients: they get a pair.
+    :ivar adopt: directory with a wallet to copy; None creates a new wallet.
+    :ivar evicted: clients that lost their access; every generation remembers them.
+    :ivar former: names that jobs still verify, although they are not asked for any more.
+    :ivar staged: whether it waits for a rotation.
+    :ivar spare: whether its exporter serves on the spare port.
+    """
+
+    asked: Asked
+    clients: Sequence[Client] = ()
+    adopt: str | None = None
+    evicted: Sequence[str] = ()
+    former: Sequence[str] = ()
+    staged: bool = False
+    spare: bool = False
+
+
+def _read_certificate(path: str, sha256: str) -> bytes | None:
+    """The PEM text in a file, if its certificates are those with this fingerprint."""
+    try:
+        pem = _files.read(path)
+    except (FileNotFoundError, TimesTenError):
+        return None
+    return pem if _pem.bundle_fingerprint(pem) == sha256 else None
+
+
+class ExporterDirectory(Layout):
+    """``<directory>/<exporter>``: everything that belongs to one exporter.
+
+    What it has read it remembers, until it writes it itself or gets the lock: a decision sees one state of the directory. What it returns is for
+    reading; whoever changes a manifest does that on a copy.
+    """
 
     def __init__(self, path: str, exporter: str) -> None:
         """:param path: absolute path of the directory; it need not exist yet."""
-        self.path = path
+        super().__init__(path)
         self.exporter = exporter
+        self._current: list[str | None] = []
+        self._manifests: dict[str, Manifest | None] = {}
 
-    def _in(self, *parts: str) -> str:
-        return os.path.join(self.path, *parts)
-
-    def state_file(self, spare: bool = False) -> str:
-        """What the running process was started with."""
-        return self._in("state.json" + (SPARE if spare else ""))
+    def forget(self) -> None:
+        """Read again what is asked for from now on."""
+        self._current.clear()
+        self._manifests.clear()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keep every other run away from this exporter while the block runs."""
-        with _files.lock(self._in("lock")):
+        with _files.lock(self.lock_file):
+            # Whoever held it before may have changed everything.
+            self.forget()
             yield
 
     def current_id(self) -> str | None:
         """Id of the current generation; None if there is none, or the link leads nowhere."""
-        target = _files.link_target(self._in("current"))
+        if not self._current:
+            self._current.append(self._read_current())
+        return self._current[0]
+
+    def _read_current(self) -> str | None:
+        target = _files.link_target(self.current_link)
         if target is None:
             return None
         name = os.path.basename(target)
-        if target != os.path.join("generations", name) or not _ID.match(name):
+        if target != os.path.join("generations", name) or not GENERATION_ID.match(name):
             raise TimesTenError(
-                f"{self._in('current')} points at {target!r}, which is no generation of this exporter; remove the link or point it back"
+                f"{self.current_link} points at {target!r}, which is no generation of this exporter; remove the link or point it back"
             )
         return name if os.path.isdir(self.generation(name)) else None
-
-    def generation(self, generation: str) -> str:
-        """Path of a generation."""
-        return self._in("generations", generation)
 
     def ids(self) -> list[str]:
         """Ids of all complete generations, oldest first."""
         with contextlib.suppress(FileNotFoundError):
-            return sorted(name for name in os.listdir(self._in("generations")) if _ID.match(name))
+            return sorted(name for name in os.listdir(self.generations) if GENERATION_ID.match(name))
         return []
 
-    def manifest(self, generation: str) -> dict[str, Any] | None:
+    def manifest(self, generation: str) -> Manifest | None:
         """The manifest of a generation; None if it is missing.
 
         :raises TimesTenError: if it is damaged, or of a version that is not known here.
         """
-        path = os.path.join(self.generation(generation), "manifest.json")
+        if generation not in self._manifests:
+            self._manifests[generation] = self._read_manifest(generation)
+        return self._manifests[generation]
+
+    def current_manifest(self) -> Manifest | None:
+        """The manifest of the current generation."""
+        current = self.current_id()
+        return None if current is None else self.manifest(current)
+
+    def _read_manifest(self, generation: str) -> Manifest | None:
+        path = self.manifest_file(generation)
         try:
-            manifest = _files.read_json(path)
+            manifest: Any = _files.read_json(path)
         except TimesTenError as error:
             raise TimesTenError(f"{error.message}; {_REMOVE_MANIFEST}") from error
         if manifest is None:
@@ -154,14 +254,17 @@ class ExporterDirectory:
             )
         if manifest.get("generation") != generation or not _MANIFEST_KEYS <= set(manifest):
             raise TimesTenError(f"{path} is not the manifest of this generation; {_REMOVE_MANIFEST}")
-        return manifest
+        known: Manifest = manifest
+        return known
 
-    def write_manifest(self, manifest: dict[str, Any]) -> None:
+    def write_manifest(self, manifest: Manifest) -> None:
         """Replace the manifest of a generation."""
-        _files.write_json(os.path.join(self.generation(manifest["generation"]), "manifest.json"), manifest)
+        _files.write_json(self.manifest_file(manifest["generation"]), dict(manifest))
+        self._manifests[manifest["generation"]] = copy.deepcopy(manifest)
 
     def check(self) -> None:
-        """:raises TimesTenError: if the directory belongs to somebody else."""
+        """:raises TimesTenError: if the directory belongs to somebody else, or anybody could put another one in its place."""
+        self._check_ancestors()
         try:
             owner = os.stat(self.path).st_uid
         except FileNotFoundError:
@@ -176,6 +279,21 @@ class ExporterDirectory:
                 f"{os.geteuid()}); set become_user to its owner"
             )
 
+    def _check_ancestors(self) -> None:
+        parent = os.path.dirname(self.path)
+        ancestor = parent
+        while ancestor != os.path.dirname(ancestor):
+            mode = 0
+            with contextlib.suppress(OSError):
+                mode = os.stat(ancestor).st_mode
+            # A sticky bit keeps others from renaming what is ours, but not from coming first with the name that we are going to use.
+            if mode & stat.S_IWOTH and (ancestor == parent or not mode & stat.S_ISVTX):
+                raise TimesTenError(
+                    f"certificate_directory: {self.path} lies below {ancestor}, in which every user may make and replace files (mode "
+                    f"{stat.S_IMODE(mode):04o}); choose another directory, or take that right away: chmod o-w {ancestor}"
+                )
+            ancestor = os.path.dirname(ancestor)
+
     def check_parent(self) -> None:
         """:raises TimesTenError: if the directory is missing and cannot be made."""
         ancestor = self.path
@@ -189,7 +307,7 @@ class ExporterDirectory:
 
     def is_prepared(self) -> bool:
         """Tell whether :meth:`prepare` would do nothing."""
-        return os.path.isdir(self._in("generations"))
+        return os.path.isdir(self.generations)
 
     def prepare(self) -> None:
         """Make the directory with those of its parents that are missing.
@@ -197,7 +315,7 @@ class ExporterDirectory:
         :raises TimesTenError: if it cannot be made.
         """
         missing = []
-        path = self._in("generations")
+        path = self.generations
         while not os.path.isdir(path):
             missing.append(path)
             path = os.path.dirname(path)
@@ -211,6 +329,11 @@ class ExporterDirectory:
             for path in glob.glob(os.path.join(glob.escape(self.path), pattern)):
                 # A utility that outlived the run that had called it may still write here: then the next run removes it.
                 shutil.rmtree(path, ignore_errors=True)
+        for folder in (self.path, *(self.generation(generation) for generation in self.ids())):
+            for name in filter(is_half_written, os.listdir(folder)):
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(folder, name))
+        _clear_exports()
 
     def flat_wallet(self) -> str | None:
         """A wallet made by hand directly in the directory, while there is no generation yet."""
@@ -220,46 +343,35 @@ class ExporterDirectory:
         """Tell whether there is a generation, or a wallet to adopt."""
         return self.current_id() is not None or self.flat_wallet() is not None
 
-    def server_file(self, generation: str) -> str:
-        """Path of the exported server certificate of a generation."""
-        return os.path.join(self.generation(generation), "server.crt")
-
-    def server_certificate(self, manifest: dict[str, Any]) -> bytes | None:
+    def server_certificate(self, manifest: Manifest) -> bytes | None:
         """The exported server certificate of a generation as PEM, if it is the one that the manifest describes."""
-        path = self.server_file(manifest["generation"])
-        try:
-            pem = _files.read(path)
-            if _certificates.bundle_fingerprint(_certificates.load(pem, path)) == manifest["ca_sha256"]:
-                return pem
-        except (FileNotFoundError, TimesTenError):
-            pass
-        return None
+        return _read_certificate(self.server_file(manifest["generation"]), manifest["ca_sha256"])
 
     def read_export_pem(self, utility: Utility, wallet_directory: str) -> bytes:
         """Export the server certificate of a wallet to a temporary place, and return it. Changes nothing."""
-        with tempfile.TemporaryDirectory(prefix="timesten-export-") as temporary:
+        with tempfile.TemporaryDirectory(prefix=_EXPORT) as temporary:
             file = os.path.join(temporary, "server.crt")
             utility.export_server_certificate(wallet_directory, file)
             return _files.read(file)
 
-    def read_export(self, utility: Utility, wallet_directory: str) -> dict[str, Any]:
-        """As :meth:`read_export_pem`, but return what it says (see :func:`exported`)."""
+    def read_export(self, utility: Utility, wallet_directory: str) -> Described:
+        """As :meth:`read_export_pem`, but return what it says (see :func:`described`)."""
         pem = self.read_export_pem(utility, wallet_directory)
-        return exported(pem, f"the server certificate exported from {wallet_directory}")
+        return described(pem, f"the server certificate exported from {wallet_directory}")
 
-    def restore_export(self, utility: Utility, manifest: dict[str, Any]) -> None:
+    def restore_export(self, utility: Utility, manifest: Manifest) -> None:
         """Write server.crt of a generation again."""
         path = self.generation(manifest["generation"])
         _files.write(self.server_file(manifest["generation"]), self.read_export_pem(utility, path))
 
-    def wallet_record(self, generation_path: str) -> dict[str, Any]:
+    def wallet_record(self, generation_path: str) -> WalletRecord:
         """Size, times and digest of the wallet file: a cheap hint that it may have changed, never the verdict."""
         file = wallet_file(generation_path)
         if file is None:
             raise TimesTenError(
                 f"ttExporter reported success, but there is no .ttwallet.*/cwallet.sso in {generation_path}"
             )
-        info = os.stat(file)
+        info = os.lstat(file)
         return {
             "path": os.path.relpath(file, generation_path),
             "size": info.st_size,
@@ -267,7 +379,7 @@ class ExporterDirectory:
             "sha256": hashlib.sha256(_files.read(file)).hexdigest(),
         }
 
-    def wallet_touched(self, manifest: dict[str, Any]) -> bool:
+    def wallet_touched(self, manifest: Manifest) -> bool:
         """Tell whether the wallet file may differ from the one that the manifest describes.
 
         :raises FileNotFoundError: if it is gone.
@@ -276,107 +388,129 @@ class ExporterDirectory:
         file = wallet_file(path)
         if file is None:
             raise FileNotFoundError(path)
-        info, recorded = os.stat(file), manifest["wallet"]
+        info, recorded = os.lstat(file), manifest["wallet"]
         if (info.st_size, info.st_mtime_ns) == (recorded["size"], recorded["mtime_ns"]):
             return False
         return bool(self.wallet_record(path)["sha256"] != recorded["sha256"])
 
-    def build(
-        self,
-        utility: Utility,
-        asked: Asked,
-        clients: list[Client],
-        now: datetime.datetime,
-        adopt: str | None = None,
-        evicted: Sequence[str] = (),
-        staged: bool = False,
-        spare: bool = False,
-    ) -> dict[str, Any]:
+    def build(self, utility: Utility, request: Request, now: datetime.datetime) -> Manifest:
         """Build a complete generation beside the others; it is not current yet.
 
-        :param adopt: directory with a wallet to copy; None creates a new wallet.
-        :param evicted: clients that lost their access; every generation remembers them.
-        :param staged: whether it waits for a rotation.
-        :param spare: whether its exporter serves on the spare port.
         :returns: the manifest.
         """
-        # Ids sort by age: the microseconds first, and random digits so that no two hosts make the same one.
-        generation = f"{now:%Y%m%dT%H%M%SZ}-{now.microsecond:05x}{secrets.randbelow(4096):03x}"
-        path = self._in("generations", f".new-{generation}")
+        generation = self._new_id(now)
+        path = os.path.join(self.generations, f".new-{generation}")
         _files.make_directory(path)
-        if adopt is None:
-            utility.create_server_certificate(path, asked.common_name, list(asked.alt_names), asked.rsa_key_size)
+        asked = request.asked
+        if request.adopt is None:
+            alt_names = [*asked.alt_names, *request.former]
+            utility.create_server_certificate(path, asked.common_name, alt_names, asked.rsa_key_size)
         else:
-            source = os.path.dirname(wallet_file(adopt) or "")
-            shutil.copytree(source, os.path.join(path, os.path.basename(source)))
+            self._copy_wallet(request.adopt, path)
         self._close_to_others(path)
-        manifest: dict[str, Any] = {
+        server = os.path.join(path, "server.crt")
+        wallet = self.wallet_record(path)
+        utility.export_server_certificate(path, server)
+        server_says = described(_files.read(server), server)
+        manifest: Manifest = {
             "version": MANIFEST_VERSION,
             "exporter": self.exporter,
             "generation": generation,
-            "created": _certificates.timestamp(now),
-            "origin": "created" if adopt is None else "adopted",
+            "created": _pem.timestamp(now),
+            "origin": "created" if request.adopt is None else "adopted",
             "asked": asked.as_dict(),
-            "wallet": self.wallet_record(path),
-            "evicted": sorted(evicted),
+            "wallet": wallet,
+            "evicted": sorted(request.evicted),
             "pairs": {},
+            "ca": server_says["ca"],
+            "ca_sha256": server_says["ca_sha256"],
+            "leaf": server_says["leaf"],
+            "leaf_source": server_says["leaf_source"],
         }
-        if staged:
+        if request.former and request.adopt is None:
+            manifest["former"] = list(request.former)
+        if request.staged:
             manifest["staged"] = True
-        if spare:
+        if request.spare:
             manifest["spare"] = True
-        server = os.path.join(path, "server.crt")
-        utility.export_server_certificate(path, server)
-        manifest.update(exported(_files.read(server), server))
         _files.make_directory(os.path.join(path, "clients"))
-        for client in [Client(PROBE), *clients]:
+        for client in [Client(PROBE), *request.clients]:
             manifest["pairs"][client.name] = self._issue(utility, path, manifest, client)
-        _files.write_json(os.path.join(path, "manifest.json"), manifest)
+        _files.write_json(os.path.join(path, "manifest.json"), dict(manifest))
         os.rename(path, self.generation(generation))
-        _files.sync_directory(self._in("generations"))
+        _files.sync_directory(self.generations)
         return manifest
+
+    def _new_id(self, now: datetime.datetime) -> str:
+        """Ids sort by age: the microseconds first, and random digits so that no two hosts make the same one.
+
+        A clock that was set back must not make a generation older than the one before it.
+        """
+        newest = max(self.ids(), default=None)
+        if newest is not None:
+            last = datetime.datetime.strptime(newest[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.timezone.utc)
+            last = last.replace(microsecond=int(newest[17:22], 16) % 1000000)
+            now = max(now, last + datetime.timedelta(microseconds=1))
+        return f"{now:%Y%m%dT%H%M%SZ}-{now.microsecond:05x}{secrets.randbelow(4096):03x}"
+
+    @staticmethod
+    def _copy_wallet(directory: str, path: str) -> None:
+        """Copy the wallet of a certificate directory; only regular files of it, and no link is followed."""
+        source = os.path.dirname(wallet_file(directory) or "")
+        target = os.path.join(path, os.path.basename(source))
+        _files.make_directory(target)
+        for name in sorted(os.listdir(source)):
+            if os.path.isdir(os.path.join(source, name)) and not os.path.islink(os.path.join(source, name)):
+                continue
+            _files.write(os.path.join(target, name), _files.read(os.path.join(source, name)))
 
     def is_spare(self, generation: str | None) -> bool:
         """Tell whether the exporter of a generation serves on its spare port."""
-        return generation is not None and bool((self.manifest(generation) or {}).get("spare"))
+        manifest = None if generation is None else self.manifest(generation)
+        return manifest is not None and bool(manifest.get("spare"))
 
-    def set_spare(self, manifest: dict[str, Any], spare: bool) -> None:
+    def set_spare(self, generation: str, spare: bool) -> None:
         """Note in a manifest which port the exporter serves on."""
-        if bool(manifest.get("spare")) != spare:
-            manifest["spare"] = True
-            if not spare:
-                del manifest["spare"]
-            self.write_manifest(manifest)
+        manifest = self.manifest(generation)
+        if manifest is None or bool(manifest.get("spare")) == spare:
+            return
+        changed = copy.copy(manifest)
+        changed["spare"] = True
+        if not spare:
+            del changed["spare"]
+        self.write_manifest(changed)
 
     def make_current(self, generation: str) -> None:
         """Switch to a generation in one step, and so to its port."""
-        _files.switch_link(self._in("current"), os.path.join("generations", generation))
+        _files.switch_link(self.current_link, os.path.join("generations", generation))
+        self._current[:] = [generation]
 
-    def issue(self, utility: Utility, manifest: dict[str, Any], client: Client) -> None:
-        """Issue a new pair from a complete generation, and record it in the manifest."""
+    def make_none_current(self) -> None:
+        """Remove the link, where there was none before."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.current_link)
+        self._current[:] = [None]
+
+    def remove(self, generation: str) -> None:
+        """Remove a generation that is not current."""
+        self._manifests.pop(generation, None)
+        shutil.rmtree(self.generation(generation), ignore_errors=True)
+
+    def issue(self, utility: Utility, manifest: Manifest, client: Client) -> None:
+        """Issue a new pair from a complete generation, and record it in the manifest, which is the caller's copy."""
         manifest["pairs"][client.name] = self._issue(utility, self.generation(manifest["generation"]), manifest, client)
         self.write_manifest(manifest)
 
-    def pair_file(self, generation: str, client: str, file: str) -> str:
-        """Path of a file of a pair: ``client.crt``, ``client.key`` or ``bundle.json``."""
-        return os.path.join(self.generation(generation), "clients", client, file)
-
-    def certificate(self, manifest: dict[str, Any], client: str) -> bytes | None:
+    def certificate(self, manifest: Manifest, client: str) -> bytes | None:
         """The certificate of a pair as PEM, if it is the one that the manifest names."""
         path = self.pair_file(manifest["generation"], client, "client.crt")
-        try:
-            pem = _files.read(path)
-            if _certificates.fingerprint(_certificates.load_one(pem, path)) == manifest["pairs"][client]["sha256"]:
-                return pem
-        except (FileNotFoundError, TimesTenError):
-            pass
-        return None
+        return _read_certificate(path, manifest["pairs"][client]["sha256"])
 
-    def bundle(self, manifest: dict[str, Any], client: str) -> str | None:
+    def bundle(self, manifest: Manifest, client: str) -> str | None:
         """The sealed key of a pair, if there is one."""
         try:
             return _files.read(self.pair_file(manifest["generation"], client, "bundle.json")).decode("ascii").strip()
-        except (FileNotFoundError, UnicodeDecodeError):
+        except (FileNotFoundError, UnicodeDecodeError, TimesTenError):
             return None
 
     def staged(self) -> list[str]:
@@ -385,7 +519,8 @@ class ExporterDirectory:
         waiting = []
         for generation in self.ids():
             with contextlib.suppress(TimesTenError):
-                if generation > current and (self.manifest(generation) or {}).get("staged"):
+                manifest = self.manifest(generation) if generation > current else None
+                if manifest is not None and manifest.get("staged"):
                     waiting.append(generation)
         return waiting
 
@@ -400,28 +535,33 @@ class ExporterDirectory:
         others = [generation for generation in self.ids() if generation != current and generation not in waiting]
         gone = others[: len(others) - keep] if keep else others
         # What an evicted client has a pair of must not come back.
-        evicted = set((self.manifest(current) or {}).get("evicted", [])) if current else set()
+        manifest = self.current_manifest()
+        evicted = set() if manifest is None else set(manifest.get("evicted", []))
         gone += [generation for generation in others if generation not in gone and self.pairs_of(generation) & evicted]
         for generation in gone:
+            self._manifests.pop(generation, None)
             shutil.rmtree(self.generation(generation))
         return gone
 
     def pairs_of(self, generation: str) -> set[str]:
         """Names of the clients that a generation has issued pairs to, forgotten ones too, as far as its manifest can be read."""
         try:
-            manifest = self.manifest(generation) or {}
-            return {*manifest.get("pairs", {}), *manifest.get("forgotten", [])}
+            manifest = self.manifest(generation)
+            return set() if manifest is None else {*manifest["pairs"], *manifest.get("forgotten", [])}
         except TimesTenError:
             return set()
 
     def remove_generations(self) -> None:
         """Remove the current link first, then every generation."""
+        self.forget()
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._in("current"))
+            os.unlink(self.current_link)
         with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self._in("generations"))
+            shutil.rmtree(self.generations)
 
-    def _issue(self, utility: Utility, path: str, manifest: dict[str, Any], client: Client) -> dict[str, Any]:
+    def _issue(self, utility: Utility, path: str, manifest: Manifest, client: Client) -> PairRecord:
+        from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
+
         previous = manifest["pairs"].get(client.name)
         number = 1 if previous is None else int(previous["delivery"].rpartition("-")[2]) + 1
         clients = os.path.join(path, "clients")
@@ -430,7 +570,7 @@ class ExporterDirectory:
         certificate_file, key_file = os.path.join(fresh, "client.crt"), os.path.join(fresh, "client.key")
         utility.export_client_pair(path, certificate_file, key_file)
         self._close_to_others(fresh)
-        _certificates.check_pair(certificate_file, key_file)
+        _pem.check_pair(certificate_file, key_file)
         what = f"the certificate that ttExporter issued for client {client.name}"
         certificate = _certificates.facts(_certificates.load_one(_files.read(certificate_file), what))
         if previous is not None and previous["sha256"] == certificate["sha256"]:
@@ -438,6 +578,8 @@ class ExporterDirectory:
                 f"ttExporter returned the same certificate for client {client.name} again; to replace it, the wallet has to be replaced (regenerate: always)"
             )
         if client.recipient is not None:
+            from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal
+
             bundle = _seal.seal(
                 _files.read(key_file),
                 self.exporter,
@@ -461,7 +603,7 @@ class ExporterDirectory:
             "sha256": certificate["sha256"],
             "not_before": certificate["not_before"],
             "not_after": certificate["not_after"],
-            "recipient": None if client.recipient is None else _seal.key_id(client.recipient),
+            "recipient": None if client.recipient is None else key_id(client.recipient),
             "scrape_interval": client.scrape_interval,
         }
 

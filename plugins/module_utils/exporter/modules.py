@@ -13,30 +13,24 @@ from typing import Any, Sequence
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.names import PROBE
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes as _process
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contract import LATER, Manifest
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import (
     Client,
     ExporterDirectory,
-    exported,
+    described,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.host import converge
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.observe import Call
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.process import in_use, wanted_process
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.removal import refuse_if_served
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.result import LATER
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.wallet import due
-from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import timestamp, utcnow
 
 
-def _directory(wanted: Definition) -> ExporterDirectory:
-    return ExporterDirectory(wanted.certificate_directory, wanted.name)
-
-
-def _current(directory: ExporterDirectory) -> dict[str, Any] | None:
-    """The manifest of the current generation."""
-    generation = directory.current_id()
-    return None if generation is None else directory.manifest(generation)
+def _directory(definition: Definition) -> ExporterDirectory:
+    return ExporterDirectory(definition.certificate_directory, definition.name)
 
 
 def _part(result: dict[str, Any], *keys: str) -> dict[str, Any]:
@@ -56,10 +50,10 @@ def _without_wallet(directory: ExporterDirectory, check_mode: bool) -> dict[str,
     return {"changed": True, "why": ["there is no wallet"], "warnings": [message]}
 
 
-def present_wallet(wanted: Definition, check_mode: bool) -> dict[str, Any]:
+def present_wallet(definition: Definition, check_mode: bool) -> dict[str, Any]:
     """What tt_wallet does for state=present."""
-    old = _current(_directory(wanted))
-    result = converge(wanted, [], check_mode, process=False)
+    old = _directory(definition).current_manifest()
+    result = converge(definition, [], Call(process=False, check_mode=check_mode))
     lost = set() if old is None or result["generation"] == old["generation"] else set(old["pairs"]) - {PROBE}
     part = _part(
         result,
@@ -75,16 +69,19 @@ def present_wallet(wanted: Definition, check_mode: bool) -> dict[str, Any]:
     return {**part, "invalidated_clients": sorted(lost)}
 
 
-def absent_wallet(wanted: Definition, check_mode: bool) -> dict[str, Any]:
+def absent_wallet(definition: Definition, check_mode: bool) -> dict[str, Any]:
     """What tt_wallet does for state=absent.
 
     :raises TimesTenError: if an exporter runs on one of the generations.
     """
-    directory = _directory(wanted)
+    directory = _directory(definition)
     directory.check()
+    # Imported where it is needed: most calls remove nothing.
+    from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.removal import refuse_if_served
+
     refuse_if_served(directory)
     generations = directory.ids()
-    manifest = _current(directory) if generations else None
+    manifest = directory.current_manifest() if generations else None
     if generations and not check_mode:
         with directory.locked():
             directory.remove_generations()
@@ -96,24 +93,24 @@ def absent_wallet(wanted: Definition, check_mode: bool) -> dict[str, Any]:
     }
 
 
-def present_pairs(wanted: Definition, clients: Sequence[Client], check_mode: bool) -> dict[str, Any]:
+def present_pairs(definition: Definition, clients: Sequence[Client], check_mode: bool) -> dict[str, Any]:
     """What tt_client_cert does.
 
     :raises TimesTenError: if there is no wallet to issue from.
     """
-    later = _without_wallet(_directory(wanted), check_mode)
+    later = _without_wallet(_directory(definition), check_mode)
     if later is not None:
         return {**later, "pairs": [{"client": client.name, "delivery": LATER, "sha256": LATER} for client in clients]}
-    return _part(converge(wanted, clients, check_mode, process=False), "pairs")
+    return _part(converge(definition, clients, Call(process=False, check_mode=check_mode)), "pairs")
 
 
-def converge_process(wanted: Definition, check_mode: bool) -> dict[str, Any]:
+def converge_process(definition: Definition, check_mode: bool) -> dict[str, Any]:
     """What tt_exporter does."""
-    return _part(converge(wanted, [], check_mode), "process", "rate_limit")
+    return _part(converge(definition, [], Call(check_mode=check_mode)), "process", "rate_limit")
 
 
-def export_certificate(wanted: Definition, path: str, mode: str, check_mode: bool) -> dict[str, Any]:
-    """What tt_export_cert does: the exported server certificate of the current generation, written where it is wanted.
+def export_certificate(definition: Definition, path: str, mode: str, check_mode: bool) -> dict[str, Any]:
+    """What tt_export_cert does: the exported server certificate of the current generation, written where it is definition.
 
     :raises TimesTenError: if the mode is no octal number, or there is no wallet.
     """
@@ -121,18 +118,20 @@ def export_certificate(wanted: Definition, path: str, mode: str, check_mode: boo
         raise TimesTenError(f"mode: {mode!r} is no octal file mode such as '0644'")
     if not os.path.isabs(path):
         raise TimesTenError(f"path: {path!r} is not an absolute path")
-    directory = _directory(wanted)
+    directory = _directory(definition)
     later = _without_wallet(directory, check_mode)
     if later is not None:
         return {**later, "path": path}
-    result = _part(converge(wanted, [], check_mode, process=False))
-    manifest = _current(directory)
+    result = _part(converge(definition, [], Call(process=False, check_mode=check_mode)))
+    # The convergence may have made another generation current.
+    directory.forget()
+    manifest = directory.current_manifest()
     pem = None if manifest is None else directory.server_certificate(manifest)
     if pem is None:
         # Only in check mode: the generation is still to be made or mended.
         source = directory.path if manifest is None else directory.generation(manifest["generation"])
-        pem = directory.read_export_pem(Utility(wanted.timesten_home, wanted.environment), source)
-    facts = exported(pem, "the exported server certificate")
+        pem = directory.read_export_pem(Utility(definition.timesten_home, definition.environment), source)
+    facts = described(pem, "the exported server certificate")
     before = _exported_file(path)
     after = {"path": path, "ca_sha256": facts["ca_sha256"], "mode": f"{int(mode, 8):04o}"}
     reason = next((f"{key} of {path}" for key in ("ca_sha256", "mode") if before[key] != after[key]), None)
@@ -163,29 +162,29 @@ def _exported_file(path: str) -> dict[str, Any]:
     except FileNotFoundError:
         return found
     try:
-        found["ca_sha256"] = exported(pem, path)["ca_sha256"]
+        found["ca_sha256"] = described(pem, path)["ca_sha256"]
     except TimesTenError:
         pass  # Anything else than certificates differs from what belongs there.
     return found
 
 
-def describe(wanted: Definition) -> dict[str, Any]:
+def describe(definition: Definition) -> dict[str, Any]:
     """What tt_exporter_info does. Changes nothing."""
-    directory = _directory(wanted)
+    directory = _directory(definition)
     directory.check()
-    utility = Utility(wanted.timesten_home, wanted.environment)
-    manifest = _current(directory)
+    utility = Utility(definition.timesten_home, definition.environment)
+    manifest = directory.current_manifest()
     result: dict[str, Any] = {
         "changed": False,
         "exists": manifest is not None,
         "generations": directory.ids(),
         "pairs": [],
-        "process": _describe_process(wanted, directory, utility),
+        "process": _describe_process(definition, directory, utility),
     }
     if manifest is None:
         return result
-    now = _certificates.utcnow()
-    why, moment = due(manifest, wanted.renew_before, now)
+    now = utcnow()
+    why, moment = due(manifest, definition.renew_before, now)
     result.update(
         generation=manifest["generation"],
         wallet_directory=directory.generation(manifest["generation"]),
@@ -204,35 +203,33 @@ def describe(wanted: Definition) -> dict[str, Any]:
                 {
                     "client": name,
                     **{key: pair[key] for key in ("delivery", "sha256", "not_before", "not_after")},
-                    "due": wanted.renew_before.why_due(pair, now),
-                    "due_at": _certificates.timestamp(
-                        wanted.renew_before.moment(pair["not_before"], pair["not_after"])
-                    ),
+                    "due": definition.renew_before.why_due(dict(pair), now),
+                    "due_at": timestamp(definition.renew_before.moment(pair["not_before"], pair["not_after"])),
                 }
             )
     return result
 
 
-def _wallet_changed(directory: ExporterDirectory, utility: Utility, manifest: dict[str, Any]) -> bool:
+def _wallet_changed(directory: ExporterDirectory, utility: Utility, manifest: Manifest) -> bool:
     try:
         if not directory.wallet_touched(manifest):
             return False
     except FileNotFoundError:
         return True
-    described = directory.read_export(utility, directory.generation(manifest["generation"]))
-    return bool(described["ca_sha256"] != manifest["ca_sha256"])
+    now = directory.read_export(utility, directory.generation(manifest["generation"]))
+    return bool(now["ca_sha256"] != manifest["ca_sha256"])
 
 
-def _describe_process(wanted: Definition, directory: ExporterDirectory, utility: Utility) -> dict[str, Any]:
+def _describe_process(definition: Definition, directory: ExporterDirectory, utility: Utility) -> dict[str, Any]:
     found: dict[str, Any] = {"state": "stopped", "pid": None, "manager": None, "port": None, "insecure": None}
     found.update(generation=None, problem=None)
     try:
-        state = _process.inspect(wanted_process(in_use(wanted, directory), directory, utility))
+        state = processes.inspect(wanted_process(in_use(definition, directory), directory, utility))
     except TimesTenError as error:
         return {**found, "problem": error.message}
-    if state.status != _process.RUNNING or state.process is None:
-        return {**found, "problem": state.why if state.stale_pid_file or state.status == _process.FOREIGN else None}
-    options = _process.exporter_options(state.process.argv) or {}
+    if state.status != processes.RUNNING or state.process is None:
+        return {**found, "problem": state.why if state.stale_pid_file or state.status == processes.FOREIGN else None}
+    options = processes.exporter_options(state.process.argv) or {}
     served = os.path.basename(state.certificate_directory or "")
     return {
         **found,

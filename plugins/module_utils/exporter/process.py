@@ -221,7 +221,7 @@ def handshake(
     :raises OSError: if the probe pair or the exported file cannot be read.
     """
     generation = generation or directory.current_id() or ""
-    manifest = directory.manifest(generation) or {}
+    manifest: Any = directory.manifest(generation) or {}
     ca_file = None if manifest.get("leaf") else directory.server_file(generation)
     outcome = _tls_probe.Outcome(_tls_probe.UNREACHABLE)
     # Which of its addresses the utility listens on is not documented.

@@ -1,18 +1,17 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long an exporter needs to start and to be restarted on its own host: measured whenever it happens, asked when a moment has to be chosen."""
+"""Records start and restart times of an exporter on its own host, and predicts the next restart."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import statistics
 import time
 from typing import Iterator
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.layout import timing_file
 
 _KEPT = 3
 _STOP = 0.2
@@ -33,7 +32,7 @@ def measured(directory: str, action: str) -> Iterator[None]:
 
 def note(directory: str, action: str, seconds: float) -> None:
     """Note how long a start or restart took."""
-    path = os.path.join(directory, "timing.json")
+    path = timing_file(directory)
     known = _read(path)
     known[action] = [*known.get(action, []), round(seconds, 3)][-_KEPT:]
     with contextlib.suppress(TimesTenError):
@@ -44,19 +43,23 @@ def note(directory: str, action: str, seconds: float) -> None:
 def expected(directory: str) -> float | None:
     """Seconds that the next restart is expected to take: as long as the last ones usually did; None where none was measured.
 
-    One that was slow, on a host that was busy, must not keep all later rotations from being allowed.
+    One slow restart, on a host that was busy, must not keep all later rotations from being allowed.
     """
-    known = _read(os.path.join(directory, "timing.json"))
+    known = _read(timing_file(directory))
     if known.get("restart"):
-        return statistics.median_high(known["restart"])
-    return statistics.median_high(known["start"]) + _STOP if known.get("start") else None
+        return _median(known["restart"])
+    return _median(known["start"]) + _STOP if known.get("start") else None
+
+
+def _median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2]
 
 
 def _read(path: str) -> dict[str, list[float]]:
     try:
-        found = _files.read_json(path) or {}
+        recorded = _files.read_json(path) or {}
         return {
-            action: [float(value) for value in found.get(action, []) if 0 <= float(value) < 3600]
+            action: [float(value) for value in recorded.get(action, []) if 0 <= float(value) < 3600]
             for action in ("start", "restart")
         }
     except (TimesTenError, TypeError, ValueError):

@@ -1,25 +1,71 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What happens to an exporter's wallet and to the pairs issued from it, and why. Nothing is changed here."""
+"""What happens to an exporter's wallet and to the pairs issued from it, and why: pure functions of what was seen."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
-from typing import Any
+from typing import Literal, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import (
-    Client,
-    ExporterDirectory,
-    wallet_file,
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.names import PROBE
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contract import (
+    CertificateFacts,
+    Described,
+    Manifest,
+    PairAction,
+    WalletAction,
 )
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility
-from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
-from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import Asked, Client
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import pem as _pem
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls.transport_keys import key_id
+
+WalletState = Literal["missing", "made by hand", "gone", "other instance", "no manifest", "changed", "touched", "known"]
+"""What was found: ``gone``: its generation is there, it is not; ``other instance``: the instance has another GUID by now; ``no manifest``: nobody
+knows where it came from; ``changed``: not by us; ``touched``: the file is another one, the certificates are the same; ``known``: as it was made."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WalletSeen:
+    """The wallet of the current generation, or the one to adopt.
+
+    :ivar manifest: of the current generation.
+    :ivar described: what a fresh export says, where one was needed.
+    :ivar directory: certificate directory that holds the wallet.
+    :ivar exported: whether server.crt is that of the wallet.
+    :ivar guids: of the wallet and of the instance, where they differ.
+    """
+
+    state: WalletState
+    generation: str | None = None
+    manifest: Manifest | None = None
+    described: Described | None = None
+    directory: str = ""
+    exported: bool = True
+    guids: tuple[str, str] = ("", "")
+
+    @property
+    def in_use(self) -> bool:
+        """Whether it is the wallet that the manifest's pairs were issued from."""
+        return self.state in ("touched", "known")
+
+
+@dataclasses.dataclass(frozen=True)
+class PairSeen:
+    """The files of one pair.
+
+    :ivar certificate: whether the certificate is the one that was issued.
+    :ivar problem: why certificate and key on this host make no pair; None too where the key was sealed.
+    :ivar bundle: whether the sealed key is there.
+    """
+
+    certificate: bool = True
+    problem: str | None = None
+    bundle: bool = False
 
 
 @dataclasses.dataclass
@@ -27,24 +73,26 @@ class WalletPlan:
     """What happens to the wallet.
 
     :ivar action: ``none`` (not wanted), ``keep``, ``create``, ``adopt``.
-    :ivar manifest: describes the wallet that is there now, as far as it is known.
+    :ivar manifest: of the generation that is current now.
     :ivar unfit: how it differs from what is asked for.
     :ivar due: why it has to be renewed, or None.
     :ivar adopt_from: directory of the wallet to adopt.
     :ivar usable: whether pairs that were issued from it still give access.
     :ivar restore: whether server.crt has to be exported again.
     :ivar refresh: whether the manifest has to note new times of an unchanged wallet file.
+    :ivar former: names for a new certificate that jobs still verify, although they are not asked for any more.
     """
 
-    action: str
+    action: WalletAction
     why: list[str] = dataclasses.field(default_factory=list)
-    manifest: dict[str, Any] | None = None
+    manifest: Manifest | None = None
     unfit: list[str] = dataclasses.field(default_factory=list)
     due: str | None = None
     adopt_from: str | None = None
     usable: bool = True
     restore: bool = False
     refresh: bool = False
+    former: tuple[str, ...] = ()
 
     @property
     def is_new(self) -> bool:
@@ -57,138 +105,175 @@ class PairPlan:
     """What happens to one pair: ``keep`` (the client has it), ``send`` (as it is), ``issue``."""
 
     client: Client
-    action: str
+    action: PairAction
     why: str | None = None
 
 
-def plan_wallet(
-    wanted: Definition, directory: ExporterDirectory, utility: Utility, now: datetime.datetime
+def decide_wallet(
+    definition: Definition, seen: WalletSeen, clients: Sequence[Client], now: datetime.datetime
 ) -> WalletPlan:
     """Decide whether the wallet stays, is adopted, or a new one is made.
 
     :raises TimesTenError: if there was one, cannot be used any more, and it is not for this module to make another.
     """
-    if wanted.insecure or wanted.state == "stopped" or (wanted.asked is None and not directory.has_wallet()):
+    if definition.insecure or definition.state == "stopped" or (definition.asked is None and seen.state == "missing"):
         return WalletPlan("none")
-    found = _find_wallet(directory, utility)
-    if found.action == "create":
-        if wanted.asked is None:
-            raise TimesTenError(f"{directory.path}: {'; '.join(found.why)}; make a new one with tt_wallet")
-        return found
-    described = found.manifest or {}
-    found.unfit = _unfit(wanted, described)
-    found.due = due(described, wanted.renew_before, now)[0]
-    reasons = _reasons_to_replace(wanted.regenerate, found)
-    if reasons:
-        return WalletPlan("create", reasons, found.manifest)
-    return found
+    plan = _plan_for(seen)
+    if plan.action != "create":
+        described = seen.described or seen.manifest
+        if described is not None:
+            plan.due = due(described, definition.renew_before, now)[0]
+            plan.unfit = _unfit(definition, seen.manifest if seen.in_use else None, described)
+            plan.unfit += _verified_no_more(definition, seen.manifest, clients)
+        reasons = _reasons_to_replace(definition.regenerate, plan)
+        if reasons:
+            plan = WalletPlan("create", reasons, seen.manifest)
+    elif definition.asked is None:
+        raise TimesTenError(f"{seen.directory}: {'; '.join(plan.why)}; make a new one with tt_wallet")
+    if plan.action == "create":
+        plan.former = former_names(definition.asked, seen.manifest, clients)
+    return plan
 
 
-def _find_wallet(directory: ExporterDirectory, utility: Utility) -> WalletPlan:
-    current = directory.current_id()
-    if current is None:
-        if directory.flat_wallet() is None:
-            return WalletPlan("create", ["there is no wallet"])
-        described = directory.read_export(utility, directory.path)
-        return WalletPlan("adopt", ["adopts the wallet that was made by hand"], described, adopt_from=directory.path)
-    path = directory.generation(current)
-    manifest = directory.manifest(current)
-    if wallet_file(path) is None:
-        return WalletPlan("create", [f"the wallet of generation {current} is gone"], manifest, usable=False)
-    if manifest is None:
-        described = directory.read_export(utility, path)
-        return WalletPlan("adopt", [f"generation {current} has no manifest"], described, adopt_from=path)
-    refresh = False
-    if directory.wallet_touched(manifest):
-        described = directory.read_export(utility, path)
-        if described["ca_sha256"] != manifest["ca_sha256"]:
-            return WalletPlan("adopt", ["the wallet was changed by somebody else"], described, adopt_from=path)
-        refresh = True
-    found = WalletPlan("keep", manifest=manifest, refresh=refresh)
-    if directory.server_certificate(manifest) is None:
-        found.restore, found.why = True, ["server.crt is missing or is not that of the wallet"]
-    return found
+def _plan_for(seen: WalletSeen) -> WalletPlan:
+    """What follows from the state of the wallet alone."""
+    generation, manifest = seen.generation, seen.manifest
+    if seen.state == "missing":
+        return WalletPlan("create", ["there is no wallet"])
+    if seen.state == "gone":
+        return WalletPlan("create", [f"the wallet of generation {generation} is gone"], manifest, usable=False)
+    if seen.state == "other instance":
+        moved = f"the wallet is that of instance {seen.guids[0]}, and the instance is {seen.guids[1]} by now, which cannot open it"
+        return WalletPlan("create", [moved], manifest, usable=False)
+    adopted = {
+        "made by hand": "adopts the wallet that was made by hand",
+        "no manifest": f"generation {generation} has no manifest",
+        "changed": "the wallet was changed by somebody else",
+    }
+    if seen.state in adopted:
+        return WalletPlan("adopt", [adopted[seen.state]], manifest, adopt_from=seen.directory)
+    why = [] if seen.exported else ["server.crt is missing or is not that of the wallet"]
+    return WalletPlan("keep", why, manifest, restore=not seen.exported, refresh=seen.state == "touched")
 
 
-def _reasons_to_replace(regenerate: str, found: WalletPlan) -> list[str]:
+def _reasons_to_replace(regenerate: str, plan: WalletPlan) -> list[str]:
     if regenerate == "always":
         return ["regenerate is always"]
-    reasons = list(found.unfit) if regenerate == "when_changed" else []
-    if found.due and regenerate in ("when_due", "when_changed"):
-        reasons.append(f"the wallet {found.due}")
+    reasons = list(plan.unfit) if regenerate == "when_changed" else []
+    if plan.due and regenerate in ("when_due", "when_changed"):
+        reasons.append(f"the wallet {plan.due}")
     return reasons
 
 
-def _unfit(wanted: Definition, described: dict[str, Any]) -> list[str]:
-    if wanted.asked is None:
+def _unfit(definition: Definition, manifest: Manifest | None, described: Described) -> list[str]:
+    """How a wallet differs from what is asked for.
+
+    :param manifest: None where the wallet is not the one that it describes.
+    """
+    if definition.asked is None:
         return []
-    asked = described.get("asked")
-    if asked is not None and described.get("origin") == "created":
-        new = wanted.asked.as_dict()
-        return [
+    if manifest is not None and manifest["origin"] == "created":
+        asked, new = manifest["asked"], definition.asked.as_dict()
+        reasons = [
             f"{option} {asked[option]} -> {new[option]}"
-            for option in ("common_name", "alt_names", "rsa_key_size")
-            if new[option] != asked[option] and not (option == "rsa_key_size" and new[option] is None)
+            for option in ("common_name", "alt_names")
+            if new[option] != asked[option]
         ]
-    leaf = described.get("leaf")
+        if new["rsa_key_size"] not in (None, asked["rsa_key_size"]):
+            reasons.append(f"rsa_key_size {asked['rsa_key_size']} -> {new['rsa_key_size']}")
+        return reasons
+    leaf = described["leaf"]
     if leaf is None:
         return []
-    missing = missing_names(wanted, leaf)
+    missing = missing_names(definition, leaf)
     reasons = [f"the certificate is not valid for {', '.join(missing)}"] if missing else []
-    size = wanted.asked.rsa_key_size
+    size = definition.asked.rsa_key_size
     if size is not None and leaf["key"] != f"rsa {size}":
         reasons.append(f"rsa_key_size {leaf['key']} -> {size}")
     return reasons
 
 
-def missing_names(wanted: Definition, leaf: dict[str, Any]) -> list[str]:
+def missing_names(definition: Definition, leaf: CertificateFacts) -> list[str]:
     """Return the names that were asked for and that a certificate (facts) is not valid for."""
-    names = wanted.asked.alt_names if wanted.asked is not None else ()
+    names = definition.asked.alt_names if definition.asked is not None else ()
     return [name for name in names if name not in leaf["alt_names"] and not _names.covers(leaf["alt_names"], name)]
 
 
-def due(
-    described: dict[str, Any], renew_before: _certificates.RenewBefore, now: datetime.datetime
-) -> tuple[str | None, str | None]:
+# ---------------------------------------------------------------------------------------------------------------------
+# Names that jobs verify
+
+
+def _verified(manifest: Manifest | None, clients: Sequence[Client]) -> set[str] | None:
+    """The names that the clients' jobs verify; None if some client with a pair does not tell."""
+    told = {client.name: client.verifies for client in clients if client.verifies is not None}
+    if manifest is not None and set(manifest["pairs"]) - {PROBE} - set(told):
+        return None
+    return {name for names in told.values() for name in names}
+
+
+def former_names(asked: Asked | None, manifest: Manifest | None, clients: Sequence[Client]) -> tuple[str, ...]:
+    """The names that a new certificate needs beside those asked for, until the jobs have moved.
+
+    Where a client does not tell what its job verifies, that may be any name of the certificate that it knows.
+    """
+    if asked is None:
+        return ()
+    names = {name for client in clients for name in client.verifies or ()}
+    if manifest is not None and _verified(manifest, clients) is None:
+        names.update(manifest["asked"]["alt_names"] if manifest["origin"] == "created" else [])
+        names.update(manifest.get("former", []))
+    return tuple(
+        sorted(name for name in names if not _names.covers(asked.alt_names, name) and name not in asked.alt_names)
+    )
+
+
+def _verified_no_more(definition: Definition, manifest: Manifest | None, clients: Sequence[Client]) -> list[str]:
+    former = [] if manifest is None or definition.asked is None else manifest.get("former", [])
+    verified = _verified(manifest, clients) if former else None
+    gone = [] if verified is None else sorted(set(former) - verified)
+    return [f"no job verifies {', '.join(gone)} any more"] if gone else []
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# When, and pairs
+
+
+def due(described: Described, renew_before: _pem.RenewBefore, now: datetime.datetime) -> tuple[str | None, str | None]:
     """Tell why a wallet is due, and from when on: by whichever of its known certificates ends first."""
-    known = list(described.get("ca") or [])
-    if described.get("leaf") is not None:
+    known = list(described["ca"])
+    if described["leaf"] is not None:
         known.append(described["leaf"])
     if not known:
         return None, None
-    first = min(known, key=lambda item: renew_before.moment(item["not_before"], item["not_after"]))
-    moment = renew_before.moment(first["not_before"], first["not_after"])
-    return renew_before.why_due(first, now), _certificates.timestamp(moment)
+    known.sort(key=lambda item: renew_before.moment(item["not_before"], item["not_after"]))
+    moment = renew_before.moment(known[0]["not_before"], known[0]["not_after"])
+    reasons = (renew_before.why_due(item, now) for item in known)
+    return next((reason for reason in reasons if reason is not None), None), _pem.timestamp(moment)
 
 
-def plan_pair(
-    wanted: Definition, directory: ExporterDirectory, wallet: WalletPlan, client: Client, now: datetime.datetime
+def decide_pair(
+    definition: Definition,
+    manifest: Manifest,
+    client: Client,
+    seen: Mapping[str, PairSeen],
+    now: datetime.datetime,
 ) -> PairPlan:
-    """Decide whether a client keeps its pair, gets the same bundle again, or a new pair."""
-    manifest = wallet.manifest
-    if wallet.action != "keep" or manifest is None:
-        return PairPlan(client, "issue", "the wallet is new")
+    """Decide whether a client keeps its pair of a generation that stays, gets the same bundle again, or a new pair."""
     pair = manifest["pairs"].get(client.name)
     if pair is None:
         return PairPlan(client, "issue", "there is no pair yet")
-    reason = wanted.renew_before.why_due(pair, now)
+    reason = definition.renew_before.why_due(dict(pair), now)
     if reason is not None:
         return PairPlan(client, "issue", reason)
-    if directory.certificate(manifest, client.name) is None:
+    files = seen[client.name]
+    if not files.certificate:
         return PairPlan(client, "issue", "its certificate is missing or is not the one that was issued")
     if client.recipient is None:
-        try:
-            _certificates.check_pair(
-                directory.pair_file(manifest["generation"], client.name, "client.crt"),
-                directory.pair_file(manifest["generation"], client.name, "client.key"),
-            )
-        except TimesTenError as error:
-            return PairPlan(client, "issue", error.message)
-        return PairPlan(client, "keep")
+        return PairPlan(client, "keep" if files.problem is None else "issue", files.problem)
     mine = (pair["delivery"], pair["sha256"], manifest["ca_sha256"])
     if tuple(client.stored.get(key) for key in ("delivery", "sha256", "ca_sha256")) == mine:
         return PairPlan(client, "keep")
-    if pair["recipient"] == _seal.key_id(client.recipient) and directory.bundle(manifest, client.name) is not None:
+    if pair["recipient"] == key_id(client.recipient) and files.bundle:
         return PairPlan(client, "send")
     return PairPlan(
         client, "issue", "the client does not have it, and its key was not sealed for the client's transport key"

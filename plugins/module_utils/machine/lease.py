@@ -10,6 +10,7 @@ run sees that the process is gone, and takes over at once; from elsewhere nobody
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import time
 from typing import Any, Mapping
@@ -32,15 +33,39 @@ def hindrance(lease: Mapping[str, Any] | None, run: Run, now: float) -> str | No
     """
     if lease is None or now >= float(lease.get("until") or 0):
         return None
-    holder = lease.get("run") or {}
-    if holder.get("controller") and holder.get("controller") == run.get("controller"):
+    named = lease.get("run") or {}
+    if named.get("controller") and named.get("controller") == run.get("controller"):
         running = run.get("running")
-        if holder.get("process") == run.get("process") or (
-            running is not None and holder.get("process") not in running
-        ):
+        if named.get("process") == run.get("process") or (running is not None and named.get("process") not in running):
             return None
     until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(lease["until"]))
-    return f"{holder.get('name') or 'a run that gave no name'}, until {until} at the latest"
+    return f"{named.get('name') or 'a run that gave no name'}, until {until} at the latest"
+
+
+@dataclasses.dataclass(frozen=True)
+class Holder:
+    """Another run that holds a lease.
+
+    :ivar text: for people.
+    :ivar is_here: whether it is known to work still, on the same controller.
+    :ivar seconds: until the lease runs out.
+    """
+
+    text: str
+    is_here: bool
+    seconds: float
+
+
+def holder(directory: str, run: Run) -> Holder | None:
+    """Who keeps a run from taking the lease in a directory; None if nobody does."""
+    lease, now = _read(directory), time.time()
+    text = hindrance(lease, run, now)
+    if lease is None or text is None:
+        return None
+    named = lease.get("run") or {}
+    known = run.get("running") is not None and bool(named.get("controller"))
+    is_here = known and named["controller"] == run.get("controller")
+    return Holder(text, is_here, float(lease["until"]) - now)
 
 
 def take(directory: str, run: Run, seconds: float) -> None:
@@ -84,5 +109,5 @@ def _read(directory: str) -> dict[str, Any] | None:
     try:
         return _files.read_json(_path(directory))
     except TimesTenError:
-        # Nobody can be named by a damaged one.
+        # A damaged lease names no holder: treat it as no lease.
         return None

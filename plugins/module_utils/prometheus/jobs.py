@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One scrape job from one exporter: its content, its text, and what its interval costs. Nothing here touches a file."""
+"""One scrape job from one exporter: its content and its text. Nothing here touches a file."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
@@ -302,60 +301,3 @@ def parse_duration(text: str, what: str) -> float:
     if milliseconds > _LONGEST_MS:
         raise TimesTenError(f"{what}: {text!r} is longer than the 292 years that Prometheus can count")
     return milliseconds / 1000
-
-
-def format_duration(seconds: float) -> str:
-    """Write seconds (kept to the millisecond) as a Prometheus duration: ``90.5`` becomes ``1m30s500ms``."""
-    rest = round(seconds * 1000)
-    parts = []
-    for unit, size in _UNITS[2:]:
-        count, rest = divmod(rest, size)
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts) or "0s"
-
-
-class RateBudget(NamedTuple):
-    """What the scrapes of one exporter cost, against what it allows.
-
-    ``per_minute`` GETs of all clients together; ``smallest_interval`` in whole seconds, were all clients to use the
-    same.
-    """
-
-    per_minute: float
-    fits: bool
-    smallest_interval: int
-    message: str
-
-
-def rate_budget(intervals: Mapping[str, float], limit: int) -> RateBudget:
-    """Compare the GETs per minute of all clients of one exporter with its limit.
-
-    ttExporter accepts 1 to 15 GETs a minute. The sum is exact (fractions of milliseconds, no floating point), so three
-    clients at 12 s are 15 a minute, not a hair more.
-
-    :param intervals: client name to scrape interval in seconds.
-    :param limit: GETs per minute that the exporter accepts.
-    :raises TimesTenError: if an interval is not positive.
-    """
-    total = Fraction(0)
-    parts = []
-    for client, seconds in sorted(intervals.items()):
-        interval = Fraction(round(seconds * 1000), 1000)
-        if interval <= 0:
-            raise TimesTenError(f"client {client}: a scrape interval of {seconds!r} seconds is impossible")
-        total += 60 / interval
-        parts.append(f"{client} every {format_duration(seconds)}")
-    smallest = math.ceil(Fraction(60 * len(intervals), limit))
-    fits = total <= limit
-    message = f"{_decimal(total)} scrapes a minute ({', '.join(parts) or 'no client'}), {limit} allowed"
-    if not fits:
-        message += f"; {smallest}s is the smallest scrape_interval that fits for {len(intervals)} client" + "s" * (
-            len(intervals) > 1
-        )
-    return RateBudget(float(total), fits, smallest, message)
-
-
-def _decimal(value: Fraction) -> str:
-    # Rounded up: a sum just over the limit must not read like the limit.
-    return f"{math.ceil(value * 100) / 100:g}"

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import re
-import ssl
 import traceback
 from typing import Any, Iterable, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import (
+    PEM_BLOCK,
+    RenewBefore,
+    check_pair,
+    parse_timestamp,
+    timestamp,
+    utcnow,
+)
+
+__all__ = ["RenewBefore", "check_pair", "parse_timestamp", "timestamp", "utcnow"]
 
 CRYPTOGRAPHY_IMPORT_ERROR: str | None = None
 try:
@@ -22,28 +30,6 @@ try:
 except ImportError:
     CRYPTOGRAPHY_IMPORT_ERROR = traceback.format_exc()
 
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n.+?-----END CERTIFICATE-----\r?\n?", re.DOTALL)
-_DURATION = re.compile(r"(\d{1,8})([smhd])\Z")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def timestamp(moment: datetime.datetime) -> str:
-    """Write a UTC moment the way all results do: ``2026-11-24T10:49:00Z``."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def parse_timestamp(text: str) -> datetime.datetime:
-    """Read what :func:`timestamp` wrote, as an aware UTC moment.
-
-    :raises ValueError: if the text has another form.
-    """
-    return datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.timezone.utc)
-
-
-def utcnow() -> datetime.datetime:
-    """The present moment, aware, in UTC."""
-    return datetime.datetime.now(datetime.timezone.utc)
-
 
 def load(pem: bytes, what: str) -> list[x509.Certificate]:
     """Parse every certificate in a PEM text, in order.
@@ -51,7 +37,7 @@ def load(pem: bytes, what: str) -> list[x509.Certificate]:
     :param what: the file or place it came from, for the message.
     :raises TimesTenError: if there is none, or one cannot be parsed.
     """
-    blocks = _PEM.findall(pem)
+    blocks = PEM_BLOCK.findall(pem)
     if not blocks:
         raise TimesTenError(f"{what} holds no PEM certificate")
     try:
@@ -159,67 +145,3 @@ def find_leaf(certificates: Sequence[x509.Certificate]) -> x509.Certificate | No
     if leaves:
         return leaves[0]
     return named[0] if named else next((item for item in certificates if not facts(item)["is_ca"]), None)
-
-
-def check_pair(certificate_path: str, key_path: str) -> None:
-    """Check that a certificate and a private key on disk belong together.
-
-    OpenSSL does it through ssl, which is forty times faster than loading an RSA key with ``cryptography``.
-
-    :raises TimesTenError: naming both files.
-    """
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate_path, key_path, password=_no_password)
-    except (OSError, ValueError) as error:
-        raise TimesTenError(f"certificate {certificate_path} and key {key_path} do not make a pair: {error}") from error
-
-
-def _no_password() -> bytes:
-    # Without this, OpenSSL would ask on the terminal for the passphrase of an encrypted key.
-    raise ValueError("the key is encrypted")
-
-
-class RenewBefore:
-    """How long before its end a certificate is due: a duration, at most half of its lifetime, or a share of its lifetime.
-
-    Half: else a certificate whose whole lifetime is shorter than the duration would be renewed by every run.
-    """
-
-    def __init__(self, text: str, place: str = "", name: str | None = None) -> None:
-        """Read the option.
-
-        :param place: prefix for the message, for example ``exporters[2].``.
-        :param name: whose certificates they are: up to a tenth earlier, always the same for a name, so that a fleet that
-            was set up in one hour is not due in one hour.
-        :raises TimesTenError: if the text is neither a duration such as ``30d`` nor a share such as ``20%``.
-        """
-        self.text = text
-        self._share: int | None = None
-        self._seconds = 0
-        self._longer = 1.0
-        if name is not None:
-            self._longer += int.from_bytes(hashlib.sha256(name.encode("utf-8")).digest()[:2], "big") / 655360
-        match = _DURATION.match(text)
-        if match:
-            self._seconds = int(match.group(1)) * _SECONDS[match.group(2)]
-        elif re.match(r"\d{1,2}%\Z", text):
-            self._share = int(text[:-1])
-        else:
-            raise TimesTenError(
-                f"{place}renew_before: {text!r} is neither a duration (30d, 12h, 90m, 45s) nor a share of the lifetime (0% to 99%)"
-            )
-
-    def moment(self, not_before: str, not_after: str) -> datetime.datetime:
-        """The moment from which a certificate with this validity is due."""
-        start, end = parse_timestamp(not_before), parse_timestamp(not_after)
-        if self._share is not None:
-            return end - (end - start) * min(self._share * self._longer, 99.0) / 100
-        return end - min(datetime.timedelta(seconds=self._seconds * self._longer), (end - start) / 2)
-
-    def why_due(self, certificate: dict[str, Any], now: datetime.datetime) -> str | None:
-        """The reason why a certificate (facts) has to be renewed now, or None."""
-        if now >= parse_timestamp(certificate["not_after"]):
-            return f"expired at {certificate['not_after']}"
-        if now >= self.moment(certificate["not_before"], certificate["not_after"]):
-            return f"ends at {certificate['not_after']}, within renew_before {self.text}"
-        return None

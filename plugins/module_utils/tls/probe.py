@@ -14,13 +14,6 @@ import ssl
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
 
-try:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-except ImportError:
-    pass  # reported by _certificates.CRYPTOGRAPHY_IMPORT_ERROR
-
 ACCEPTED = "accepted"
 REFUSED = "refused"
 UNTRUSTED = "untrusted"
@@ -58,6 +51,9 @@ def client_context(
 
     :raises OSError: as :func:`tls`.
     """
+    for path in (ca_file, certificate_file, key_file):
+        if path is not None:
+            _files.check_regular(path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE if ca_file is None else ssl.CERT_REQUIRED
@@ -90,7 +86,7 @@ def tls(
     :param timeout: seconds for connection and handshake.
     :param settle: seconds to wait for a refusal after the handshake; 0 asks only what is served.
     :param context: what :func:`client_context` made of the three files; they are not read then.
-    :raises OSError: if one of the files cannot be read or is no PEM (ssl.SSLError is one).
+    :raises OSError: if one of the files cannot be read, is no regular file or is no PEM (ssl.SSLError is one).
     """
     if context is None:
         context = client_context(ca_file, certificate_file, key_file)
@@ -152,6 +148,11 @@ def stranger_pair(directory: str) -> tuple[str, str]:
     :returns: paths of the certificate and of the key.
     :raises TimesTenError: if the files cannot be written.
     """
+    # Imported here, because most calls need none of it.
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "stranger")])
     now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)

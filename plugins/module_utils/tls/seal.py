@@ -10,13 +10,16 @@ one exporter, client, generation, certificate and recipient. Sealing hides; it d
 from __future__ import annotations
 
 import base64
-import binascii
 import functools
-import hashlib
 import json
 import os
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls.transport_keys import (
+    check_public_key,
+    decode,
+    key_id,
+)
 
 try:
     from cryptography.exceptions import InvalidTag
@@ -26,6 +29,8 @@ try:
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 except ImportError:
     pass  # reported by _certificates.CRYPTOGRAPHY_IMPORT_ERROR
+
+__all__ = ["check_public_key", "key_id"]
 
 VERSION = 1
 BUNDLE_LIMIT = 65536
@@ -50,16 +55,6 @@ def public_key(private_pem: bytes) -> str:
     :raises TimesTenError: if this is no P-256 private key.
     """
     return _opened(private_pem)[1]
-
-
-def check_public_key(public: str) -> None:
-    """:raises TimesTenError: if this is no public transport key."""
-    _public(public)
-
-
-def key_id(public: str) -> str:
-    """A short name for a transport key: the first 16 hexadecimal digits of the SHA-256 of its public point."""
-    return hashlib.sha256(_decode(public, "transport key")).hexdigest()[:16]
 
 
 def seal(key_pem: bytes, exporter: str, client: str, generation: str, fingerprint: str, recipient: str) -> str:
@@ -113,19 +108,11 @@ def unseal(bundle: str, private_pem: bytes, exporter: str, client: str, generati
     sender = str(fields.get("ephemeral"))
     shared = private.exchange(ec.ECDH(), _public(sender))
     try:
-        nonce = _decode(str(fields.get("nonce")), f"nonce of {what}")
-        text = _decode(str(fields.get("ciphertext")), f"ciphertext of {what}")
+        nonce = decode(str(fields.get("nonce")), f"nonce of {what}")
+        text = decode(str(fields.get("ciphertext")), f"ciphertext of {what}")
         return AESGCM(_derive(shared, sender, recipient)).decrypt(nonce, text, _associated(named))
     except (InvalidTag, ValueError) as error:
         raise TimesTenError(f"{what} was changed or cut on its way; nothing was stored") from error
-
-
-def bundle_recipient(bundle: str) -> str | None:
-    """The key id that a bundle names as its recipient; None if it names none."""
-    try:
-        return str(json.loads(bundle)["recipient"])
-    except (ValueError, KeyError, TypeError):
-        return None
 
 
 def _named(exporter: str, client: str, generation: str, fingerprint: str, recipient: str) -> dict[str, object]:
@@ -144,7 +131,7 @@ def _associated(named: dict[str, object]) -> bytes:
 
 
 def _derive(shared: bytes, sender: str, recipient: str) -> bytes:
-    info = b"timesten.monitoring key bundle 1" + _decode(sender, "ephemeral key") + _decode(recipient, "transport key")
+    info = b"timesten.monitoring key bundle 1" + decode(sender, "ephemeral key") + decode(recipient, "transport key")
     return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=info).derive(shared)
 
 
@@ -169,13 +156,6 @@ def _encode(key: ec.EllipticCurvePublicKey) -> str:
 
 def _public(text: str) -> ec.EllipticCurvePublicKey:
     try:
-        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), _decode(text, "transport key"))
+        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), decode(text, "transport key"))
     except ValueError as error:
         raise TimesTenError(f"{text[:120]!r} is no transport key (an uncompressed P-256 point in base64)") from error
-
-
-def _decode(text: str, what: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise TimesTenError(f"{what} is not valid base64") from error

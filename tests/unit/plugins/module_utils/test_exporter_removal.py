@@ -21,6 +21,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.gener
     Asked,
     Client,
     ExporterDirectory,
+    Request,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.host import converge_host, forget_host
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility
@@ -36,9 +37,9 @@ def built(home, tmp_path_factory):
     found = ExporterDirectory(str(tmp_path_factory.mktemp("built") / "exp1"), "exp1")
     found.prepare()
     utility = Utility(str(home))
-    found.build(utility, ASKED, [Client("prom1")], NOW)
+    found.build(utility, Request(ASKED, [Client("prom1")]), NOW)
     later = NOW + datetime.timedelta(days=1)
-    found.make_current(found.build(utility, ASKED, [Client("prom1"), Client("prom2")], later)["generation"])
+    found.make_current(found.build(utility, Request(ASKED, [Client("prom1"), Client("prom2")]), later)["generation"])
     return found.path
 
 

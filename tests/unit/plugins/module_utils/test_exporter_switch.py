@@ -18,14 +18,16 @@ import socket
 import pytest
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import switch as _exporter_switch
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import (
     Asked,
     Client,
     ExporterDirectory,
+    Request,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.process import ProcessPlan
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation import stage, verdict
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.record import Order
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine import lease as _lease
 
@@ -40,8 +42,7 @@ def two(home, tmp_path_factory):
     made = [
         directory.build(
             Utility(str(home)),
-            Asked("localhost", ("localhost",), None),
-            [Client(client)],
+            Request(Asked("localhost", ("localhost",), None), [Client(client)]),
             NOW + datetime.timedelta(microseconds=number),
         )["generation"]
         for number, client in enumerate(("prom1", "prom2"))
@@ -60,25 +61,25 @@ def copy(two, tmp_path):
 def test_the_one_before(copy):
     directory, (older, newer) = copy
     assert directory.ids() == [older, newer]
-    assert _exporter_switch.previous(directory, newer, ["prom2"], NOW) == older
+    assert stage.previous(directory, newer, ["prom2"], NOW) == older
 
 
 def test_none_before(copy):
     directory, (older, _newer) = copy
     with pytest.raises(TimesTenError, match="has no generation before"):
-        _exporter_switch.previous(directory, older, [], NOW)
+        stage.previous(directory, older, [], NOW)
 
 
 def test_not_one_that_gives_access_back(copy):
     directory, (_older, newer) = copy
     with pytest.raises(TimesTenError, match="holds a pair of prom1, evicted since"):
-        _exporter_switch.previous(directory, newer, ["prom1"], NOW)
+        stage.previous(directory, newer, ["prom1"], NOW)
 
 
 def test_not_one_that_has_expired(copy):
     directory, (_older, newer) = copy
     with pytest.raises(TimesTenError, match="expired at 20"):
-        _exporter_switch.previous(directory, newer, [], NOW + datetime.timedelta(days=100 * 365))
+        stage.previous(directory, newer, [], NOW + datetime.timedelta(days=100 * 365))
 
 
 @pytest.mark.parametrize("change", ["other bytes", "gone"])
@@ -90,7 +91,7 @@ def test_not_one_whose_wallet_was_changed(copy, change):
     else:
         wallet.write_bytes(wallet.read_bytes() + b"\0")
     with pytest.raises(TimesTenError, match="is not the one any more that its pairs were issued from"):
-        _exporter_switch.previous(directory, newer, [], NOW)
+        stage.previous(directory, newer, [], NOW)
 
 
 EXPORTER = {"name": "exp1", "timesten_home": "/opt/tt", "certificate_directory": "/opt/mon/exp1", "port": 1}
@@ -100,7 +101,7 @@ NOTHING = ProcessPlan("none", [], None, None, None)
 def test_systemd_runs_one_process() -> None:
     target = define({**EXPORTER, "spare_port": 2, "boot": "systemd"}).on_other_port()
     with pytest.raises(TimesTenError, match="rotate_strategy=gap"):
-        _exporter_switch._refuse_second(target, NOTHING)
+        stage._refuse_second(target, NOTHING)
 
 
 def test_the_other_port_has_to_be_free() -> None:
@@ -108,10 +109,10 @@ def test_the_other_port_has_to_be_free() -> None:
         other.bind(("127.0.0.1", 0))
         port = other.getsockname()[1]
         target = define({**EXPORTER, "spare_port": port}).on_other_port()
-        _exporter_switch._refuse_second(target, NOTHING)
+        stage._refuse_second(target, NOTHING)
         other.listen()
         with pytest.raises(TimesTenError, match=f"port {port}, .* is held by process {os.getpid()} "):
-            _exporter_switch._refuse_second(target, NOTHING)
+            stage._refuse_second(target, NOTHING)
 
 
 @pytest.mark.parametrize("step", ["confirm", "retire", "revert", "release"])
@@ -125,12 +126,12 @@ def test_who_lost_the_lease_decides_nothing_any_more(copy, step):
     _lease.take(directory.path, {"name": "bob", "controller": "ctl2", "process": "8/200"}, 60)
     wanted = define({"timesten_home": "/opt/tt", "certificate_directory": directory.path, "port": 1, "name": "exp1"})
     late = {"name": "alice", "controller": "ctl1", "process": "7/100", "running": ["7/100"]}
-    order = _exporter_switch.Order(run=late)
+    order = Order(run=late)
     with pytest.raises(TimesTenError) as caught:
         if step in ("confirm", "retire"):
-            getattr(_exporter_switch, f"{step}_host")([wanted], order)
+            getattr(verdict, f"{step}_host")([wanted], order)
         else:
-            getattr(_exporter_switch, f"{step}_host")([wanted], late)
+            getattr(verdict, f"{step}_host")([wanted], late)
     assert "is being rotated by bob, until" in caught.value.message
     assert json.loads(record_file.read_text()) == record
     assert not pathlib.Path(directory.path, "switch.json.request").exists()

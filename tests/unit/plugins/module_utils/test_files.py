@@ -213,3 +213,24 @@ def test_lock_follows_no_link(tmp_path):
     with pytest.raises(TimesTenError, match="cannot lock"), _files.lock(str(tmp_path / "lock")):
         pytest.fail("it was a link")
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_lock_is_no_fifo(tmp_path):
+    os.mkfifo(str(tmp_path / "lock"))
+    with pytest.raises(TimesTenError, match=r"cannot lock .* not a regular file"), _files.lock(str(tmp_path / "lock")):
+        pytest.fail("it was a FIFO")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "socket", "missing"])
+def test_what_a_library_opens_is_checked_first(tmp_path, kind):
+    path = str(tmp_path / "client.key")
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "link":
+        os.symlink("/etc/passwd", path)
+    elif kind == "socket":
+        os.mknod(path, stat.S_IFSOCK | 0o600)
+    with pytest.raises(OSError):
+        _files.check_regular(path)
+    (tmp_path / "regular").write_text("")
+    _files.check_regular(str(tmp_path / "regular"))

@@ -20,6 +20,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.gener
     Asked,
     Client,
     ExporterDirectory,
+    Request,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
@@ -48,7 +49,7 @@ def built(home, tmp_path_factory):
     """One complete generation, to be copied by each test that needs one."""
     found = ExporterDirectory(str(tmp_path_factory.mktemp("built") / "exp1"), "exp1")
     found.prepare()
-    manifest = found.build(Utility(str(home)), ASKED, [Client("prom1")], NOW)
+    manifest = found.build(Utility(str(home)), Request(ASKED, [Client("prom1")]), NOW)
     found.make_current(manifest["generation"])
     return found.path
 
@@ -71,7 +72,7 @@ def current(directory):
 
 def test_build_is_complete_and_not_current(directory, utility):
     private, public = _seal.new_transport_key()
-    manifest = directory.build(utility, ASKED, [Client("prom1", public, 15.0), Client("prom2")], NOW)
+    manifest = directory.build(utility, Request(ASKED, [Client("prom1", public, 15.0), Client("prom2")]), NOW)
     generation = manifest["generation"]
     assert generation.startswith("20261124T104900Z-") and len(generation) == 25
     assert directory.current_id() is None
@@ -107,7 +108,7 @@ def test_adopted_generation(directory, utility, tmp_path):
     source = tmp_path / "by-hand"
     source.mkdir(mode=0o700)
     utility.create_server_certificate(str(source), "localhost", ["localhost"])
-    manifest = directory.build(utility, ASKED, [], NOW, str(source))
+    manifest = directory.build(utility, Request(ASKED, adopt=str(source)), NOW)
     assert manifest["origin"] == "adopted"
     assert manifest["ca_sha256"] == directory.read_export(utility, str(source))["ca_sha256"]
     assert os.listdir(source) == [".ttwallet.C76FCD9A"]
@@ -168,7 +169,7 @@ def test_an_interrupted_build_leaves_the_current_one(complete, utility, monkeypa
 
     monkeypatch.setattr(os, "rename", rename)
     with contextlib.suppress(Cut):
-        complete.build(utility, ASKED, [Client("prom1")], NOW)
+        complete.build(utility, Request(ASKED, [Client("prom1")]), NOW)
         pytest.fail("it was not cut")
     monkeypatch.undo()
     assert complete.ids() == [before] and complete.current_id() == before
@@ -238,9 +239,11 @@ def test_current_link(complete):
     ):
         os.unlink(link)
         os.symlink(target, link)
+        complete.forget()
         assert f"points at {target!r}, which is no generation" in failure(complete.current_id)
     os.unlink(link)
     os.symlink("generations/20261124T104900Z-00000000", link)
+    complete.forget()
     assert complete.current_id() is None
 
 
@@ -304,9 +307,101 @@ def test_somebody_elses(tmp_path):
 
 def test_the_manifest_says_which_port(complete):
     directory, generation = complete, complete.current_id()
-    manifest = directory.manifest(generation)
     assert not directory.is_spare(generation) and not directory.is_spare(None)
-    directory.set_spare(manifest, True)
+    directory.set_spare(generation, True)
     assert directory.is_spare(generation) and directory.manifest(generation)["spare"] is True
-    directory.set_spare(manifest, False)
+    directory.set_spare(generation, False)
     assert not directory.is_spare(generation) and "spare" not in directory.manifest(generation)
+
+
+def test_what_was_read_is_remembered_until_the_lock_is_taken(complete):
+    """A decision sees one state of the directory; a run that waited for another one sees what that one has left."""
+    generation = complete.current_id()
+    manifest = complete.manifest(generation)
+    other = ExporterDirectory(complete.path, "exp1")
+    other.set_spare(generation, True)
+    assert complete.manifest(generation) is manifest and not complete.is_spare(generation)
+    with complete.locked():
+        assert complete.is_spare(generation)
+
+
+def test_a_clock_that_was_set_back_makes_no_older_generation(directory, utility):
+    first = directory.build(utility, Request(ASKED), NOW + datetime.timedelta(days=1))["generation"]
+    second = directory.build(utility, Request(ASKED, staged=True), NOW)["generation"]
+    directory.make_current(first)
+    assert directory.ids() == [first, second] and directory.staged() == [second]
+    assert directory.manifest(second)["created"] == "2026-11-24T10:49:00Z"
+
+
+def test_former_names_are_in_the_certificate_but_not_asked_for(directory, utility):
+    manifest = directory.build(utility, Request(ASKED, former=("old.example.com", "10.0.0.9")), NOW)
+    assert manifest["asked"] == ASKED.as_dict() and manifest["former"] == ["old.example.com", "10.0.0.9"]
+    assert manifest["leaf"] is None or set(manifest["leaf"]["alt_names"]) >= {
+        "localhost",
+        "old.example.com",
+        "10.0.0.9",
+    }
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo"])
+def test_only_regular_files_are_adopted(directory, utility, tmp_path, kind):
+    source = tmp_path / "by-hand"
+    source.mkdir(mode=0o700)
+    utility.create_server_certificate(str(source), "localhost", ["localhost"])
+    extra = next(source.glob(".ttwallet.*")) / "more"
+    if kind == "link":
+        extra.symlink_to("/etc/passwd")
+    else:
+        os.mkfifo(extra)
+    assert str(extra) in failure(lambda: directory.build(utility, Request(ASKED, adopt=str(source)), NOW))
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo"])
+@pytest.mark.parametrize("file", ["client.crt", "bundle.json"])
+def test_what_is_no_regular_file_is_no_file_of_a_pair(complete, file, kind):
+    path = complete.pair_file(complete.current_id(), "prom1", file)
+    if os.path.lexists(path):
+        os.unlink(path)
+    os.mkfifo(path) if kind == "fifo" else os.symlink("/etc/passwd", path)
+    manifest = complete.current_manifest()
+    assert complete.certificate(manifest, "prom1") is None or file != "client.crt"
+    assert complete.bundle(manifest, "prom1") is None
+
+
+def test_leftovers_of_a_killed_run_go_with_the_next(complete, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    old, young = tmp_path / "tmp/timesten-export-old", tmp_path / "tmp/timesten-export-young"
+    for path in (old, young):
+        path.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    generation = complete.generation(complete.current_id())
+    left = [
+        f"{complete.path}/.state.json.0123456789ab",
+        f"{complete.path}/current.0123456789ab",
+        f"{generation}/.manifest.json.0123456789ab",
+        f"{generation}/.server.crt.0123456789ab",
+    ]
+    for path in left:
+        pathlib.Path(path).touch()
+    before = set(os.listdir(complete.path))
+    complete.clear_leftovers()
+    assert not any(os.path.lexists(path) for path in [*left, old]) and young.exists()
+    assert before - set(os.listdir(complete.path)) == {".state.json.0123456789ab", "current.0123456789ab"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "level", "refused"),
+    [(0o777, 1, True), (0o1777, 1, True), (0o777, 2, True), (0o1777, 2, False), (0o775, 1, False), (0o755, 2, False)],
+)
+def test_nobody_else_can_put_another_directory_in_its_place(tmp_path, mode, level, refused):
+    path = tmp_path / "a" / "b"
+    path.mkdir(parents=True)
+    (path if level == 1 else path.parent).chmod(mode)
+    for name in ("missing", "there"):
+        if name == "there":
+            (path / name).mkdir(mode=0o700)
+        found = ExporterDirectory(str(path / name), "exp1")
+        if refused:
+            assert "every user may make and replace files" in failure(found.check)
+        else:
+            found.check()

@@ -228,49 +228,6 @@ def test_what_is_not_a_duration(text) -> None:
         jobs.parse_duration(text, "x")
 
 
-@properties
-@given(st.integers(0, 10**12))
-def test_durations_there_and_back(milliseconds) -> None:
-    assert jobs.parse_duration(jobs.format_duration(milliseconds / 1000), "x") == milliseconds / 1000
-
-
-@pytest.mark.parametrize(
-    ("intervals", "limit", "per_minute", "fits", "smallest"),
-    [
-        ({}, 15, 0.0, True, 0),
-        ({"a": 15.0, "b": 15.0}, 15, 8.0, True, 8),
-        ({"a": 15.0, "b": 15.0, "c": 15.0}, 10, 12.0, False, 18),
-        ({"a": 12.0, "b": 12.0, "c": 12.0}, 15, 15.0, True, 12),
-        ({"a": 15.0, "b": 15.0, "c": 15.0, "d": 15.0}, 15, 16.0, False, 16),
-        ({"a": 0.5}, 15, 120.0, False, 4),
-        ({"a": 5.999}, 10, 60 / 5.999, False, 6),
-        ({"a": 7.0, "b": 11.0, "c": 13.0}, 7, 60 / 7 + 60 / 11 + 60 / 13, False, 26),
-    ],
-)
-def test_rate_budget(intervals, limit, per_minute, fits, smallest) -> None:
-    budget = jobs.rate_budget(intervals, limit)
-    assert budget.per_minute == pytest.approx(per_minute)
-    assert (budget.fits, budget.smallest_interval) == (fits, smallest)
-    if not fits:
-        assert f"{limit} allowed; {smallest}s is the smallest scrape_interval that fits" in budget.message
-        assert jobs.rate_budget(dict.fromkeys(intervals, float(smallest)), limit).fits
-        assert not jobs.rate_budget(dict.fromkeys(intervals, smallest - 1.0), limit).fits
-
-
-def test_rate_budget_is_exact() -> None:
-    """Thirty clients at thirty times the interval of one: floating point would miss 15 by a hair."""
-    clients = {f"c{number}": 0.3 * 20 * 30 / 1.5 for number in range(30)}
-    assert jobs.rate_budget(clients, 15).fits
-    budget = jobs.rate_budget({**clients, "c0": 119.999}, 15)
-    assert not budget.fits
-    assert budget.message.startswith("15.01 scrapes a minute")
-
-
-def test_an_impossible_interval_is_named() -> None:
-    with pytest.raises(TimesTenError, match="client prom1: a scrape interval of 0"):
-        jobs.rate_budget({"prom1": 0.0}, 15)
-
-
 def test_a_job_does_not_depend_on_the_order_of_options() -> None:
     options = {
         "labels": {"a": "1", "b": "2"},

@@ -137,8 +137,8 @@ def test_system_errors_are_answers(monkeypatch, capsys):
 
 
 def test_a_missing_package_is_named(monkeypatch, capsys):
-    monkeypatch.setattr(_module, "CRYPTOGRAPHY_IMPORT_ERROR", "Traceback: no cryptography")
     assert _certificates.CRYPTOGRAPHY_IMPORT_ERROR is None
+    monkeypatch.setattr(_certificates, "CRYPTOGRAPHY_IMPORT_ERROR", "Traceback: no cryptography")
     found, _logged = answer(monkeypatch, capsys, lambda _module_: pytest.fail("it cannot work"))
     assert "Failed to import the required Python library (cryptography >= 3.3)" in found["msg"]
 

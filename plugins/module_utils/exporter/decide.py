@@ -1,0 +1,199 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a run changes for one exporter, and why: a pure function of what was seen."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from typing import Mapping, Sequence
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.names import PROBE
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.budget import (
+    DOCUMENTED_RATE_LIMIT,
+    rate_budget,
+)
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contract import Manifest
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import Client
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.observe import Call, Observed
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.process import ProcessPlan
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.wallet import (
+    PairPlan,
+    PairSeen,
+    WalletPlan,
+    decide_pair,
+    decide_wallet,
+)
+
+
+@dataclasses.dataclass
+class Plan:
+    """What a run changes for one exporter, and why.
+
+    :ivar definition: the exporter on the port in use.
+    :ivar probe: the pair for local handshakes; None where no wallet is wanted.
+    :ivar process: None where the process is no part of the call.
+    :ivar evicted: clients that get no pair although they ask for one.
+    :ivar rotation_due: why a rotation has to replace the wallet; None where none has to.
+    """
+
+    definition: Definition
+    now: datetime.datetime
+    wallet: WalletPlan
+    probe: PairPlan | None = None
+    pairs: list[PairPlan] = dataclasses.field(default_factory=list)
+    process: ProcessPlan | None = None
+    warnings: list[str] = dataclasses.field(default_factory=list)
+    evicted: list[str] = dataclasses.field(default_factory=list)
+    rotation_due: str | None = None
+
+    @property
+    def all_pairs(self) -> list[PairPlan]:
+        """The probe pair and those of the clients."""
+        return ([] if self.probe is None else [self.probe]) + self.pairs
+
+    @property
+    def why(self) -> list[str]:
+        """All reasons for change, in the order in which the changes are made."""
+        reasons = list(self.wallet.why)
+        if not self.wallet.is_new:
+            reasons += [f"pair {pair.client.name}: {pair.why}" for pair in self.all_pairs if pair.action == "issue"]
+        return reasons + (self.process.why if self.process is not None else [])
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything changes that a person can notice."""
+        return bool(self.why)
+
+
+def decide(
+    definition: Definition,
+    observed: Observed,
+    manifest: Manifest | None,
+    clients: Sequence[Client],
+    call: Call,
+    now: datetime.datetime,
+) -> Plan:
+    """Decide what has to change.
+
+    :param manifest: of the current generation.
+    :raises TimesTenError: for everything that would make the real run fail and can be known now.
+    """
+    if observed.problems and not call.check_mode:
+        raise observed.problems[0]
+    plan = Plan(definition, now, WalletPlan("none"))
+    plan.warnings = [
+        f"{problem.message} (a real run stops here unless an earlier task of it does that)"
+        for problem in observed.problems
+    ]
+    if observed.wallet is not None:
+        plan.wallet = decide_wallet(definition, observed.wallet, clients, now)
+    plan.evicted, clients = admitted(definition.name, manifest, clients, plan.warnings)
+    if call.hand_over and _left_to_rotation(plan, observed):
+        clients = [client for client in clients if _has_its_pair(plan.wallet.manifest, client)]
+    if plan.wallet.action != "none":
+        plan.probe = _decide_pair(plan, observed.pairs, Client(PROBE))
+        plan.pairs = [_decide_pair(plan, observed.pairs, client) for client in clients]
+        if call.whole_host and observed.wallet is not None and observed.wallet.in_use:
+            _refuse_to_lose_clients(plan)
+    if call.process:
+        _decide_process(plan, observed, clients, call)
+    return plan
+
+
+def _decide_pair(plan: Plan, seen: Mapping[str, PairSeen], client: Client) -> PairPlan:
+    if plan.wallet.action != "keep" or plan.wallet.manifest is None:
+        return PairPlan(client, "issue", "the wallet is new")
+    return decide_pair(plan.definition, plan.wallet.manifest, client, seen, plan.now)
+
+
+def admitted(
+    exporter: str, manifest: Manifest | None, clients: Sequence[Client], warnings: list[str]
+) -> tuple[list[str], list[Client]]:
+    """Tell who is evicted from now on, and which of the clients get pairs; adds a warning for each that gets none."""
+    readmitted = {client.name for client in clients if client.readmit}
+    evicted = sorted(set([] if manifest is None else manifest.get("evicted", [])) - readmitted)
+    warnings += [
+        f"exporter {exporter}: client {client.name} was evicted and gets no pair; to readmit it, name it in exporter_host_readmit (readmit: true of "
+        "the client)"
+        for client in clients
+        if client.name in evicted
+    ]
+    return evicted, [client for client in clients if client.name not in evicted]
+
+
+def _left_to_rotation(plan: Plan, observed: Observed) -> bool:
+    """Leave the wallet as it is if it is in use by clients of a running exporter; says why it has to be rotated."""
+    wallet, manifest, process = plan.wallet, plan.wallet.manifest, observed.process
+    if not wallet.is_new or not wallet.usable or manifest is None or not set(manifest["pairs"]) - {PROBE}:
+        return False
+    if process is None or process.action not in ("none", "restart"):
+        return False
+    plan.rotation_due = "; ".join(wallet.why)
+    plan.wallet = WalletPlan("keep", manifest=manifest)
+    return True
+
+
+def _has_its_pair(manifest: Manifest | None, client: Client) -> bool:
+    pair = None if manifest is None else manifest["pairs"].get(client.name)
+    if pair is None or client.recipient is None:
+        return pair is not None
+    return (pair["delivery"], pair["sha256"]) == (client.stored.get("delivery"), client.stored.get("sha256"))
+
+
+def _refuse_to_lose_clients(plan: Plan) -> None:
+    wallet = plan.wallet
+    if wallet.action != "create" or wallet.manifest is None:
+        return
+    named = {pair.client.name for pair in plan.all_pairs}
+    lost = sorted(set(wallet.manifest["pairs"]) - named)
+    if lost:
+        raise TimesTenError(
+            f"exporter {plan.definition.name}: the wallet would be replaced ({'; '.join(wallet.why)}), but the clients "
+            f"{', '.join(lost)} are not part of this run and would lose access; run without --limit, or, if they are gone "
+            "for good, make the new wallet with tt_wallet (regenerate: always), which asks for no clients",
+            lost_clients=lost,
+        )
+
+
+def _decide_process(plan: Plan, observed: Observed, clients: Sequence[Client], call: Call) -> None:
+    definition = plan.definition
+    if observed.process_problem is not None:
+        raise observed.process_problem
+    if observed.process is None:
+        return
+    plan.process = _with_new_wallet(definition, observed.process) if plan.wallet.is_new else observed.process
+    if definition.state == "stopped":
+        return
+    if call.check_mode and plan.wallet.action == "none" and not definition.insecure:
+        plan.warnings.append(f"{definition.certificate_directory} holds no wallet; make it with tt_wallet first")
+    _check_rate_budget(plan, clients, call.rate_budget)
+
+
+def _with_new_wallet(definition: Definition, process: ProcessPlan) -> ProcessPlan:
+    """A running process is restarted for a new wallet, whatever else there is about it."""
+    if process.action not in ("none", "restart"):
+        return process
+    others = [] if process.boot is None else list(process.boot.why)
+    if process.other is not None:
+        others += process.why[-1:]
+    reasons = ["the wallet is new"] + (["state is restarted"] if definition.state == "restarted" else [])
+    return dataclasses.replace(process, action="restart", why=[*reasons, *others])
+
+
+def _check_rate_budget(plan: Plan, clients: Sequence[Client], policy: str) -> None:
+    # Clients that this run does not reach scrape all the same: the manifest has their intervals.
+    known = {} if plan.wallet.manifest is None else plan.wallet.manifest["pairs"]
+    intervals = {name: pair["scrape_interval"] or 0.0 for name, pair in known.items() if pair.get("scrape_interval")}
+    intervals.update({client.name: client.scrape_interval for client in clients if client.scrape_interval})
+    limit = plan.process.rate_limit if plan.process and plan.process.rate_limit else DOCUMENTED_RATE_LIMIT
+    budget = rate_budget(intervals, limit)
+    if budget.fits:
+        return
+    message = f"exporter {plan.definition.name}: {budget.message}"
+    if policy == "refuse":
+        raise TimesTenError(message)
+    plan.warnings.append(message)

@@ -1,0 +1,154 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The process that runs before a restart: it is not stopped for one that cannot work, and it comes back if the new one does not."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from typing import Sequence
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import files
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError, system_error
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import ExporterDirectory
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.layout import Layout
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.process import ProcessPlan
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility
+
+
+@dataclasses.dataclass(frozen=True)
+class FormerProcess:
+    """What is needed to start the process again as it is.
+
+    :ivar generation: the one that is current.
+    :ivar port: on which it serves; 0 where that cannot be told.
+    :ivar script: the start script as it is; None where there is none.
+    :ivar environment_sha256: of the variables that it was started with, as its state has it.
+    """
+
+    wanted: processes.Wanted
+    pid: int
+    generation: str | None
+    port: int
+    script: str | None
+    environment_sha256: str | None
+
+    @classmethod
+    def of(cls, process: ProcessPlan, directory: ExporterDirectory) -> FormerProcess | None:
+        """The process that a plan restarts; None where it cannot be told how it was started."""
+        new, state = process.wanted, process.state
+        if new is None or state is None or state.process is None:
+            return None
+        record = processes.read_state(new.state_file)
+        if record is None or not processes.is_recorded(state.process, record, processes.boot_id()):
+            record = {}
+        command = [str(argument) for argument in record.get("argv") or state.process.argv]
+        options, home = processes.exporter_options(command), _home(command)
+        if options is None or home is None:
+            return None
+        script = _read(new.run_file)
+        utility = Utility(home, _environment(state.process.pid))
+        wanted = dataclasses.replace(
+            new,
+            utility=utility,
+            arguments=_arguments(command),
+            script=None if new.unit is None else script or new.script,
+        )
+        port = int(options.get("port") or 0)
+        return cls(wanted, state.process.pid, directory.current_id(), port, script, record.get("environment_sha256"))
+
+    def rehearse(self, definition: Definition, process: ProcessPlan, proof: processes.Ready) -> None:
+        """Before a restart on another port: show that the new process works there, while this one still serves.
+
+        The trial has the pid file and the state of the process on the other port: the next run stops it if this one is killed.
+
+        :raises TimesTenError: if the new process does not work; this one was not touched.
+        """
+        new = process.wanted
+        if new is None or new.unit is not None or self.port in (0, new.port):
+            return
+        other, stop = definition.on_other_port(), definition.how_to_stop
+        arguments = [other.pid_file if argument == new.pid_file else argument for argument in new.arguments]
+        state_file = Layout(os.path.dirname(new.state_file)).state_file(other.spare)
+        trial = dataclasses.replace(new, arguments=arguments, state_file=state_file)
+        if process.other is not None:
+            wanted, running = process.other
+            processes.stop(wanted, running, *stop)
+            process.other = None
+        state = processes.start(trial, proof, definition.start_timeout)
+        processes.stop(trial, state, *stop)
+
+    def come_back(self, definition: Definition, directory: ExporterDirectory, failed: TimesTenError) -> TimesTenError:
+        """After a restart that failed: have the former process serve its wallet again, on its port.
+
+        :returns: the failure, which says what became of it.
+        """
+        new = directory.current_id()
+        try:
+            if self.generation is None:
+                directory.make_none_current()
+            elif new != self.generation:
+                directory.make_current(self.generation)
+            self._restore_script()
+            outcome = self._start_again(definition)
+        except (TimesTenError, OSError) as error:
+            again = system_error(error).message
+            return TimesTenError(
+                f"{failed.message}. The former process could not be started again either, so nothing serves port {self.port}: {again}",
+                **failed.details,
+            )
+        if new is not None and new != self.generation:
+            # It has shown that it does not work: the next run makes another one.
+            directory.remove(new)
+        return TimesTenError(f"{failed.message}. {outcome}", **failed.details)
+
+    def _restore_script(self) -> None:
+        if self.script is None:
+            processes.remove_script(self.wanted.run_file)
+        else:
+            processes.write_script(self.wanted.run_file, self.script)
+
+    def _start_again(self, definition: Definition) -> str:
+        state = processes.inspect(self.wanted)
+        if state.status == processes.RUNNING and state.pid == self.pid:
+            return f"The former process {self.pid} is still there, on port {self.port}"
+        if state.status == processes.RUNNING:
+            now = processes.restart(self.wanted, state, None, definition.start_timeout, *definition.how_to_stop)
+        else:
+            now = processes.start(self.wanted, None, definition.start_timeout)
+        # It was started with all variables of the former one, of which only some are an option.
+        processes.write_state(self.wanted, now, self.environment_sha256)
+        return f"The former arguments and wallet are back: process {now.pid} serves on port {self.port}"
+
+
+def _home(command: Sequence[str]) -> str | None:
+    """The TimesTen instance whose utility a command line runs."""
+    for argument in command:
+        if os.path.isabs(argument) and os.path.basename(argument) in ("ttenv", "ttExporter"):
+            return os.path.dirname(os.path.dirname(argument))
+    return None
+
+
+def _arguments(command: Sequence[str]) -> list[str]:
+    names = [os.path.basename(argument) for argument in command]
+    return list(command[names.index("ttExporter") + 1 :])
+
+
+def _environment(pid: int) -> dict[str, str]:
+    """The variables that a process was started with."""
+    try:
+        with open(f"/proc/{pid}/environ", encoding="utf-8", errors="surrogateescape") as stream:
+            pairs = (item.partition("=") for item in stream.read().split("\0") if "=" in item)
+            return {name: value for name, _equals, value in pairs}
+    except OSError:
+        return {}
+
+
+def _read(path: str) -> str | None:
+    with contextlib.suppress(FileNotFoundError, TimesTenError):
+        return files.read(path).decode("utf-8", "surrogateescape")
+    return None

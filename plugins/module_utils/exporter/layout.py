@@ -1,0 +1,120 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The names of all files in an exporter's directory (docs/architecture.md, On disk)."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.names import SPARE
+
+GENERATION_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}\Z")
+
+_LOCK = "lock"
+_NAMES = frozenset(
+    (
+        "current",
+        "generations",
+        "exporter.pid",
+        f"exporter.pid{SPARE}",
+        "exporter.log",
+        "exporter.log.1",
+        "state.json",
+        f"state.json{SPARE}",
+        "timing.json",
+        "switch.json",
+        "switch.json.request",
+        "lease.json",
+        "run",
+        "start",
+    )
+)
+"""What this collection makes in an exporter's directory, less the lock."""
+
+_HALF_WRITTEN = re.compile(r"(\..+|current)\.[0-9a-f]{12}\Z")
+"""Names that core.files gives to what it has not renamed yet."""
+
+
+class Layout:
+    """Paths below ``<directory>/<exporter>``.
+
+    :ivar path: the directory.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def inside(self, *parts: str) -> str:
+        """Path of something in the directory."""
+        return os.path.join(self.path, *parts)
+
+    @property
+    def lock_file(self) -> str:
+        """What a run that changes something holds."""
+        return self.inside(_LOCK)
+
+    @property
+    def current_link(self) -> str:
+        """The link to the current generation."""
+        return self.inside("current")
+
+    @property
+    def generations(self) -> str:
+        """The directory of all generations."""
+        return self.inside("generations")
+
+    @property
+    def switch_file(self) -> str:
+        """The record of the last switch."""
+        return self.inside("switch.json")
+
+    @property
+    def run_file(self) -> str:
+        """The script that starts the exporter after a reboot."""
+        return self.inside("run")
+
+    def state_file(self, spare: bool = False) -> str:
+        """What the running process was started with."""
+        return self.inside("state.json" + (SPARE if spare else ""))
+
+    def generation(self, generation: str) -> str:
+        """Directory of a generation."""
+        return os.path.join(self.generations, generation)
+
+    def manifest_file(self, generation: str) -> str:
+        """The manifest of a generation."""
+        return os.path.join(self.generation(generation), "manifest.json")
+
+    def server_file(self, generation: str) -> str:
+        """The exported server certificate of a generation."""
+        return os.path.join(self.generation(generation), "server.crt")
+
+    def clients(self, generation: str) -> str:
+        """The directory of all pairs of a generation."""
+        return os.path.join(self.generation(generation), "clients")
+
+    def pair_file(self, generation: str, client: str, file: str) -> str:
+        """A file of a pair: ``client.crt``, ``client.key`` or ``bundle.json``."""
+        return os.path.join(self.clients(generation), client, file)
+
+
+def timing_file(directory: str) -> str:
+    """The durations of the last starts and restarts."""
+    return os.path.join(directory, "timing.json")
+
+
+def is_lock(name: str) -> bool:
+    """Tell whether a name in the directory is that of the lock."""
+    return name == _LOCK
+
+
+def is_half_written(name: str) -> bool:
+    """Tell whether a name is that of a file or link which a run was about to rename when it ended."""
+    return bool(_HALF_WRITTEN.match(name))
+
+
+def is_ours(name: str) -> bool:
+    """Tell whether this collection makes a file of this name in every exporter's directory; the lock is not meant."""
+    return name in _NAMES or is_half_written(name)

@@ -1,0 +1,130 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a rotation is asked for, and the record of the process that leads it on this host."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any, Mapping, cast
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contract import (
+    SPARE_PORT,
+    Strategy,
+    SwitchRecord,
+)
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import ExporterDirectory
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine import lease
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine.detached import Record
+
+PROMPT = 30.0
+"""Seconds within which a leader answers a request, on top of what a restart takes."""
+
+_LONGEST_WAIT = 600.0
+"""Seconds for which a run that finds a leader of another controller waits at most: no deadline is that far away."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """What a rotation asks of one exporter.
+
+    :ivar to: ``new`` or ``previous``.
+    :ivar evict: clients that lose their access.
+    :ivar optional: clients that may lose their access because this run does not reach them.
+    :ivar only_due: leave an exporter alone that needs no rotation.
+    :ivar since: leave an exporter alone whose generation was made after this time (2026-11-24T10:49:00Z).
+    :ivar run: the run that asks, as :mod:`machine.lease` has it.
+    :ivar strategy: ``gap``, or ``spare_port`` for the exporters that have one.
+    """
+
+    to: str = "new"
+    evict: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    only_due: bool = False
+    since: str | None = None
+    run: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    strategy: Strategy = "gap"
+
+
+def record_of(directory: ExporterDirectory) -> Record:
+    """The record of an exporter's last switch."""
+    return Record(directory.switch_file)
+
+
+def read_record(definition: Definition, record: Record) -> SwitchRecord:
+    """What the leader says of itself.
+
+    :raises TimesTenError: if there is no record.
+    """
+    values = record.read()
+    if values is None:
+        raise TimesTenError(f"exporter {definition.name}: there is no record of a switch; run the rotation again")
+    return cast(SwitchRecord, values)
+
+
+def write_record(record: Record, **values: Any) -> SwitchRecord:
+    """Change some values of the record, and return all."""
+    return cast(SwitchRecord, record.write(**values))
+
+
+def ask(definition: Definition, record: Record, request: str) -> SwitchRecord:
+    """Ask the leader for something, and wait until it has judged; return the record."""
+    read_record(definition, record)
+    if record.is_alive():
+        record.ask(request)
+    limit = definition.stop_timeout + 2 * definition.start_timeout + 2 * PROMPT
+    return cast(SwitchRecord, record.wait(lambda now: now.get("status") not in ("waiting", "switched"), limit))
+
+
+def answer(record: Record, values: SwitchRecord) -> dict[str, Any]:
+    """What a phase answers of a switch."""
+    status = values.get("status")
+    if status in ("waiting", "switched") and not record.is_alive():
+        status = "lost"
+    keys = ("generation", "previous", "moment", "window", "error")
+    return {"status": status, **{key: values.get(key) for key in keys}}
+
+
+def is_spare_port(values: SwitchRecord) -> bool:
+    """Tell whether a switch is to the other port."""
+    return values.get("strategy") == SPARE_PORT
+
+
+def who(record: Record) -> str:
+    """The leader, for people."""
+    values = record.read() or {}
+    return f"process {values.get('pid')}, {values.get('status')}, deadline {clock(values.get('deadline') or 0)}"
+
+
+def clock(moment: float) -> str:
+    """Write a moment for people."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
+
+
+def end_leader(definition: Definition, directory: ExporterDirectory, run: Mapping[str, Any]) -> None:
+    """End the leader of a rotation whose run is gone; that of a run on another controller may still be confirmed, so it is waited for.
+
+    :raises TimesTenError: if its run still works, as far as this controller can tell, or the leader does not end.
+    """
+    record = record_of(directory)
+    if not record.is_alive():
+        return
+    holder = lease.holder(directory.path, run)
+    if holder is not None and holder.is_here:
+        raise TimesTenError(
+            f"exporter {definition.name} is being rotated by {holder.text}; wait for it, or end it, then run again"
+        )
+    if holder is not None:
+        # It ends by itself at its deadline, if nobody confirms what it did.
+        record.wait(lambda _now: False, min(holder.seconds, _LONGEST_WAIT))
+    if record.is_alive():
+        ask(definition, record, "revert")
+        # A leader that was already confirmed stops its old process now.
+        record.wait(lambda _now: False, definition.stop_timeout + PROMPT)
+    if record.is_alive():
+        raise TimesTenError(
+            f"exporter {definition.name} is being switched by {who(record)}, and that does not end when it is asked to; end it, then run again"
+        )

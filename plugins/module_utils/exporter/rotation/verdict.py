@@ -1,0 +1,170 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a rotation asks of an exporter after the switch: how it went, to keep it, to go back, to let go."""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from typing import Any, Mapping, Sequence, cast
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.names import PROBE
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.apply import note_served_certificate
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contract import SwitchRecord
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import ExporterDirectory
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.host import over_all
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.process import (
+    in_use,
+    plan_process,
+    stop_other,
+)
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.leader import go_back
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.record import (
+    PROMPT,
+    Order,
+    answer,
+    ask,
+    is_spare_port,
+    read_record,
+    record_of,
+    write_record,
+)
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.wallet import WalletPlan
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine import lease
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
+
+
+def status_host(exporters: Sequence[Definition]) -> dict[str, Any]:
+    """Wait until every switch has been made or given up, and tell."""
+    return over_all(exporters, _status)
+
+
+def _status(definition: Definition) -> dict[str, Any]:
+    record = record_of(ExporterDirectory(definition.certificate_directory, definition.name))
+    values = read_record(definition, record)
+    last = max([*values.get("moments", []), time.time()]) - time.time()
+    limit = last + definition.stop_timeout + 2 * definition.start_timeout + PROMPT
+    values = cast(SwitchRecord, record.wait(lambda now: now.get("status") != "waiting", limit))
+    return {"name": definition.name, "changed": False, **answer(record, values)}
+
+
+def confirm_host(exporters: Sequence[Definition], order: Order) -> dict[str, Any]:
+    """Keep what was switched to; prove that the old generation's pairs are refused, and remove what is not kept."""
+    return over_all(exporters, lambda definition: _confirm(definition, order))
+
+
+def _confirm(definition: Definition, order: Order) -> dict[str, Any]:
+    record = record_of(ExporterDirectory(definition.certificate_directory, definition.name))
+    lease.check(definition.certificate_directory, order.run)
+    values = ask(definition, record, "confirm")
+    if is_spare_port(values) and values.get("status") == "confirmed":
+        # The leader keeps the old process until the Prometheus hosts have let go of it.
+        return {"name": definition.name, "changed": True, **answer(record, values)}
+    return _keep(definition, order, values)
+
+
+def retire_host(exporters: Sequence[Definition], order: Order) -> dict[str, Any]:
+    """Stop the process on the port that was left, and do what :func:`confirm_host` does."""
+    return over_all(exporters, lambda definition: _retire(definition, order))
+
+
+def _retire(definition: Definition, order: Order) -> dict[str, Any]:
+    directory = ExporterDirectory(definition.certificate_directory, definition.name)
+    record = record_of(directory)
+    lease.check(directory.path, order.run)
+    record.ask("retire")
+    values = cast(SwitchRecord, record.wait(lambda _now: False, definition.stop_timeout + PROMPT))
+    definition = in_use(definition, directory)
+    with directory.locked():
+        # For the case that there is no leader any more.
+        utility = Utility(definition.timesten_home, definition.environment)
+        manifest = directory.current_manifest()
+        stop_other(definition, plan_process(definition, directory, utility, WalletPlan("keep", manifest=manifest)))
+    if directory.current_id() == values.get("generation"):
+        values["status"] = "confirmed"
+    return _keep(definition, order, values)
+
+
+def _keep(definition: Definition, order: Order, values: SwitchRecord) -> dict[str, Any]:
+    directory = ExporterDirectory(definition.certificate_directory, definition.name)
+    record = record_of(directory)
+    definition = in_use(definition, directory)
+    generation = values.get("generation")
+    if values.get("status") not in ("confirmed", "switched") or directory.current_id() != generation:
+        raise TimesTenError(
+            f"exporter {definition.name} is not on generation {generation} any more ({values.get('status')}: {values.get('error')}); "
+            "both sides are on the one before. Run the rotation again"
+        )
+    with directory.locked():
+        record.write(status="confirmed")
+        manifest = directory.manifest(str(generation))
+        if manifest is not None and manifest.get("staged"):
+            manifest = copy.copy(manifest)
+            del manifest["staged"]
+            directory.write_manifest(manifest)
+        note_served_certificate(definition, directory)
+        refused = _old_pair_refused(definition, directory, str(values.get("previous")))
+        if refused is False:
+            raise TimesTenError(
+                f"exporter {definition.name} accepts the probe pair of generation {values.get('previous')} although it serves {generation}: "
+                "its old pairs still give access"
+            )
+        removed = directory.prune(0 if order.evict else definition.keep_generations)
+        lease.give_back(directory.path)
+    return {
+        "name": definition.name,
+        "changed": True,
+        **answer(record, read_record(definition, record)),
+        "old_pair_refused": refused,
+        "removed": removed,
+    }
+
+
+def _old_pair_refused(definition: Definition, directory: ExporterDirectory, old: str) -> bool | None:
+    """Whether the probe pair of an older generation, issued as its clients' pairs were, is refused now; None if it is gone."""
+    certificate, key = (directory.pair_file(old, PROBE, file) for file in ("client.crt", "client.key"))
+    if not os.path.isfile(certificate) or not os.path.isfile(key):
+        return None
+    for host in ("127.0.0.1", "::1", definition.address):
+        if host is not None:
+            outcome = probe.tls(host, definition.port or 0, None, certificate, key)
+            if outcome.status != probe.UNREACHABLE:
+                return outcome.status == probe.REFUSED
+    return None
+
+
+def revert_host(exporters: Sequence[Definition], run: Mapping[str, Any]) -> dict[str, Any]:
+    """Go back to the generation before the switch."""
+    return over_all(exporters, lambda definition: _revert(definition, run))
+
+
+def _revert(definition: Definition, run: Mapping[str, Any]) -> dict[str, Any]:
+    directory = ExporterDirectory(definition.certificate_directory, definition.name)
+    record = record_of(directory)
+    lease.check(directory.path, run)
+    values = ask(definition, record, "revert")
+    if values.get("status") in ("switched", "waiting"):
+        # There is no leader any more.
+        old = str(values.get("previous"))
+        if is_spare_port(values) or values.get("status") != "waiting" or directory.current_id() != old:
+            with directory.locked():
+                go_back(definition, directory, Utility(definition.timesten_home, definition.environment), old)
+        values = write_record(record, status="reverted", error="the leader was gone; this run went back")
+    lease.give_back(directory.path)
+    return {"name": definition.name, "changed": True, **answer(record, values)}
+
+
+def release_host(exporters: Sequence[Definition], run: Mapping[str, Any]) -> dict[str, Any]:
+    """Give back what was leased for a rotation that was not begun."""
+    return over_all(exporters, lambda definition: _release(definition, run))
+
+
+def _release(definition: Definition, run: Mapping[str, Any]) -> dict[str, Any]:
+    lease.check(definition.certificate_directory, run)
+    lease.give_back(definition.certificate_directory)
+    return {"name": definition.name, "changed": False}
