@@ -18,7 +18,7 @@ from typing import Any, Callable, Iterator, Mapping, Sequence
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, words
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.rotation import Clock
 
@@ -81,7 +81,11 @@ class HostAction(ActionBase):  # type: ignore[misc]
         In the playbooks of this collection the table at the end tells what failed, and fails; elsewhere nobody would.
         """
         found: dict[str, Any] = {"changed": any(answer.changed for answer in parsed), **handed_on}
-        warnings = [text for answer in parsed for text in answer.warnings]
+        warnings = [
+            words.in_words(text, words.EXPORTER if isinstance(answer, answers.ExporterHostAnswer) else words.PROMETHEUS)
+            for answer in parsed
+            for text in answer.warnings
+        ]
         if warnings:
             found["warnings"] = list(dict.fromkeys(warnings))
         diff = [item for answer in parsed for item in answer.as_dict().get("diff") or []]
