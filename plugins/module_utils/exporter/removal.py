@@ -68,14 +68,7 @@ def _remove(definition: Definition, directory: ExporterDirectory, check_mode: bo
     before = _shown(directory, running, here)
     after = {"generations": [], "process": "stopped", "files": left}
     if not check_mode:
-        if process.boot is not None:
-            boot.apply_boot(process.boot, True)
-        if running and process.wanted is not None and process.state is not None:
-            processes.stop(process.wanted, process.state, *definition.how_to_stop)
-        elif process.state is not None and process.state.stale_pid_file:
-            os.unlink(definition.pid_file)
-        stop_other(definition, process)
-        _remove_entries(directory, ours)
+        _carry_out(definition, directory, process, ours)
     unit = boot.service_name(definition.name)
     return {
         "name": definition.name,
@@ -92,6 +85,19 @@ def _remove(definition: Definition, directory: ExporterDirectory, check_mode: bo
         "left": left,
         "diff": {"before": before, "after": after},
     }
+
+
+def _carry_out(
+    definition: Definition, directory: ExporterDirectory, process: ProcessPlan, names: Sequence[str]
+) -> None:
+    if process.boot is not None:
+        boot.apply_boot(process.boot, True)
+    if process.action == "stop" and process.wanted is not None and process.state is not None:
+        processes.stop(process.wanted, process.state, *definition.how_to_stop)
+    elif process.state is not None and process.state.stale_pid_file:
+        os.unlink(definition.pid_file)
+    stop_other(definition, process)
+    _remove_entries(directory, names)
 
 
 def _refuse_during_a_switch(directory: ExporterDirectory) -> None:

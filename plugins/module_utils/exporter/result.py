@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.names import PROBE
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import boot, processes
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contract import LATER
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contract import LATER, CertificateFacts
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.decide import Plan
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import ExporterDirectory
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.wallet import (
@@ -124,18 +124,26 @@ def _add_wallet(plan: Plan, directory: ExporterDirectory, after: dict[str, Any],
             pem = directory.server_certificate(manifest)
             if pem is not None:
                 row["ca_certificate"] = pem.decode("ascii")
+    row["warnings"] += _misfits(plan, leaf)
+
+
+def _misfits(plan: Plan, leaf: CertificateFacts | None) -> list[str]:
+    """Warnings about a wallet that is due, or is not what is asked for."""
+    definition, wallet = plan.definition, plan.wallet
+    warnings = []
     name, stays = f"exporter {definition.name}", f"it stays, since regenerate is {definition.regenerate}"
     if wallet.action == "keep" and wallet.due:
-        row["warnings"].append(f"{name}: the wallet {wallet.due}; {stays}")
+        warnings.append(f"{name}: the wallet {wallet.due}; {stays}")
     if wallet.unfit:
-        row["warnings"].append(f"{name}: the wallet does not fit: {'; '.join(wallet.unfit)}; {stays}")
+        warnings.append(f"{name}: the wallet does not fit: {'; '.join(wallet.unfit)}; {stays}")
     elif leaf is not None and plan.rotation_due is None:
         missing = missing_names(definition, leaf)
         if missing:
-            row["warnings"].append(
+            warnings.append(
                 f"{name}: ttExporter made a certificate that is not valid for {', '.join(missing)}, but for "
                 f"{', '.join(leaf['alt_names']) or 'no name'}"
             )
+    return warnings
 
 
 def _pair(directory: ExporterDirectory, pair: PairPlan, after: dict[str, Any]) -> dict[str, Any]:
