@@ -9,23 +9,20 @@ import dataclasses
 import datetime
 import hashlib
 import os
+import select
 import socket
 import ssl
+import time
+from typing import Callable
 
-from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
-
-try:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-except ImportError:
-    pass  # reported by _certificates.CRYPTOGRAPHY_IMPORT_ERROR
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import files
 
 ACCEPTED = "accepted"
 REFUSED = "refused"
 UNTRUSTED = "untrusted"
 UNREACHABLE = "unreachable"
 TIMED_OUT = "timed out"
+CLOSED = "closed"
 
 _PARTIAL_CHAIN = 0x80000
 """X509_V_FLAG_PARTIAL_CHAIN: lets a leaf in the CA file be a trust anchor, as Go does."""
@@ -35,15 +32,18 @@ _PARTIAL_CHAIN = 0x80000
 class Outcome:
     """What one probe saw.
 
-    :ivar status: ``accepted``; ``refused`` by the exporter (alert, end of file or reset, during the handshake or after it); ``untrusted``: we refused
-        the exporter's certificate; ``unreachable``: no TCP connection; ``timed out``: neither accepted nor refused.
+    :ivar status: ``accepted``; ``refused`` by the exporter (alert, end of file or reset, during the handshake or after
+        it); ``untrusted``: we refused the exporter's certificate; ``unreachable``: no TCP connection; ``timed out``:
+        neither accepted nor refused; ``closed``: ended, but :func:`refusal` saw the exporter's own pair end as soon.
     :ivar detail: the library's text, for people; nothing may depend on it.
     :ivar certificate: DER of the certificate that the exporter served, where it was seen.
+    :ivar alert: whether the end was a TLS alert, which says by itself that it is a refusal.
     """
 
     status: str
     detail: str = ""
     certificate: bytes | None = None
+    alert: bool = False
 
     @property
     def sha256(self) -> str | None:
@@ -119,7 +119,7 @@ def tls(
         except socket.timeout as error:
             return Outcome(TIMED_OUT, str(error), certificate)
         except (OSError, ssl.SSLError) as error:
-            return Outcome(REFUSED, str(error), certificate)
+            return Outcome(REFUSED, str(error), certificate, "ALERT" in (getattr(error, "reason", None) or ""))
 
 
 def plain_http(host: str, port: int, timeout: float = 5.0, settle: float = 1.0) -> Outcome:
@@ -136,13 +136,87 @@ def plain_http(host: str, port: int, timeout: float = 5.0, settle: float = 1.0) 
             except socket.timeout:
                 return Outcome(ACCEPTED, "the server waits for the rest of a plain request")
             # A TLS alert (record type 21) or the end is a refusal; Go's server answers the plain text "HTTP/1.0 400" and closes.
-            if not data or data[0] == 21 or data.startswith(b"HTTP/1.0 400"):
-                return Outcome(REFUSED, "alert" if data else "end of file")
+            if data and data[0] == 21:
+                return Outcome(REFUSED, "alert", alert=True)
+            if not data or data.startswith(b"HTTP/1.0 400"):
+                return Outcome(REFUSED, "HTTP/1.0 400" if data else "end of file")
             return Outcome(ACCEPTED, repr(data))
     except (ConnectionResetError, BrokenPipeError) as error:
         return Outcome(REFUSED, str(error))
     except OSError as error:
         return Outcome(UNREACHABLE, str(error))
+
+
+class Companion:
+    """A connection with the exporter's own pair that is open while somebody else's is tried.
+
+    :raises OSError: if one of the files cannot be used, or the exporter cannot be reached.
+    """
+
+    def __init__(self, host: str, port: int, ca_file: str, certificate_file: str, key_file: str) -> None:
+        context = client_context(ca_file, certificate_file, key_file)
+        raw = socket.create_connection((host, port), timeout=5.0)
+        try:
+            self._socket = context.wrap_socket(raw)
+        except BaseException:
+            raw.close()
+            raise
+
+    def stays_open(self, seconds: float) -> bool:
+        """Whether it is open now, and for some seconds more."""
+        self._socket.settimeout(0.0)
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return bool(self._socket.recv(1))
+            except (ssl.SSLWantReadError, BlockingIOError):
+                pass  # session tickets of TLS 1.3 come without being data
+            except OSError:
+                return False
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self._socket], [], [], left)[0]:
+                return True
+
+    def close(self) -> None:
+        """Close it."""
+        self._socket.close()
+
+
+_LONGER = 0.2
+"""Seconds that the exporter's own pair has to stay open for longer than a refused one, at least."""
+
+
+def refusal(probe: Callable[[], Outcome], companion: Callable[[], Companion]) -> Outcome:
+    """Try to get in, and tell a refusal from a server that closes every idle connection.
+
+    An alert is a refusal. An end of file or a reset is one only if the exporter's own pair, connected before and at the same
+    time, stays open for as long again.
+
+    :param probe: one attempt of somebody who has no business there.
+    :param companion: opens a connection with the exporter's own pair.
+    """
+    outcome = probe()
+    if outcome.status != REFUSED or outcome.alert:
+        return outcome
+    try:
+        own = companion()
+    except OSError as error:
+        detail = (
+            f"{outcome.detail}; that it is a refusal cannot be told, since the exporter's own pair fails too: {error}"
+        )
+        return dataclasses.replace(outcome, status=CLOSED, detail=detail)
+    try:
+        begun = time.monotonic()
+        outcome = probe()
+        if outcome.status != REFUSED or outcome.alert:
+            return outcome
+        lasted = time.monotonic() - begun
+        if own.stays_open(max(lasted, _LONGER)):
+            return outcome
+        detail = f"{outcome.detail} after {lasted:.1f} s; the exporter's own pair was not kept open for longer"
+        return dataclasses.replace(outcome, status=CLOSED, detail=detail)
+    finally:
+        own.close()
 
 
 def stranger_pair(directory: str) -> tuple[str, str]:
@@ -152,6 +226,11 @@ def stranger_pair(directory: str) -> tuple[str, str]:
     :returns: paths of the certificate and of the key.
     :raises TimesTenError: if the files cannot be written.
     """
+    # Most calls prove no refusal, and to load this costs as much as all else that they do.
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "stranger")])
     now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
@@ -167,8 +246,8 @@ def stranger_pair(directory: str) -> tuple[str, str]:
         .sign(key, hashes.SHA256())
     )
     paths = os.path.join(directory, "stranger.crt"), os.path.join(directory, "stranger.key")
-    _files.write(paths[0], certificate.public_bytes(serialization.Encoding.PEM))
-    _files.write(
+    files.write(paths[0], certificate.public_bytes(serialization.Encoding.PEM))
+    files.write(
         paths[1],
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
     )
