@@ -386,7 +386,9 @@ def _prove_refused(
     own = functools.partial(probe.Companion, host, port, *files)
     without = probe.refusal(functools.partial(probe.tls, host, port, settle=_REFUSAL, context=nobody), own)
     foreign = probe.refusal(functools.partial(probe.tls, host, port, settle=_REFUSAL, context=stranger), own)
-    plain = probe.refusal(functools.partial(probe.plain_http, host, port, settle=_REFUSAL), own)
+    plain = probe.plain_refusal(
+        functools.partial(probe.plain_http, host, port, settle=_REFUSAL), own, (without, foreign)
+    )
     row["served_sha256"] = row["served_sha256"] or without.sha256
     row["refused_without_certificate"] = without.status == probe.REFUSED
     row["refused_foreign_pair"] = foreign.status == probe.REFUSED

@@ -13,7 +13,7 @@ import select
 import socket
 import ssl
 import time
-from typing import Callable
+from typing import Callable, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files
 
@@ -38,12 +38,14 @@ class Outcome:
     :ivar detail: the library's text, for people; nothing may depend on it.
     :ivar certificate: DER of the certificate that the exporter served, where it was seen.
     :ivar alert: whether the end was a TLS alert, which says by itself that it is a refusal.
+    :ivar lasted: seconds from the connection to its end.
     """
 
     status: str
     detail: str = ""
     certificate: bytes | None = None
     alert: bool = False
+    lasted: float = 0.0
 
     @property
     def sha256(self) -> str | None:
@@ -184,6 +186,8 @@ class Companion:
 
 _LONGER = 0.2
 """Seconds that the exporter's own pair has to stay open for longer than a refused one, at least."""
+_AT_ONCE = 0.5
+"""Seconds. No http server waits for so short a time for the rest of a request."""
 
 
 def refusal(probe: Callable[[], Outcome], companion: Callable[[], Companion]) -> Outcome:
@@ -195,9 +199,34 @@ def refusal(probe: Callable[[], Outcome], companion: Callable[[], Companion]) ->
     :param probe: one attempt of somebody who has no business there.
     :param companion: opens a connection with the exporter's own pair.
     """
-    outcome = probe()
+    outcome = _timed(probe)
+    return outcome if outcome.status != REFUSED or outcome.alert else _beside(probe, companion, outcome)
+
+
+def plain_refusal(
+    probe: Callable[[], Outcome], companion: Callable[[], Companion], refused: Sequence[Outcome]
+) -> Outcome:
+    """As :func:`refusal`, for plain http.
+
+    :param refused: what came of attempts with TLS on the same port. Where all of them got an alert, it is a TLS server that
+        demands certificates; plain http that it ends at once needs no companion, which costs more than all attempts together.
+    """
+    outcome = _timed(probe)
     if outcome.status != REFUSED or outcome.alert:
         return outcome
+    if outcome.lasted < _AT_ONCE and all(other.status == REFUSED and other.alert for other in refused):
+        return outcome
+    return _beside(probe, companion, outcome)
+
+
+def _timed(probe: Callable[[], Outcome]) -> Outcome:
+    begun = time.monotonic()
+    outcome = probe()
+    return dataclasses.replace(outcome, lasted=time.monotonic() - begun)
+
+
+def _beside(probe: Callable[[], Outcome], companion: Callable[[], Companion], outcome: Outcome) -> Outcome:
+    """Repeat an attempt that ended without an alert while the exporter's own pair is connected."""
     try:
         own = companion()
     except OSError as error:
@@ -206,14 +235,10 @@ def refusal(probe: Callable[[], Outcome], companion: Callable[[], Companion]) ->
         )
         return dataclasses.replace(outcome, status=CLOSED, detail=detail)
     try:
-        begun = time.monotonic()
-        outcome = probe()
-        if outcome.status != REFUSED or outcome.alert:
+        outcome = _timed(probe)
+        if outcome.status != REFUSED or outcome.alert or own.stays_open(max(outcome.lasted, _LONGER)):
             return outcome
-        lasted = time.monotonic() - begun
-        if own.stays_open(max(lasted, _LONGER)):
-            return outcome
-        detail = f"{outcome.detail} after {lasted:.1f} s; the exporter's own pair was not kept open for longer"
+        detail = f"{outcome.detail} after {outcome.lasted:.1f} s; the exporter's own pair was not kept open for longer"
         return dataclasses.replace(outcome, status=CLOSED, detail=detail)
     finally:
         own.close()

@@ -251,7 +251,11 @@ def attempts(files, port):
 
 def verdicts(files, port):
     own = lambda: _tls_probe.Companion("127.0.0.1", port, files.ca, *files.pair)  # noqa: E731
-    return {who: _tls_probe.refusal(attempt, own).status for who, attempt in attempts(files, port).items()}
+    all_three = attempts(files, port)
+    plain = all_three.pop("plain")
+    seen = {who: _tls_probe.refusal(attempt, own) for who, attempt in all_three.items()}
+    seen["plain"] = _tls_probe.plain_refusal(plain, own, list(seen.values()))
+    return {who: outcome.status for who, outcome in seen.items()}
 
 
 VERSIONS = pytest.mark.parametrize("versions", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
@@ -301,6 +305,28 @@ def test_a_plain_server_that_complains_refuses_nobody(files):
 
     with listening(handle) as port:
         assert set(verdicts(files, port).values()) == {_tls_probe.CLOSED}
+
+
+def test_a_port_that_also_speaks_plain_http_does_not_refuse_it(files):
+    """It demands a pair over TLS, and closes whatever is idle for a while."""
+    secure = server(files, ssl.TLSVersion.TLSv1_3, idle=0.8)
+
+    def handle(raw):
+        with contextlib.suppress(OSError):
+            raw.settimeout(0.8)
+            if raw.recv(1, socket.MSG_PEEK) == b"\x16":
+                secure(raw)
+                return
+            try:
+                while raw.recv(1000):
+                    pass
+            finally:
+                raw.close()
+
+    with listening(handle) as port:
+        seen = verdicts(files, port)
+    assert (seen["nobody"], seen["stranger"]) == (_tls_probe.REFUSED, _tls_probe.REFUSED)
+    assert seen["plain"] == _tls_probe.CLOSED
 
 
 def test_the_stranger_has_a_key_that_is_cheap_to_sign_with(files):
