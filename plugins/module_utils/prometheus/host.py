@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import difflib
 import functools
-import glob
 import os
 import re
 import ssl
@@ -278,21 +277,20 @@ class PrometheusHost:
                 raise TimesTenError(message)
             self._warnings.append(message)
             source = b""
-        view = _prometheus_config.read(source, self._scrape_file.read(), store=self.store.path, path=self._config.path)
-        return source, view
+        return source, _prometheus_config.read(self._files(source, self._scrape_file.read()))
+
+    def _files(self, source: bytes, scrape_source: bytes | None) -> _prometheus_config.Files:
+        return _prometheus_config.Files(
+            source, self._config.path, self.store.path, self._scrape_file.path, scrape_source, self._others(source)
+        )
 
     def _others(self, source: bytes) -> dict[str, bytes]:
-        """Scrape files of other people, where hand-written jobs may be."""
-        found: dict[str, bytes] = {}
-        base = os.path.dirname(self._config.path)
-        if _prometheus_config.FILES.encode("ascii") not in source:
-            return found
-        for item in _prometheus_config._parsed(source, self._config.path).foreign(_prometheus_config.FILES):
-            pattern = item.value if isinstance(item.value, str) else ""
-            for path in sorted(glob.glob(os.path.join(base, pattern))):
-                if os.path.realpath(path) != self._scrape_file.real:
-                    found[path] = _prometheus_live.ConfigFile(path).read() or b""
-        return found
+        """Scrape files of other people, where hand-written jobs may be, and of ours at another path."""
+        return {
+            path: _prometheus_live.ConfigFile(path).read() or b""
+            for path in _prometheus_config.scrape_files(source, self._config.path)
+            if os.path.realpath(path) != self._scrape_file.real and not os.path.isdir(path)
+        }
 
     # --- plan
 
@@ -325,12 +323,9 @@ class PrometheusHost:
         edit = self._edit(source, scrape_source, jobs, removal)
         view = before_view
         if edit.changed:
-            view = _prometheus_config.read(
-                edit.config,
-                edit.scrape_file if self._set.layout == "files" else scrape_source,
-                store=self.store.path,
-                path=self._config.path,
-            )
+            files = self._files(edit.config, edit.scrape_file)
+            others = {path: data for path, data in files.others.items() if path not in edit.obsolete}
+            view = _prometheus_config.read(dataclasses.replace(files, others=others))
         ours = set(known)
         if self._set.layout == "template" or before_view.layout != "template":
             # Else they have no marks: jobs that were adopted once, and left as plain ones.
@@ -397,19 +392,15 @@ class PrometheusHost:
                     "rendered: layout template needs the whole file; the role prometheus_host renders it"
                 )
             return _prometheus_config.check_rendered(
-                source, self._set.rendered.encode("utf-8"), jobs, self.store.path, self._config.path, scrape_source
+                self._files(source, scrape_source), self._set.rendered.encode("utf-8"), jobs
             )
         return _prometheus_config.edit(
-            source,
+            self._files(source, scrape_source),
             jobs,
+            layout=self._set.layout,
             remove=remove,
             purge=self._set.purge if purge is None else purge,
-            layout=self._set.layout,
-            scrape_file=scrape_source,
-            scrape_file_path=self._scrape_file.path,
             on_existing=self._set.on_existing,
-            others=self._others(source),
-            path=self._config.path,
         )
 
     def _plan_delivery(self, plan: Plan, item: Mapping[str, Any]) -> None:
@@ -795,8 +786,8 @@ class PrometheusHost:
         state = {"client": self._set.name, "exporters": entries}
         if entries != before["exporters"] or "unfinished" in before or before.get("client") != self._set.name:
             self.store.write_state(state)
-        if self._scrape_file_is_over(plan):
-            self._scrape_file.write(None, (0, 0, 0))
+        for path in plan.edit.obsolete if plan.configures else ():
+            _prometheus_live.ConfigFile(path).write(None, (0, 0, 0))
         for name, delivery in plan.switch.items():
             if name in done:
                 if delivery is None:
@@ -812,15 +803,6 @@ class PrometheusHost:
     def _is_named(self, plan: Plan, name: str) -> bool:
         """Whether the configuration still names files of an exporter: without them, promtool would refuse all of it."""
         return f"{self.store.directory(name)}/".encode() in plan.edit.config
-
-    def _scrape_file_is_over(self, plan: Plan) -> bool:
-        """Whether a scrape file of ours is left that nothing names any more."""
-        return (
-            plan.scrape_source is not None
-            and plan.edit.scrape_file is None
-            and plan.configures
-            and b"# BEGIN timesten.monitoring" in plan.scrape_source
-        )
 
     # --- proof
 
@@ -1104,7 +1086,7 @@ class PrometheusHost:
             for name in names
             if known[name].get("delivery")
         }
-        nothing = _prometheus_config.EditResult(source, None, False, [], [], [], [], lost, None)
+        nothing = _prometheus_config.EditResult(source, kept=lost)
         plan = Plan(
             definitions,
             known,

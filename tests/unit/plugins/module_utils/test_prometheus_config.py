@@ -16,14 +16,14 @@ import yaml
 from hypothesis import HealthCheck, assume, given, settings
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, config_source, jobs
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "prometheus_yml"
 DOC = Path(__file__).parents[4] / "docs" / "prometheus-yml.md"
 STORE = "/etc/prometheus/timesten"
 SCRAPE_FILE = "/etc/prometheus/timesten.yml"
-FILES = {"layout": "files", "scrape_file_path": SCRAPE_FILE}
+PATH = "/etc/prometheus/prometheus.yml"
+FILES = {"layout": "files"}
 
 properties = settings(
     max_examples=500,
@@ -36,6 +36,27 @@ properties = settings(
 
 def job(name: str, **options: object) -> jobs.Job:
     return jobs.build({"name": name, "address": f"{name}.example.com", "port": 12345, **options}, STORE)
+
+
+def files_of(source: bytes, scrape_file: bytes | None = None, **options: object) -> config.Files:
+    return config.Files(source, PATH, STORE, **{"scrape_path": SCRAPE_FILE, "scrape_file": scrape_file, **options})
+
+
+IN_FILES = ("scrape_file", "scrape_path", "others")
+
+
+def edit(source: bytes, wanted: list, **options: object) -> config.EditResult:
+    files = files_of(source, **{name: options.pop(name) for name in IN_FILES if name in options})
+    return config.edit(files, wanted, **options)
+
+
+def read(source: bytes, scrape_file: bytes | None = None, **options: object) -> config.ConfigView:
+    return config.read(files_of(source, scrape_file, **options))
+
+
+def removed(source: bytes, scrape_file: bytes | None = None) -> bytes:
+    """The file as it was before us; adopted jobs stay as plain ones."""
+    return edit(source, [], purge=True, scrape_file=scrape_file).config
 
 
 JOBS = [job("exp1"), job("exp2", scrape_interval="1m30s", labels={"dc": "yes"}, job_label="timesten")]
@@ -254,7 +275,7 @@ def sources(draw, only_list: bool = False) -> bytes:
 def edited(source: bytes, wanted: list, **options: object) -> config.EditResult:
     """Edit, or leave the example out where the file ends inside a block scalar that has no last line end."""
     try:
-        return config.edit(source, wanted, **options)
+        return edit(source, wanted, **options)
     except TimesTenError as error:
         assert "last line has no line end" in error.message, error.message
         assert not source.endswith(b"\n")
@@ -287,21 +308,22 @@ def test_foreign_content_means_the_same(source: bytes, layout: dict) -> None:
 @given(sources(), LAYOUTS)
 def test_the_same_again_changes_nothing(source: bytes, layout: dict) -> None:
     result = edited(source, JOBS, **layout)
-    again = config.edit(result.config, JOBS, scrape_file=result.scrape_file, **layout)
+    again = edit(result.config, JOBS, scrape_file=result.scrape_file, **layout)
     assert not again.changed
     assert (again.config, again.scrape_file) == (result.config, result.scrape_file)
-    assert not (again.added or again.changed_names or again.removed)
+    assert not (again.added or again.changed_names or again.obsolete)
 
 
 @properties
 @given(sources(), LAYOUTS)
 def test_removing_undoes_adding(source: bytes, layout: dict) -> None:
     result = edited(source, JOBS, **layout)
-    assert config.remove(result.config, result.scrape_file) == source
-    purged = config.edit(result.config, [], purge=True, scrape_file=result.scrape_file, **layout)
-    assert (purged.config, purged.scrape_file, purged.removed) == (source, None, ["exp1", "exp2"])
-    half = config.edit(result.config, [], remove=["exp2"], scrape_file=result.scrape_file, **layout)
-    whole = config.edit(half.config, JOBS, scrape_file=half.scrape_file, **layout)
+    assert removed(result.config, result.scrape_file) == source
+    purged = edit(result.config, [], purge=True, scrape_file=result.scrape_file, **layout)
+    assert (purged.config, purged.scrape_file) == (source, None)
+    assert list(purged.obsolete) == ([SCRAPE_FILE] if layout else [])
+    half = edit(result.config, [], remove=["exp2"], scrape_file=result.scrape_file, **layout)
+    whole = edit(half.config, JOBS, scrape_file=half.scrape_file, **layout)
     assert (whole.config, whole.scrape_file) == (result.config, result.scrape_file)
 
 
@@ -309,7 +331,7 @@ def test_removing_undoes_adding(source: bytes, layout: dict) -> None:
 @given(sources(), st.sampled_from(["exp0", "exp1", "exp2", "exp3"]))
 def test_one_change_touches_its_own_lines_only(source: bytes, name: str) -> None:
     result = edited(source, JOBS)
-    new = config.edit(result.config, [job(name, scrape_interval="30s", labels={"dc": "äöü"})])
+    new = edit(result.config, [job(name, scrape_interval="30s", labels={"dc": "äöü"})])
     old_lines, new_lines = result.config.splitlines(keepends=True), new.config.splitlines(keepends=True)
     same = 0
     while old_lines[same] == new_lines[same]:
@@ -331,16 +353,16 @@ def test_one_change_touches_its_own_lines_only(source: bytes, name: str) -> None
 @given(sources())
 def test_moving_between_layouts_is_one_run(source: bytes) -> None:
     inline, files = edited(source, JOBS), edited(source, JOBS, **FILES)
-    moved = config.edit(inline.config, [], **FILES)
+    moved = edit(inline.config, [], **FILES)
     assert foreign(moved.config) == foreign(source)
     assert {entry["job_name"]: entry for entry in load(moved.scrape_file)["scrape_configs"]} == {
         one.name: one.config for one in JOBS
     }
-    assert config.read(moved.config, moved.scrape_file).layout == "files"
-    back = config.edit(moved.config, [], scrape_file=moved.scrape_file)
+    assert read(moved.config, moved.scrape_file).layout == "files"
+    back = edit(moved.config, [], scrape_file=moved.scrape_file)
     assert back.scrape_file is None
     assert load(back.config) == load(inline.config)
-    assert config.remove(back.config) == source == config.remove(files.config, files.scrape_file)
+    assert removed(back.config) == source == removed(files.config, files.scrape_file)
 
 
 @properties
@@ -351,15 +373,15 @@ def test_adopting_keeps_series_and_neighbours(source: bytes, data: st.DataObject
     host, port = old["static_configs"][0]["targets"][0].split(":")
     wanted = [job("exp1"), jobs.build({"name": "adoptee", "address": host, "port": int(port)}, STORE)]
     with pytest.raises(TimesTenError, match="hand-written job"):
-        config.edit(source, wanted)
+        edit(source, wanted)
     try:
-        result = config.edit(source, wanted, on_existing="adopt")
+        result = edit(source, wanted, on_existing="adopt")
     except TimesTenError as error:
         # Anchors inside the job that others need, or a file that ends in a block scalar.
         assert "anchors" in error.message or "last line has no line end" in error.message, error.message
         assume(False)
         raise
-    assert result.adopted == ["adoptee"]
+    assert read(result.config).ours["adoptee"].adopted
     before, after = load(source), load(result.config)
     new = {entry["job_name"]: entry for entry in after["scrape_configs"]}
     adopted = new[old["job_name"]]
@@ -367,9 +389,9 @@ def test_adopting_keeps_series_and_neighbours(source: bytes, data: st.DataObject
     assert [new[entry["job_name"]] for entry in before["scrape_configs"] if entry != old] == [
         entry for entry in before["scrape_configs"] if entry != old
     ]
-    again = config.edit(result.config, wanted, on_existing="adopt")
+    again = edit(result.config, wanted, on_existing="adopt")
     assert not again.changed
-    free = config.remove(result.config)
+    free = removed(result.config)
     assert b"timesten.monitoring (managed" not in free
     assert sorted(entry["job_name"] for entry in load(free)["scrape_configs"]) == sorted(
         entry["job_name"] for entry in before["scrape_configs"]
@@ -410,23 +432,23 @@ def test_the_table_names_every_shape() -> None:
 @pytest.mark.parametrize("name", EDITED)
 def test_a_shape_is_edited(name: str, loader: None) -> None:
     source = fixture(name)
-    bare = config.remove(source)  # some shapes hold a block already
+    bare = removed(source)  # some shapes hold a block already
     for options in ({}, FILES):
-        result = config.edit(source, JOBS, **options)
+        result = edit(source, JOBS, **options)
         assert foreign(result.config) == foreign(source)
-        again = config.edit(result.config, JOBS, scrape_file=result.scrape_file, **options)
+        again = edit(result.config, JOBS, scrape_file=result.scrape_file, **options)
         assert not again.changed
-        assert config.remove(result.config, result.scrape_file) == bare
+        assert removed(result.config, result.scrape_file) == bare
         other = {} if options else FILES
-        moved = config.edit(result.config, [], scrape_file=result.scrape_file, **other)
-        assert config.remove(moved.config, moved.scrape_file) == bare
-        assert set(config.read(moved.config, moved.scrape_file).ours) >= {"exp1", "exp2"}
+        moved = edit(result.config, [], scrape_file=result.scrape_file, **other)
+        assert removed(moved.config, moved.scrape_file) == bare
+        assert set(read(moved.config, moved.scrape_file).ours) >= {"exp1", "exp2"}
 
 
 @pytest.mark.parametrize(("name", "message"), REFUSED)
 def test_a_shape_is_refused(name: str, message: str, loader: None) -> None:
     with pytest.raises(TimesTenError) as caught:
-        config.edit(fixture(name), JOBS)
+        edit(fixture(name), JOBS)
     assert f"prometheus.yml: {message}" in caught.value.message
     assert caught.value.details["line"] == int(re.match(r"line (\d+)", message).group(1))
 
@@ -443,11 +465,11 @@ def test_promtool_accepts_what_was_edited(version: str, tmp_path: Path) -> None:
     names = [name for name in EDITED if version != "2.42" or b"scrape_config_files" not in fixture(name)]
     paths = []
     for name in names:
-        files = {**FILES, "scrape_file_path": str(tmp_path / f"{name}.scrape.yml")}
+        files = {**FILES, "scrape_path": str(tmp_path / f"{name}.scrape.yml")}
         for suffix, options in (("inline", {}), ("files", files)):
             if suffix == "files" and version == "2.42":
                 continue
-            result = config.edit(fixture(name), JOBS, **options)
+            result = edit(fixture(name), JOBS, **options)
             paths.append(tmp_path / f"{name}.{suffix}.yml")
             paths[-1].write_bytes(result.config)
             if result.scrape_file:
@@ -488,21 +510,21 @@ def test_a_hand_written_job_for_the_same_target_stops_the_run() -> None:
     with pytest.raises(
         TimesTenError, match=r"line 7: the hand-written job 'tt' already scrapes exp1\.example\.com:12345"
     ):
-        config.edit(BY_HAND, JOBS)
+        edit(BY_HAND, JOBS)
 
 
 def test_keep_leaves_the_hand_written_job_and_drops_ours() -> None:
-    result = config.edit(BY_HAND, JOBS, on_existing="keep")
+    result = edit(BY_HAND, JOBS, on_existing="keep")
     assert (result.kept, result.added) == (["exp1"], ["exp2"])
-    earlier = config.edit(BY_HAND.replace(b"exp1.example.com", b"elsewhere"), JOBS).config
-    later = config.edit(earlier.replace(b"elsewhere", b"exp1.example.com"), JOBS, on_existing="keep")
-    assert (later.kept, later.removed) == (["exp1"], ["exp1"])
+    earlier = edit(BY_HAND.replace(b"exp1.example.com", b"elsewhere"), JOBS).config
+    later = edit(earlier.replace(b"elsewhere", b"exp1.example.com"), JOBS, on_existing="keep")
+    assert later.kept == ["exp1"]
     assert later.config == result.config
 
 
 @pytest.mark.parametrize("layout", [{}, FILES])
 def test_adopt_keeps_the_text_and_puts_our_tls_settings_in(layout: dict) -> None:
-    result = config.edit(BY_HAND, JOBS, on_existing="adopt", **layout)
+    result = edit(BY_HAND, JOBS, on_existing="adopt", **layout)
     home = (result.scrape_file or result.config).decode()
     assert (
         """\
@@ -524,41 +546,41 @@ def test_adopt_keeps_the_text_and_puts_our_tls_settings_in(layout: dict) -> None
         in home
     )
     assert b"job_name: other" in result.config and b"  # the old database\n  # tail\n" in result.config
-    view = config.read(result.config, result.scrape_file)
+    view = read(result.config, result.scrape_file)
     assert view.ours["exp1"].adopted and view.ours["exp1"].interval == 10.0
     assert not view.ours["exp2"].adopted and view.ours["exp2"].interval == 90.0
 
 
 @pytest.mark.parametrize("layout", [{}, FILES])
 def test_an_adopted_job_follows_its_exporters_port_and_stays_when_it_leaves(layout: dict) -> None:
-    result = config.edit(BY_HAND, JOBS, on_existing="adopt", **layout)
-    moved = config.edit(result.config, [job("exp1", port=9999)], scrape_file=result.scrape_file, **layout)
+    result = edit(BY_HAND, JOBS, on_existing="adopt", **layout)
+    moved = edit(result.config, [job("exp1", port=9999)], scrape_file=result.scrape_file, **layout)
     assert moved.changed_names == ["exp1"]
     assert b'    - targets: ["exp1.example.com:9999"]\n      labels:\n        dc: a\n' in (
         moved.scrape_file or moved.config
     )
-    left = config.edit(result.config, [], remove=["exp1"], scrape_file=result.scrape_file, **layout)
-    assert left.removed == ["exp1"]
-    assert {"other", "last", "tt"} == {view.job_name for view in config.read(left.config, left.scrape_file).foreign}
-    gone = config.edit(left.config, [], remove=["exp2"], scrape_file=left.scrape_file, **layout)
+    left = edit(result.config, [], remove=["exp1"], scrape_file=result.scrape_file, **layout)
+    assert list(read(left.config, left.scrape_file).ours) == ["exp2"]
+    assert {"other", "last", "tt"} == {view.job_name for view in read(left.config, left.scrape_file).foreign}
+    gone = edit(left.config, [], remove=["exp2"], scrape_file=left.scrape_file, **layout)
     assert gone.scrape_file is None
-    assert gone.config == config.remove(result.config, result.scrape_file)
+    assert gone.config == removed(result.config, result.scrape_file)
     assert [entry["job_name"] for entry in load(gone.config)["scrape_configs"]] == ["other", "last", "tt"]
 
 
 @pytest.mark.parametrize("first", ["{}", "files"])
 def test_an_adopted_job_moves_between_layouts(first: str) -> None:
     one, two = ({}, FILES) if first == "{}" else (FILES, {})
-    result = config.edit(BY_HAND, JOBS, on_existing="adopt", **one)
-    moved = config.edit(result.config, [], remove=["exp1"], scrape_file=result.scrape_file, **two)
+    result = edit(BY_HAND, JOBS, on_existing="adopt", **one)
+    moved = edit(result.config, [], remove=["exp1"], scrape_file=result.scrape_file, **two)
     assert [entry["job_name"] for entry in load(moved.config)["scrape_configs"]][:3] == [
         "other",
         "last",
         "tt",
     ] or two == {}
-    assert {view.job_name for view in config.read(moved.config, moved.scrape_file).foreign} == {"other", "last", "tt"}
-    kept = config.edit(result.config, JOBS, scrape_file=result.scrape_file, **two)
-    assert not kept.changed_names and config.read(kept.config, kept.scrape_file).ours["exp1"].adopted
+    assert {view.job_name for view in read(moved.config, moved.scrape_file).foreign} == {"other", "last", "tt"}
+    kept = edit(result.config, JOBS, scrape_file=result.scrape_file, **two)
+    assert not kept.changed_names and read(kept.config, kept.scrape_file).ours["exp1"].adopted
 
 
 def test_a_job_whose_settings_are_aliases_is_written_anew_with_the_same_content() -> None:
@@ -572,12 +594,12 @@ scrape_configs:
     honor_labels: true
     static_configs: [{targets: ["exp1.example.com:12345"]}]
 """
-    result = config.edit(source, JOBS[:1], on_existing="adopt")
+    result = edit(source, JOBS[:1], on_existing="adopt")
     base, adopted = load(result.config)["scrape_configs"]
     assert base == load(source)["scrape_configs"][0]
     assert adopted["tls_config"] == {"min_version": "TLS12", **jobs.pem_paths(STORE, "exp1")}
     assert (adopted["job_name"], adopted["honor_labels"], adopted["scheme"]) == ("tt", True, "https")
-    assert not config.edit(result.config, JOBS[:1], on_existing="adopt").changed
+    assert not edit(result.config, JOBS[:1], on_existing="adopt").changed
 
 
 @pytest.mark.parametrize(
@@ -600,7 +622,7 @@ scrape_configs:
         ),
         (
             BY_HAND.replace(b"scrape_interval: 10s", b"bearer_token_file: token"),
-            {"layout": "files", "scrape_file_path": "conf/tt.yml"},
+            {"layout": "files", "scrape_path": "conf/tt.yml"},
             "line 7: the job names the relative path 'token'",
         ),
         (
@@ -622,7 +644,7 @@ scrape_configs:
 )
 def test_what_cannot_be_adopted_is_refused(source: bytes, options: dict, message: str) -> None:
     with pytest.raises(TimesTenError, match=message):
-        config.edit(source, JOBS, on_existing="adopt", **options)
+        edit(source, JOBS, on_existing="adopt", **options)
 
 
 def test_jobs_in_other_scrape_files_are_seen_but_not_adopted() -> None:
@@ -634,9 +656,9 @@ def test_jobs_in_other_scrape_files_are_seen_but_not_adopted() -> None:
         ("adopt", "conf.d/db.yml: line 2: .* cannot be adopted"),
     ):
         with pytest.raises(TimesTenError, match=message):
-            config.edit(b"", JOBS, others=others, on_existing=choice)
-    assert config.edit(b"", JOBS, others=others, on_existing="keep").kept == ["exp1"]
-    assert [view.job_name for view in config.read(b"", others=others).foreign] == ["db"]
+            edit(b"", JOBS, others=others, on_existing=choice)
+    assert edit(b"", JOBS, others=others, on_existing="keep").kept == ["exp1"]
+    assert [view.job_name for view in read(b"", others=others).foreign] == ["db"]
 
 
 # --- our own file -----------------------------------------------------------------------------------------------------
@@ -644,28 +666,22 @@ def test_jobs_in_other_scrape_files_are_seen_but_not_adopted() -> None:
 
 def test_a_pattern_of_the_owner_makes_our_line_needless() -> None:
     source = b"scrape_config_files:\n  - /etc/prometheus/*.yml\n  - a/*.yml\n"
-    result = config.edit(source, JOBS, **FILES)
+    result = edit(source, JOBS, **FILES)
     assert result.config == source and result.changed and result.scrape_file
-    assert config.scrape_patterns(source) == ["/etc/prometheus/*.yml", "a/*.yml"]
-    other = config.edit(source, JOBS, layout="files", scrape_file_path="/etc/prometheus/x/timesten.yml")
+    other = edit(source, JOBS, layout="files", scrape_path="/etc/prometheus/x/timesten.yml")
     assert b"- /etc/prometheus/x/timesten.yml\n" in other.config
-    assert config.scrape_patterns(other.config) == config.scrape_patterns(source)
 
 
 def test_a_file_of_somebody_else_is_not_taken_for_ours() -> None:
     with pytest.raises(
         TimesTenError, match=r"/etc/prometheus/timesten\.yml: exists and was not written by this collection"
     ):
-        config.edit(b"", JOBS, scrape_file=b"scrape_configs: []\n", **FILES)
-    with pytest.raises(TimesTenError, match="scrape_file_path"):
-        config.edit(b"", JOBS, layout="files")
+        edit(b"", JOBS, scrape_file=b"scrape_configs: []\n", **FILES)
 
 
 def test_another_path_moves_our_line() -> None:
-    first = config.edit(b"", JOBS, **FILES)
-    second = config.edit(
-        first.config, JOBS, scrape_file=first.scrape_file, layout="files", scrape_file_path="/etc/p/tt.yml"
-    )
+    first = edit(b"", JOBS, **FILES)
+    second = edit(first.config, JOBS, scrape_file=first.scrape_file, layout="files", scrape_path="/etc/p/tt.yml")
     assert load(second.config) == {"scrape_config_files": ["/etc/p/tt.yml"]} and second.scrape_file == first.scrape_file
 
 
@@ -678,15 +694,15 @@ def rendered(wanted: list, more: str = "") -> bytes:
 
 
 def test_a_rendered_file_with_our_jobs_passes() -> None:
-    result = config.check_rendered(b"global: {}\n", rendered(JOBS), JOBS, STORE)
+    result = config.check_rendered(files_of(b"global: {}\n"), rendered(JOBS), JOBS)
     assert (result.config, result.added, result.changed) == (rendered(JOBS), ["exp1", "exp2"], True)
-    again = config.check_rendered(rendered(JOBS), rendered(JOBS), JOBS, STORE)
+    again = config.check_rendered(files_of(rendered(JOBS)), rendered(JOBS), JOBS)
     assert not (again.changed or again.added or again.changed_names)
     new = [job("exp1", scrape_interval="30s"), job("exp3")]
-    later = config.check_rendered(rendered(JOBS), rendered(new), new, STORE)
-    assert (later.added, later.changed_names, later.removed) == (["exp3"], ["exp1"], ["exp2"])
-    assert config.read(rendered(JOBS), store=STORE).layout == "template"
-    assert sorted(config.read(rendered(JOBS), store=STORE).ours) == ["exp1", "exp2"]
+    later = config.check_rendered(files_of(rendered(JOBS)), rendered(new), new)
+    assert (later.added, later.changed_names) == (["exp3"], ["exp1"])
+    assert read(rendered(JOBS)).layout == "template"
+    assert sorted(read(rendered(JOBS)).ours) == ["exp1", "exp2"]
 
 
 @pytest.mark.parametrize(
@@ -699,21 +715,21 @@ def test_a_rendered_file_with_our_jobs_passes() -> None:
             rendered([job("exp1", scrape_interval="1s"), JOBS[1]]),
             "the job of exporter exp1 is not what was handed to the template",
         ),
-        (config.edit(b"", JOBS).config, "marker lines"),
+        (edit(b"", JOBS).config, "marker lines"),
         (rendered(JOBS, "  - job_name: [\n"), "not valid YAML"),
     ],
 )
 def test_a_rendered_file_that_differs_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(TimesTenError, match=message):
-        config.check_rendered(b"", data, JOBS, STORE)
+        config.check_rendered(files_of(b""), data, JOBS)
 
 
 @pytest.mark.parametrize("layout", [{}, FILES])
 def test_from_template_to_a_block_is_one_run(layout: dict) -> None:
     insecure = job("exp3", insecure=True)
-    result = config.edit(rendered([*JOBS, insecure]), [*JOBS, insecure], store=STORE, **layout)
-    assert config.remove(result.config, result.scrape_file) == rendered([])
-    assert sorted(config.read(result.config, result.scrape_file).ours) == ["exp1", "exp2", "exp3"]
+    result = edit(rendered([*JOBS, insecure]), [*JOBS, insecure], **layout)
+    assert removed(result.config, result.scrape_file) == rendered([])
+    assert sorted(read(result.config, result.scrape_file).ours) == ["exp1", "exp2", "exp3"]
 
 
 @pytest.mark.controller
@@ -732,19 +748,17 @@ def test_the_template_that_ships_holds_what_it_is_given() -> None:
     for wanted in ([], JOBS):
         templar = Templar(loader=DataLoader(), variables={"prometheus_host_jobs": [dict(one.config) for one in wanted]})
         data = str(templar.template(text)).encode()
-        assert config.check_rendered(b"", data, wanted, STORE).added == [one.exporter for one in wanted]
+        assert config.check_rendered(files_of(b""), data, wanted).added == [one.exporter for one in wanted]
 
 
 # --- damage, size, environment ----------------------------------------------------------------------------------------
 
 
 def test_hand_made_comments_inside_the_block_stay_until_their_job_changes() -> None:
-    source = config.edit(b"global: {}\n", JOBS).config.replace(
-        b"  # exporter: exp2\n", b"  # exporter: exp2\n  # ask Ann\n"
-    )
-    assert not config.edit(source, JOBS).changed
-    assert b"# ask Ann" in config.edit(source, [job("exp1", scrape_interval="1s")]).config
-    assert b"# ask Ann" not in config.edit(source, [job("exp2", scrape_interval="1s")]).config
+    source = edit(b"global: {}\n", JOBS).config.replace(b"  # exporter: exp2\n", b"  # exporter: exp2\n  # ask Ann\n")
+    assert not edit(source, JOBS).changed
+    assert b"# ask Ann" in edit(source, [job("exp1", scrape_interval="1s")]).config
+    assert b"# ask Ann" not in edit(source, [job("exp2", scrape_interval="1s")]).config
 
 
 @pytest.mark.parametrize(
@@ -754,7 +768,7 @@ def test_hand_made_comments_inside_the_block_stay_until_their_job_changes() -> N
         (b'{"key": "scrape_configs"}', b'{"key": 1}', "line 3: the restore line of the block was changed by hand"),
         (b"scrape_configs:\n  # exporter: exp1", b"# exporter: exp1", "not valid YAML"),
         (b"# exporter: exp2", b"# exporter: exp1", "line 2: exporter exp1 has two jobs in the block"),
-        (b"  # exporter: exp1\n", b"", "line 5: this job is inside the block but not one of ours"),
+        (b"  # exporter: exp1\n", b"", "line 5: the comment '# exporter: exp1' above this job was lost"),
         (
             b"# END timesten.monitoring",
             b"# END timesten.monitoring\n    extra: 1",
@@ -763,33 +777,33 @@ def test_hand_made_comments_inside_the_block_stay_until_their_job_changes() -> N
     ],
 )
 def test_damage_by_hand_is_named(old: bytes, new: bytes, message: str) -> None:
-    source = config.edit(b"global: {}\n", JOBS).config
+    source = edit(b"global: {}\n", JOBS).config
     assert old in source
     with pytest.raises(TimesTenError, match=message):
-        config.edit(source.replace(old, new, 1), JOBS)
+        edit(source.replace(old, new, 1), JOBS)
 
 
 def test_what_the_owner_wrote_around_the_block_survives_its_removal() -> None:
     for source in (b"", b"global: {}", b"scrape_configs: []\n", b"scrape_configs: ~"):
-        made = config.edit(source, JOBS).config
+        made = edit(source, JOBS).config
         grown = made + b"  - job_name: mine\nrule_files: []\n"
-        left = load(config.remove(grown))
+        left = load(removed(grown))
         assert left == {**load(source), "scrape_configs": [{"job_name": "mine"}], "rule_files": []}
 
 
 def test_intervals_are_the_jobs_else_the_files_else_prometheus_own() -> None:
     source = b"global: {scrape_interval: 20s}\nscrape_configs:\n  - job_name: a\n"
-    view = config.read(config.edit(source, JOBS).config)
+    view = read(edit(source, JOBS).config)
     assert (view.scrape_interval, view.ours["exp1"].interval, view.ours["exp2"].interval) == (20.0, 20.0, 90.0)
-    assert config.read(b"").scrape_interval == 60.0
-    assert config.read(b"").layout is None
-    assert [(one.job_name, one.place) for one in view.foreign] == [("a", "prometheus.yml: line 3")]
+    assert read(b"").scrape_interval == 60.0
+    assert read(b"").layout is None
+    assert [(one.job_name, one.place) for one in view.foreign] == [("a", f"{PATH}: line 3")]
 
 
 def test_a_missing_pyyaml_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "YAML_IMPORT_ERROR", "Traceback")
+    monkeypatch.setattr(config_source, "YAML_IMPORT_ERROR", "Traceback")
     with pytest.raises(TimesTenError, match="PyYAML is missing on this host: install python3-pyyaml"):
-        config.read(b"")
+        read(b"")
 
 
 @pytest.mark.skipif(not hasattr(yaml, "CSafeLoader"), reason="this PyYAML was built without libyaml")
@@ -798,15 +812,15 @@ def test_a_thousand_jobs_take_less_than_a_second() -> None:
     foreign_jobs = b"".join(
         b'  - job_name: f%d\n    static_configs: [{targets: ["f:%d"]}]\n' % (n, n) for n in range(1000)
     )
-    source = config.edit(b"scrape_configs:\n" + foreign_jobs, many).config
+    source = edit(b"scrape_configs:\n" + foreign_jobs, many).config
     many[500] = job("exp0500", scrape_interval="30s")
-    best = min(timed(lambda: config.edit(source, many)) for _attempt in range(3))
+    best = min(timed(lambda: edit(source, many)) for _attempt in range(3))
     assert best < 1.0, f"{best:.2f} s of CPU"
 
 
 def timed(call) -> float:
     """CPU seconds: what others do on this machine does not count."""
-    config._remembered.cache_clear()
+    config_source.remembered.cache_clear()
     start = time.process_time()
     assert call().changed_names == ["exp0500"]
     return time.process_time() - start
