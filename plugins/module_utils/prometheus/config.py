@@ -467,7 +467,11 @@ def _name_scrape_file(src: Source, files: Files, needed: bool) -> Source:
         src = src.after(without(src))
     if not needed:
         return src
-    name = _jobs.scalar(files.scrape_path, "scrape_file_path")
+    if not patterns.matches(files.scrape_path, files.scrape_path, files.base):
+        raise TimesTenError(
+            f"scrape_file: {files.scrape_path!r} holds characters that Prometheus reads as a pattern: use another name"
+        )
+    name = _jobs.scalar(files.scrape_path, "scrape_file")
 
     def render(column: int, flow: bool) -> str:
         return " " * column + (name + "," if flow else "- " + name) + src.newline

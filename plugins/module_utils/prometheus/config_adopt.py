@@ -282,7 +282,7 @@ def _with(node: Any, settings: Mapping[str, Any], target: str | None, where: str
 
     def replaced(mapping: Any, new: Mapping[str, Any]) -> Any:
         rest = dict(new)
-        pairs = [(key, rest.pop(key.value, value)) for key, value in pairs_of(mapping, where)]
+        pairs = [(key, rest.pop(text_of(key) or "", value)) for key, value in pairs_of(mapping, where)]
         pairs += [(yaml.ScalarNode(STR, key), value) for key, value in rest.items()]
         return yaml.MappingNode("tag:yaml.org,2002:map", pairs)
 
@@ -323,7 +323,7 @@ def _view(node: Any) -> Any:
         if isinstance(one, yaml.SequenceNode):
             return [see(item, depth + 1) for item in one.value]
         constructor.flatten_mapping(one)
-        return {(key.tag, str(key.value)): see(value, depth + 1) for key, value in one.value}
+        return {(key.tag, text_of(key) or repr(see(key, depth + 1))): see(value, depth + 1) for key, value in one.value}
 
     try:
         # Flattening changes the nodes, which are still needed.

@@ -88,8 +88,6 @@ def matches(pattern: str, path: str, base: str) -> bool:
         patterns, parts = one.split("/"), two.split("/")
         if len(patterns) == len(parts) and all(map(_match, patterns, parts)):
             return True
-        if one == two:  # without special characters Go does not match, it looks
-            return True
     return False
 
 

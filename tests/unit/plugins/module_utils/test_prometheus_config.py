@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 import time
@@ -16,7 +17,13 @@ import yaml
 from hypothesis import HealthCheck, assume, given, settings
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, config_source, jobs
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import (
+    config,
+    config_block,
+    config_source,
+    jobs,
+    patterns,
+)
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "prometheus_yml"
 DOC = Path(__file__).parents[4] / "docs" / "prometheus-yml.md"
@@ -749,6 +756,465 @@ def test_the_template_that_ships_holds_what_it_is_given() -> None:
         templar = Templar(loader=DataLoader(), variables={"prometheus_host_jobs": [dict(one.config) for one in wanted]})
         data = str(templar.template(text)).encode()
         assert config.check_rendered(files_of(b""), data, wanted).added == [one.exporter for one in wanted]
+
+
+# --- after our write --------------------------------------------------------------------------------------------------
+
+
+def block_lines(text: str) -> tuple[list[str], list[str], list[str]]:
+    lines = text.splitlines(keepends=True)
+    begin = next(number for number, line in enumerate(lines) if "# BEGIN timesten.monitoring (managed" in line)
+    end = next(number for number, line in enumerate(lines) if number > begin and "# END timesten.monitoring" in line)
+    return lines[:begin], lines[begin : end + 1], lines[end + 1 :]
+
+
+def reordered(text: str) -> str:
+    before, block, after = block_lines(text)
+    heads = [number for number, line in enumerate(block) if "# exporter: " in line] + [len(block) - 1]
+    jobs_of_it = [block[one:two] for one, two in zip(heads, heads[1:])]
+    return "".join(
+        [*before, *block[: heads[0]], *[line for one in reversed(jobs_of_it) for line in one], block[-1], *after]
+    )
+
+
+def reindented(text: str) -> str:
+    before, block, after = block_lines(text)
+    return "".join(before + ["  " + line for line in block] + after)
+
+
+def commented(text: str) -> str:
+    before, block, after = block_lines(text)
+    newline = "\r\n" if block[0].endswith("\r\n") else "\n"
+    middle = [one for line in block[1:-1] for one in (line, "# by hand" + newline)]
+    return "".join([*before, block[0], *middle, block[-1], *after])
+
+
+def doubled(text: str) -> str:
+    before, block, after = block_lines(text)
+    return "".join(before + block + block + after)
+
+
+def first_of_all(text: str) -> str:
+    before, block, after = block_lines(text)
+    return "".join(block + before + after)
+
+
+def without_lines(what: str):
+    return lambda text: "".join(line for line in text.splitlines(keepends=True) if what not in line)
+
+
+MUTATIONS = {
+    "reorder": reordered,
+    "reindent": reindented,
+    "crlf": lambda text: re.sub("\r?\n", "\r\n", text),
+    "lf": lambda text: text.replace("\r\n", "\n"),
+    "comments": commented,
+    "twice": doubled,
+    "front": first_of_all,
+    "no exporter line": without_lines("# exporter: exp2"),
+    "no restore line": without_lines("# restore: "),
+    "no begin": without_lines("# BEGIN timesten.monitoring (managed"),
+    "no end": without_lines("# END timesten.monitoring"),
+    "no pem": without_lines("client.key"),
+    "job grew": lambda text: (
+        text.replace("scheme: https", "honor_labels: true, scheme: https", 1)
+        if "{" in text
+        else text.replace("scheme: https", "scheme: http", 1)
+    ),
+}
+
+
+def owners_lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+@properties
+@given(sources(), st.sampled_from(sorted(MUTATIONS)), st.booleans())
+def test_what_was_done_to_the_file_since_is_repaired_or_refused(source: bytes, name: str, purge: bool) -> None:
+    text = edited(source, JOBS).config.decode("utf-8-sig")
+    mutated = MUTATIONS[name](text).encode()
+    try:
+        load(mutated)
+    except yaml.YAMLError:
+        assume(False)
+    try:
+        result = edit(mutated, [] if purge else [job("exp1", scrape_interval="30s"), JOBS[1]], purge=purge)
+    except TimesTenError as error:
+        assert "line" in error.details, error.message
+        return
+    assert foreign(result.config) == foreign(source)
+    if purge and name in ("crlf", "lf"):
+        assert result.config == MUTATIONS[name](source.decode("utf-8-sig")).encode()
+    # An empty value may have given way, and a line may have been split behind its opening bracket.
+    gone = re.compile(r"(?<=:)\s*(?:~|null|Null|NULL|\[\s*\])")
+    kept = "\n".join(owners_lines(gone.sub("", result.config.decode("utf-8-sig"))))
+    for line in owners_lines(gone.sub("", source.decode("utf-8-sig"))):
+        assert all(part.strip() in kept for part in line.split("[", 1)), line
+    names = [entry["job_name"] for entry in load(result.config).get("scrape_configs") or []]
+    if not purge:
+        assert names.count("timesten-exp1") == 1 and names.count("timesten-exp2") == 1
+
+
+@st.composite
+def changes_of_others(draw) -> object:
+    """Something that somebody else does to the file in between."""
+    kind = draw(st.sampled_from(["comment first", "section last", "nothing", "crlf", "comment above the block"]))
+
+    def change(text: str) -> str:
+        newline = "\r\n" if "\r\n" in text else "\n"
+        before, block, after = block_lines(text)
+        if kind == "comment first":
+            return "# somebody" + newline + text
+        if kind == "section last":
+            return text + ("" if text.endswith("\n") else newline) + "# somebody" + newline
+        if kind == "crlf":
+            return re.sub("\r?\n", "\r\n", text)
+        if kind == "comment above the block" and before[-1:] != ["["]:
+            return "".join([*before, "# somebody" + newline, *block, *after])
+        return text
+
+    return change
+
+
+@properties
+@given(sources(), changes_of_others(), st.booleans())
+def test_taking_back_takes_our_change_alone(source: bytes, change: object, first: bool) -> None:
+    """``first``: the block is new; else one job was changed, one added and one removed."""
+    before = source if first else edited(source, JOBS).config
+    ours = edited(before, JOBS).config
+    if not first:
+        ours = edit(before, [job("exp1", scrape_interval="30s"), job("exp3")], purge=True).config
+    current = change(ours.decode("utf-8-sig")).encode()
+    if before.startswith(b"\xef\xbb\xbf"):
+        current = b"\xef\xbb\xbf" + current
+    try:
+        load(current)
+    except yaml.YAMLError:
+        assume(False)
+    try:
+        result = config.take_back(current, ours, before, PATH)
+    except TimesTenError as error:
+        # The comment next to our own lines; a block scalar or an end mark at the end of the file.
+        assert "by hand" in error.message
+        return
+    assert load(result) == load(before)
+    assert (b"# somebody" in result) == (b"# somebody" in current)
+    assert result.replace(b"# somebody\r\n", b"").replace(b"# somebody\n", b"").replace(b"\r", b"").rstrip(
+        b"\n"
+    ) == before.replace(b"\r", b"").rstrip(b"\n")
+
+
+def test_taking_back_leaves_a_job_that_somebody_added_meanwhile() -> None:
+    before = b"global: {}\nscrape_configs:\n  - job_name: a\nrule_files: []\n"
+    ours = edit(before, JOBS).config
+    theirs = b"  - job_name: b\nrule_files: [x.yml]\n"
+    current = ours.replace(b"rule_files: []\n", theirs)
+    assert config.take_back(current, ours, before, PATH) == before.replace(b"rule_files: []\n", theirs)
+    for meddled in (current.replace(b"exp1.example.com", b"other.example.com"), ours.replace(b"# END", b"# end")):
+        with pytest.raises(TimesTenError, match=r"line \d+: .* by hand"):
+            config.take_back(meddled, ours, before, PATH)
+
+
+# --- layouts: any to any ----------------------------------------------------------------------------------------------
+
+INSECURE = job("exp3", insecure=True)
+PATTERNS = {
+    "line": b"",
+    "absolute": b"scrape_config_files: [/etc/prometheus/*.yml]\n",
+    "relative": b"scrape_config_files:\n- '[!-~]*.yml'\n- timesten.ym?\n",
+}
+
+
+def in_layout(layout: str, source: bytes) -> tuple[bytes, bytes | None]:
+    if layout == "template":
+        items = "".join("\n".join(jobs.emit(one.config, 2, one.name)) + "\n" for one in [*JOBS, INSECURE])
+        return source + items.encode(), None
+    result = edit(source, [*JOBS, INSECURE], layout=layout)
+    return result.config, result.scrape_file
+
+
+@pytest.mark.parametrize("owners", sorted(PATTERNS))
+@pytest.mark.parametrize("old", ["inline", "files", "template"])
+@pytest.mark.parametrize("new", ["inline", "files", "template"])
+def test_any_layout_to_any_other(old: str, new: str, owners: str) -> None:
+    source = PATTERNS[owners] + b"scrape_configs:\n  - job_name: mine\n"
+    files = files_of(*in_layout(old, source))
+    assert (config.read(files).layout, sorted(config.read(files).ours)) == (old, ["exp1", "exp2", "exp3"])
+    if new == "template":
+        result = config.check_rendered(files, in_layout("template", source)[0], [*JOBS, INSECURE])
+    else:
+        result = config.edit(files, [*JOBS, INSECURE], layout=new)
+    assert result.changed == (old != new)
+    assert not result.changed_names
+    assert list(result.obsolete) == ([SCRAPE_FILE] if old == "files" != new else [])
+    after = files_of(result.config, result.scrape_file)
+    assert (config.read(after).layout, sorted(config.read(after).ours)) == (new, ["exp1", "exp2", "exp3"])
+    assert [view.job_name for view in config.read(after).foreign] == ["mine"]
+    if new != "template":
+        assert removed(after.config, after.scrape_file) == source
+
+
+@pytest.mark.parametrize("owners", sorted(PATTERNS))
+def test_a_file_that_the_owners_pattern_names_needs_no_line(owners: str) -> None:
+    source = PATTERNS[owners]
+    result = edit(source, JOBS, **FILES)
+    assert (result.config == source) == bool(source)
+    assert sorted(read(result.config, result.scrape_file).ours) == ["exp1", "exp2"]
+    again = edit(result.config, JOBS, scrape_file=result.scrape_file, **FILES)
+    assert not again.changed and not again.added
+
+
+def test_our_line_goes_when_the_owner_adds_a_pattern() -> None:
+    ours = edit(b"scrape_config_files:\n- a.yml\n", JOBS, **FILES)
+    grown = ours.config + b"- timesten*.yml\n"
+    result = edit(grown, JOBS, scrape_file=ours.scrape_file, **FILES)
+    assert result.config == b"scrape_config_files:\n- a.yml\n- timesten*.yml\n"
+
+
+@pytest.mark.parametrize("source", [b"", b"scrape_config_files: ['*.yml', 'conf.d/*']\n"])
+def test_a_scrape_file_that_moves_takes_its_jobs_along(source: bytes) -> None:
+    first = edit(BY_HAND + source, JOBS, on_existing="adopt", **FILES)
+    moved = edit(
+        first.config,
+        JOBS,
+        layout="files",
+        scrape_path="/etc/prometheus/conf.d/tt.yml",
+        others={SCRAPE_FILE: first.scrape_file},
+    )
+    assert (moved.scrape_file, moved.obsolete) == (first.scrape_file, [SCRAPE_FILE])
+    assert not moved.added and not moved.changed_names
+    with pytest.raises(TimesTenError, match=r"timesten\.yml: line 1: this line is not ours"):
+        edit(first.config, JOBS, scrape_file=b"# my notes\n" + first.scrape_file)
+
+
+def test_store_is_not_an_option() -> None:
+    with pytest.raises(TypeError):
+        config.Files(b"", PATH, scrape_path=SCRAPE_FILE)
+
+
+# --- patterns and temporary files -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "named"),
+    [
+        ("/a/*", "/a/.b", True),
+        ("/a/*", "/a/b/c", False),
+        ("/a/*.yml", "/a/b.yml", True),
+        ("/a/[^b].yml", "/a/c.yml", True),
+        ("/a/[^b].yml", "/a/b.yml", False),
+        ("/a/[!b].yml", "/a/!.yml", True),
+        ("/a/[b-d]?.yml", "/a/cx.yml", True),
+        ("/a/\\*.yml", "/a/*.yml", True),
+        ("/a/\\*.yml", "/a/b.yml", False),
+        ("/a/[b.yml", "/a/[b.yml", False),
+        ("b.yml", "/base/b.yml", True),
+        ("./x/../b*", "/base/b.yml", True),
+        ("*/b.yml", "/base/x/b.yml", True),
+        ("../b.yml", "/b.yml", True),
+    ],
+)
+def test_patterns_are_read_as_go_reads_them(pattern: str, path: str, named: bool) -> None:
+    assert patterns.matches(pattern, path, "/base") is named
+
+
+def test_a_directory_that_is_a_link_is_the_same_directory(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    for one, two in (("link", "real"), ("real", "link")):
+        assert patterns.matches(f"{tmp_path}/{one}/*.yml", f"{tmp_path}/{two}/a.yml", "/")
+    (tmp_path / "real" / ".a.yml").write_text("")
+    assert patterns.expand("link/*", str(tmp_path)) == [f"{tmp_path}/link/.a.yml"]
+
+
+def test_a_temporary_file_matches_no_pattern(tmp_path: Path) -> None:
+    (tmp_path / "conf.d").mkdir()
+    target = tmp_path / "conf.d" / "tt.yml"
+    for names, place in (([], "conf.d"), (["conf.d/*.yml"], "conf.d"), (["conf.d/*"], "."), (["conf.d/.*"], "conf.d")):
+        found = patterns.temporary(str(target), names, str(tmp_path))
+        assert not any(patterns.matches(name, found, str(tmp_path)) for name in names)
+        assert Path(found).parent == (tmp_path / place).resolve()
+    source = (
+        b"rule_files: [r*]\nscrape_configs: [{file_sd_configs: [{files: ['t/*.json']}]}]\nscrape_config_files: [c]\n"
+    )
+    assert sorted(config.file_patterns(source, PATH)) == ["c", "r*", "t/*.json"]
+
+
+@pytest.mark.controller
+@pytest.mark.parametrize("version", ["2.53", "3"])
+def test_promtool_judges_the_files_that_will_be_there(version: str, tmp_path: Path) -> None:
+    from lab import packages
+
+    try:
+        promtool = packages.prometheus(version).promtool
+    except packages.PackageError as error:
+        pytest.skip(str(error))
+    (tmp_path / "conf.d").mkdir()
+    path, scrape = tmp_path / "prometheus.yml", tmp_path / "conf.d" / "tt.yml"
+    (tmp_path / "conf.d" / "mine.yml").write_text("scrape_configs:\n- job_name: mine\n")
+    for source in (
+        "scrape_config_files:\n- conf.d/*  # all\n\n- other*.yml\nglobal: {}\n",
+        "scrape_config_files: [conf.d/*,\n  other*.yml]\nglobal: {}\n",
+        "global: {}\n",
+    ):
+        insecure = [job("exp1", insecure=True)]
+        files = config.Files(source.encode(), str(path), STORE, str(scrape))
+        first = config.edit(files, insecure, layout="files")
+        scrape.write_bytes(first.scrape_file)
+        # To the layout inline: the present file is still there, and would be the same jobs twice.
+        back = config.edit(dataclasses.replace(files, config=first.config, scrape_file=first.scrape_file), insecure)
+        judged = tmp_path / "judged.yml"
+        for data, swaps in (
+            (first.config, {str(scrape): str(tmp_path / "candidate")}),
+            (back.config, dict.fromkeys(back.obsolete)),
+        ):
+            (tmp_path / "candidate").write_bytes(first.scrape_file)
+            judged.write_bytes(config.for_promtool(data, str(path), swaps))
+            assert judged.read_bytes().count(b"\n") == data.count(b"\n")
+            done = subprocess.run(
+                [str(promtool), "check", "config", str(judged)], capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+        scrape.unlink()
+
+
+# --- adoption: what a reader sees -------------------------------------------------------------------------------------
+
+SCALARS = [
+    "1.10",
+    "010",
+    "yes",
+    "0x1F",
+    "12:30:45",
+    "2001-12-14",
+    "2001-12-14 21:59:43",
+    "=",
+    "1e3",
+    "~",
+    "No",
+    "'yes'",
+    '"010"',
+    "1_000",
+    ".5",
+    "0o17",
+]
+
+
+@pytest.mark.parametrize("shape", ["lines", "braces", "merged", "alias"])
+@pytest.mark.parametrize("layout", [{}, FILES])
+@pytest.mark.parametrize("text", SCALARS)
+def test_adopting_keeps_every_scalar(text: str, layout: dict, shape: str, loader: None) -> None:
+    flow = f"labels: {{dc: {text}, n: x}}"
+    if ":" in text and shape == "braces":
+        pytest.skip("a colon in braces: refused")
+    target = "targets: ['exp1.example.com:12345']"
+    item = {
+        "lines": f"  - job_name: tt\n    static_configs:\n    - {target}\n      labels:\n        dc: {text}\n        n: x\n",
+        "braces": f"  - {{job_name: tt, static_configs: [{{{target}, {flow}}}]}}\n",
+        "merged": "  - <<: *base\n    job_name: tt\n    tls_config:\n",
+        "alias": "  - job_name: tt\n    static_configs: *list\n",
+    }[shape]
+    source = (
+        f"x: &base\n  static_configs: &list\n  - {target}\n    labels:\n      dc: {text}\n      n: x\n"
+        f"scrape_configs:\n{item}"
+    ).encode()
+    result = edit(source, JOBS[:1], on_existing="adopt", **layout)
+    raw = yaml.load((result.scrape_file or result.config), Loader=yaml.BaseLoader)["scrape_configs"]
+    labels = next(one for one in raw if one["job_name"] == "tt")["static_configs"][0]["labels"]
+    expected = text.strip("'\"")
+    assert labels == {"dc": expected, "n": "x"} or (expected == "~" and labels["dc"] in ("~", "null"))
+    # Its port changes: it is written again.
+    moved = edit(result.config, [job("exp1", port=9)], scrape_file=result.scrape_file, **layout)
+    raw = yaml.load((moved.scrape_file or moved.config), Loader=yaml.BaseLoader)["scrape_configs"]
+    again = next(one for one in raw if one["job_name"] == "tt")["static_configs"][0]
+    assert (again["labels"], again["targets"]) == (labels, ["exp1.example.com:9"])
+
+
+def test_the_proof_sees_what_the_writer_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that normalises is caught, since the proof does not go through it."""
+    write = config_block._scalar
+    monkeypatch.setattr(
+        config_block, "_scalar", lambda node, where, flow: "1.1" if node.value == "1.10" else write(node, where, flow)
+    )
+    source = b"scrape_configs:\n- {job_name: tt, x: 1.10, static_configs: [{targets: ['exp1.example.com:12345']}]}\n"
+    with pytest.raises(TimesTenError, match="the adopted job of exp1 would change its meaning"):
+        edit(source, JOBS[:1], on_existing="adopt")
+
+
+def test_odd_values_of_a_job_to_adopt_are_no_traceback() -> None:
+    job_of = "scrape_configs:\n- job_name: tt\n  static_configs: [{targets: ['exp1.example.com:12345']}]\n  "
+    for more in ("tls_config:\n", "tls_config: {}\n", "tls_config: ~\n", "x: =\n", "scheme:\n", "? [a, b]\n  : c\n"):
+        result = edit((job_of + more).encode(), JOBS[:1], on_existing="adopt")
+        assert read(result.config).ours["exp1"].adopted
+    for more in ("tls_config: text\n", "tls_config: [a]\n", "tls_config: {a: !odd b}\n"):
+        with pytest.raises(TimesTenError, match="exp1"):
+            edit((job_of + more).encode(), JOBS[:1], on_existing="adopt")
+    with pytest.raises(TimesTenError, match="readers disagree"):
+        edit(
+            (
+                "x: &a {params: {q: [1]}}\n"
+                + job_of.replace("- job_name: tt", "- job_name: tt\n  params: {}\n  <<: *a\n  scheme: http")
+            )
+            .encode()
+            .replace(b"static_configs: ", b"static_configs: &s "),
+            JOBS[:1],
+            on_existing="adopt",
+            **FILES,
+        )
+
+
+# --- comments, and what only PyYAML refuses ---------------------------------------------------------------------------
+
+
+def test_keys_that_were_switched_off_stay_with_the_last_job() -> None:
+    source = b"scrape_configs:\n  - job_name: last\n    # scrape_interval: 5s\n\n    # params: {}\n  # tail\nrule_files: []\n"
+    result = edit(source, JOBS)
+    begin = result.config.index(b"  # BEGIN")
+    assert result.config[:begin].endswith(b"    # params: {}\n") and result.config.endswith(
+        b"  # tail\nrule_files: []\n"
+    )
+    assert removed(result.config) == source
+    by_hand = BY_HAND.replace(b"        dc: a\n", b"        dc: a\n    # honor_labels: true\n")
+    adopted = edit(by_hand, JOBS, on_existing="adopt").config
+    assert b"        dc: a\n    # honor_labels: true\n  # exporter: exp2\n" in adopted
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("adopted", [False, True])
+def test_a_lost_comment_line_is_told_as_that(number: int, adopted: bool) -> None:
+    source = edit(BY_HAND if adopted else b"", JOBS, on_existing="adopt").config
+    line = re.search(rf".*# exporter: exp{number}.*\n".encode(), source).group()
+    at = source[: source.index(line)].count(b"\n") + 1
+    with pytest.raises(TimesTenError) as caught:
+        edit(source.replace(line, b""), JOBS)
+    assert f"line {at}: the comment '{line.decode().strip()}' above this job was lost" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        b"x: &a 1\ny: &a 2\nz: *a\nscrape_configs:\n- job_name: m\n  x: *a\n",
+        b"global:\n  scrape_interval:\t20s\t# c\nscrape_configs:\t# c\n  - job_name:\tm\n",
+        b"scrape_configs:\n- job_name: m\n---\n",
+        b"---\nscrape_configs:\n- job_name: m\n--- # end\n# c\n",
+        b"global: {}\n---\n",
+        b"---\n---\n",
+    ],
+)
+@pytest.mark.parametrize("layout", [{}, FILES])
+def test_what_prometheus_accepts_is_edited(source: bytes, layout: dict, loader: None) -> None:
+    config_source.remembered.cache_clear()
+    result = edit(source, JOBS, **layout)
+    config_source.remembered.cache_clear()
+    assert sorted(read(result.config, result.scrape_file).ours) == ["exp1", "exp2"]
+    assert removed(result.config, result.scrape_file) == source
+
+
+def test_no_word_of_promtool_where_yaml_is_refused(loader: None) -> None:
+    for source in (b"a: [\n", b"a: b\n\tc: d\n", b"a: 'x\n"):
+        with pytest.raises(TimesTenError) as caught:
+            edit(source, JOBS)
+        assert "promtool" not in caught.value.message
 
 
 # --- damage, size, environment ----------------------------------------------------------------------------------------
