@@ -168,9 +168,26 @@ class _Parsed:
         self.home = known[0] if known else None
         self.stale = known[1:]
 
+    def chunks(self) -> dict[str, Chunk]:
+        """Exporter to its job in our block."""
+        return {chunk.exporter: chunk for chunk in (self.home.chunks() if self.home else [])}
+
+    def obsolete(self, file: Source | None, base: Source | None = None) -> list[str]:
+        """The paths of scrape files of ours that have to go.
+
+        :param file: our scrape file as it will be, made from ``base``.
+        :raises TimesTenError: if one of them holds anything that is not ours.
+        """
+        homes = [home for home in (self.home, *self.stale) if home is not None and home is not self.src]
+        for home in homes:
+            if home is not base and not (file and file.text and home is self.file):
+                _refuse_rest(home, without(home))
+        stays = self.files.scrape_path if file and file.text else None
+        return sorted(home.path for home in homes if home.path != stays)
+
     def check_stale(self) -> None:
         """:raises TimesTenError: if a second block holds a job that is in no other one."""
-        first = {chunk.exporter: chunk for chunk in (self.home.chunks() if self.home else [])}
+        first = self.chunks()
         for home in self.stale:
             for chunk in home.chunks():
                 same = first.get(chunk.exporter)
@@ -329,64 +346,41 @@ def edit(
     found = config_adopt.clashes(wanted, [at.src, at.file, *at.others], on_existing, left)
     kept = sorted(found) if on_existing == "keep" else []
     for exporter in kept:
-        del wanted[exporter]
-        del found[exporter]
-    rest: Source = at.src
-    taken: dict[str, Entry] = {}
-    if left or found:
-        rest, taken = config_adopt.take(at.src, found, left, wanted, files.scrape_path if layout == "files" else "")
-    chunks = {chunk.exporter: chunk for chunk in (at.home.chunks() if at.home else [])}
-    gone = {name for name in chunks if name in removed or name in kept or purge} - set(wanted)
-    entries, changed = _entries(at.home, [chunk for name, chunk in chunks.items() if name not in gone], wanted, taken)
+        del wanted[exporter], found[exporter]
+    rest, taken = config_adopt.take(at.src, found, left, wanted, files.scrape_path if layout == "files" else "")
+    chunks = at.chunks()
+    gone = (set(chunks) if purge else removed.union(kept)) - set(wanted)
+    entries, changed = _entries(at.home or at.src, chunks, gone, wanted, taken)
     released = [chunk for name, chunk in chunks.items() if name in gone and chunk.adopted]
     outcome = _write(at, rest, entries, released, layout)
-    cut = {id(item) for item in left.values()} | {id(entry.origin) for entry in taken.values()}
+    cut = set(map(id, [*left.values(), *(entry.origin for entry in taken.values())]))
     _prove(at, outcome, {entry.exporter: entry for entry in entries}, cut, released)
-    config = outcome.config.encode(outcome.config.text)
-    data = (outcome.file.encode(outcome.file.text) or None) if outcome.file else None
-    return EditResult(
-        config=config,
-        scrape_file=data,
-        changed=config != files.config
-        or bool(outcome.obsolete)
-        or (layout == "files" and (data or b"") != (files.scrape_file or b"")),
-        added=sorted(name for name in wanted if name not in chunks),
-        changed_names=sorted(changed),
-        kept=kept,
-        obsolete=outcome.obsolete,
-    )
+    return outcome.result(files, added=sorted(set(wanted) - set(chunks)), changed_names=sorted(changed), kept=kept)
 
 
 def _entries(
-    home: Source | None,
-    staying: Sequence[Chunk],
+    home: Source,
+    chunks: Mapping[str, Chunk],
+    gone: set[str],
     wanted: Mapping[str, _jobs.Job],
     taken: Mapping[str, Entry],
 ) -> tuple[list[Entry], list[str]]:
     """What the block shall hold, and whose jobs differ from before. Present order is kept; new jobs go where their
     name belongs."""
-    entries: list[Entry] = []
-    changed = []
-    for chunk in staying if home else []:
-        name = chunk.exporter
-        if home is None:
-            break
-        if name in taken:
-            raise home.fail(
-                chunk.start, f"exporter {name} has a job of ours and a hand-written one: remove the hand-written one"
-            )
-        entry = _entry(home, chunk, wanted.get(name))
-        if entry.job is not None:
-            changed.append(name)
-        entries.append(entry)
-    present = {chunk.exporter for chunk in staying}
-    new = [taken.get(name) or Entry(name, job=job) for name, job in wanted.items() if name not in present]
+    twice = sorted(set(taken).intersection(chunks))
+    if twice:
+        raise home.fail(
+            chunks[twice[0]].start,
+            f"exporter {twice[0]} has a job of ours and a hand-written one: remove the hand-written one",
+        )
+    entries = [_entry(home, chunk, wanted.get(name)) for name, chunk in chunks.items() if name not in gone]
+    changed = [entry.exporter for entry in entries if entry.job is not None]
+    new = [taken.get(name) or Entry(name, job=job) for name, job in wanted.items() if name not in chunks]
     names = [entry.exporter for entry in entries]
+    new.sort(key=lambda entry: entry.exporter)
     if names == sorted(names):
-        entries = sorted(entries + new, key=lambda entry: entry.exporter)
-    else:
-        entries += sorted(new, key=lambda entry: entry.exporter)
-    return entries, changed
+        return sorted(entries + new, key=lambda entry: entry.exporter), changed
+    return entries + new, changed
 
 
 def _entry(home: Source, chunk: Chunk, job: _jobs.Job | None) -> Entry:
@@ -402,47 +396,44 @@ def _entry(home: Source, chunk: Chunk, job: _jobs.Job | None) -> Entry:
 
 @dataclasses.dataclass
 class _Outcome:
+    """The files as they will be; ``base`` is what the scrape file was made from."""
+
     config: Source
     file: Source | None
     obsolete: list[str]
     base: Source
 
+    def result(self, files: Files, **names: Sequence[str]) -> EditResult:
+        config = self.config.encode(self.config.text)
+        data = (self.file.encode(self.file.text) or None) if self.file else None
+        rewritten = self.file is not None and (data or b"") != (files.scrape_file or b"")
+        changed = config != files.config or bool(self.obsolete) or rewritten
+        return EditResult(config, data, changed, obsolete=self.obsolete, **names)
+
 
 def _write(at: _Parsed, rest: Source, entries: list[Entry], released: Sequence[Chunk], layout: str) -> _Outcome:
     """Write the files: ``rest`` is prometheus.yml less the jobs that were taken out of its list."""
-    files, home = at.files, at.home
-    inline = bool(at.src.chunks())
-    free = "".join(home.text[chunk.body : chunk.end] for chunk in released) if home and inline else ""
-    if home is not None and not inline and released:
+    home = at.home or at.src
+    free = ""
+    if at.src.chunks():
+        free = "".join(at.src.text[chunk.body : chunk.end] for chunk in released)
+        if layout == "files":
+            rest = rest.after(without(rest, free))
+    elif released:
         rest = set_free(rest, home, released)
-    elif layout == "files" and inline:
-        rest = rest.after(without(rest, free))
-    elif layout == "inline" and not inline:
+    elif layout == "inline":
         rest = rest.after(without(rest))
-    ours = [source for source in (at.home, *at.stale) if source is not None and source is not at.src]
-    base = at.file
     if layout == "inline":
-        rest = rest.after(rewrite(rest, entries, free))
-        file = None
-    else:
-        if home in at.others and not at.file.text:
-            base = home or base  # it only moves: what its owner wrote into it goes with it
-        elif home is not at.file and at.file.chunks():
-            base = at.file.after(without(at.file))
-        file = base.after(rewrite(base, entries, ""))
-        if not entries:
-            _refuse_rest(base, file.text)
-        rest = _name_scrape_file(rest, files, bool(entries))
-    stay = [base] if layout == "files" and entries else []
-    if layout == "files" and base is not at.file and at.file.chunks():
-        stay.append(at.file)  # written anew
-    obsolete = []
-    for source in ours:
-        if source not in stay:
-            _refuse_rest(source, without(source))
-        if source.path != files.scrape_path or file is None or not file.text:
-            obsolete.append(source.path)
-    return _Outcome(rest, file, sorted(obsolete), base)
+        return _Outcome(rest.after(rewrite(rest, entries, free)), None, at.obsolete(None), at.file)
+    base = at.file
+    if home in at.others and not at.file.text:
+        base = home  # it only moves: what its owner wrote into it goes with it
+    elif home is not at.file:
+        base = at.file.after(without(at.file))
+    file = base.after(rewrite(base, entries, ""))
+    if not entries:
+        _refuse_rest(base, file.text)
+    return _Outcome(_name_scrape_file(rest, at.files, bool(entries)), file, at.obsolete(file, base), base)
 
 
 def _refuse_rest(src: Source, text: str) -> None:
@@ -583,22 +574,7 @@ def check_rendered(files: Files, rendered: bytes, jobs: Iterable[_jobs.Job]) -> 
         raise src.fail(
             src.block.begin, "the template contains the marker lines of a block: remove them, or use the layout inline"
         )
-    problems = []
-    seen: dict[str, int] = {}
-    by_name = {job.name: exporter for exporter, job in wanted.items()}
-    for item in src.items(JOBS):
-        owner = whose_files(item, files.store)
-        exporter = by_name.get(text_of(child(item, "job_name")) or "") or owner
-        line = src.line(item.start_mark.index)
-        if exporter in seen:
-            problems.append(f"line {line}: a second job for exporter {exporter} (first in line {seen[exporter]})")
-        elif exporter in wanted:
-            seen[exporter] = line
-            if not says(item, wanted[exporter].config):
-                problems.append(f"line {line}: the job of exporter {exporter} is not what was handed to the template")
-        elif exporter:
-            problems.append(f"line {line}: a job for exporter {exporter}, which is not in this run")
-    problems += [f"no job for exporter {name}" for name in sorted(set(wanted) - set(seen))]
+    problems = _rendered_problems(src, wanted, files.store)
     if problems:
         raise TimesTenError(
             f"{src.path} does not hold exactly the jobs it was given: {'; '.join(problems)}. Loop over "
@@ -608,21 +584,34 @@ def check_rendered(files: Files, rendered: bytes, jobs: Iterable[_jobs.Job]) -> 
     at = _Parsed(files)
     before = read(files).ours
     nodes = {text_of(child(item, "job_name")): item for home in (at.src, *at.live) for item in home.items(JOBS)}
-    obsolete = sorted(
-        home.path for home in (at.home, *at.stale) if home is not None and home is not at.src and home.chunks()
-    )
-    for home in (at.home, *at.stale):
-        if home is not None and home is not at.src:
-            _refuse_rest(home, without(home))
+    obsolete = at.obsolete(None)
+    present = set(wanted).intersection(before)
     return EditResult(
         config=rendered,
         changed=rendered != files.config or bool(obsolete),
-        added=sorted(set(wanted) - set(before)),
-        changed_names=sorted(
-            name for name, job in wanted.items() if name in before and not says(nodes.get(job.name), job.config)
-        ),
+        added=sorted(set(wanted) - present),
+        changed_names=sorted(name for name in present if not says(nodes.get(wanted[name].name), wanted[name].config)),
         obsolete=obsolete,
     )
+
+
+def _rendered_problems(src: Source, wanted: Mapping[str, _jobs.Job], store: str) -> list[str]:
+    """What is wrong with the jobs of ours in a rendered file."""
+    problems = []
+    seen: dict[str, int] = {}
+    by_name = {job.name: exporter for exporter, job in wanted.items()}
+    for item in src.items(JOBS):
+        exporter = by_name.get(text_of(child(item, "job_name")) or "") or whose_files(item, store) or ""
+        line = src.line(item.start_mark.index)
+        if exporter in seen:
+            problems.append(f"line {line}: a second job for exporter {exporter} (first in line {seen[exporter]})")
+        elif exporter in wanted:
+            seen[exporter] = line
+            if not says(item, wanted[exporter].config):
+                problems.append(f"line {line}: the job of exporter {exporter} is not what was handed to the template")
+        elif exporter:
+            problems.append(f"line {line}: a job for exporter {exporter}, which is not in this run")
+    return problems + [f"no job for exporter {name}" for name in sorted(set(wanted) - set(seen))]
 
 
 # --- taking back ------------------------------------------------------------------------------------------------------

@@ -145,6 +145,8 @@ def take(
 
     :param scrape_path: where the entries go, empty for the file they come from.
     """
+    if not found and not left:
+        return src, {}
     for home, item in found.values():
         if home is not src:
             raise home.fail(
@@ -163,16 +165,11 @@ def take(
     for exporter, item in sorted([*items.items(), *left.items()], key=lambda pair: -numbers[id(pair[1])]):
         region = item_region(src, dashes, numbers[id(item)], JOBS)
         if exporter in items:
-            relative = _relative(item) if scrape_path else None
-            if relative:
-                raise src.fail(
-                    item.start_mark.index,
-                    f"the job names the relative path {relative!r}, which would mean another file from "
-                    f"{scrape_path}: make it absolute",
-                )
             taken[exporter] = _adopt(src, item, region, wanted[exporter], column)
-            if scrape_path and not stands_alone(taken[exporter].text or ""):
-                taken[exporter].text = None
+            if scrape_path:
+                _check_relative(src, item, scrape_path)
+                if not stands_alone(taken[exporter].text or ""):
+                    taken[exporter].text = None
         text = text[: region[0]] + text[region[1] :]
     try:
         return parsed(src.encode(text), src.path), taken
@@ -181,6 +178,16 @@ def take(
             f"{src.path}: the jobs of {', '.join(sorted({**items, **left}))} cannot be taken out, others use "
             f"their anchors: {error.message}"
         ) from error
+
+
+def _check_relative(src: Source, item: Any, scrape_path: str) -> None:
+    relative = _relative(item)
+    if relative:
+        raise src.fail(
+            item.start_mark.index,
+            f"the job names the relative path {relative!r}, which would mean another file from "
+            f"{scrape_path}: make it absolute",
+        )
 
 
 def _relative(item: Any) -> str | None:
@@ -223,10 +230,25 @@ def _adopt(src: Source, node: Any, region: tuple[int, int, dict[str, Field]], jo
         raise TimesTenError(f"{where}: an adopted job must have exactly one target: give the others a job of their own")
     moved = target.value.lower() != job.target.lower()
     entry = Entry(job.exporter, True, job, None, node, None, column)
-    start, end, fields = region
+    fields = region[2]
     if not fields or node.flow_style or _shared(node, fields):
         entry.node = _with(node, settings, job.target if moved else None, where)
         return entry
+    entry.text = _adopted_text(src, region, settings, (target, job.target) if moved else None, where)
+    # Where its text cannot be carried along (into brackets, or far to the left), it is written from this.
+    entry.node = _with(node, settings, job.target if moved else None, where)
+    return entry
+
+
+def _adopted_text(
+    src: Source,
+    region: tuple[int, int, dict[str, Field]],
+    settings: Mapping[str, Any],
+    target: tuple[Any, str] | None,
+    where: str,
+) -> str:
+    """The text of a job with these settings and, where given, another target in the place of its node."""
+    start, end, fields = region
     inner = min(field.start - src.line_start(field.start) for field in fields.values())
     edits: list[tuple[int, int, str]] = []
     tail = ""
@@ -242,17 +264,14 @@ def _adopt(src: Source, node: Any, region: tuple[int, int, dict[str, Field]], jo
             edits.append((field.start, stop, src.newline.join(lines)))
         else:
             tail += "".join(line + src.newline for line in lines)
-    if moved:
-        edits.append((target.start_mark.index, target.end_mark.index, json.dumps(job.target)))
+    if target is not None:
+        edits.append((target[0].start_mark.index, target[0].end_mark.index, json.dumps(target[1])))
     text = src.text[start:end]
     for left, right, new in sorted(edits, reverse=True):
         text = text[: left - start] + new + text[right - start :]
     if not text.endswith("\n"):
         text += src.newline
-    entry.text = text + tail
-    # Where its text cannot be carried along (into brackets, or far to the left), it is written from this.
-    entry.node = _with(node, settings, job.target if moved else None, where)
-    return entry
+    return text + tail
 
 
 def _settings(node: Any, job: _jobs.Job, where: str) -> dict[str, Any]:

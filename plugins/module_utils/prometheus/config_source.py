@@ -258,17 +258,7 @@ class Source:
         markers = [match for match in _MARKER.finditer(self.text) if not self.in_scalar(match.start(1))]
         if not markers:
             return None
-        lines = [(match.group(1), self.line(match.start())) for match in markers]
-        if [kind for kind, _line in lines] != ["BEGIN", "END"]:
-            found = ", ".join(f"{kind} in line {line}" for kind, line in lines)
-            raise _fail(
-                self.path,
-                lines[0][1],
-                f"the marker lines of timesten.monitoring are not one BEGIN followed by one END ({found}): restore "
-                "the file, or delete "
-                "everything that belongs to the block together with its markers and run again",
-            )
-        begin, tail = (match.start() for match in markers)
+        begin, tail = self._marker_pair(markers)
         end = self.line_end(tail)
         restore, body = self._restore_line(self.line_end(begin))
         for key in (JOBS, FILES):
@@ -292,6 +282,20 @@ class Source:
             "the block of timesten.monitoring is not in the list scrape_configs (or holds no job): move it back, or "
             "delete it with its markers and run again",
         )
+
+    def _marker_pair(self, markers: list[re.Match[str]]) -> tuple[int, int]:
+        """:raises TimesTenError: if the marker lines are not one BEGIN and one END."""
+        lines = [(match.group(1), self.line(match.start())) for match in markers]
+        if [kind for kind, _line in lines] != ["BEGIN", "END"]:
+            found = ", ".join(f"{kind} in line {line}" for kind, line in lines)
+            raise _fail(
+                self.path,
+                lines[0][1],
+                f"the marker lines of timesten.monitoring are not one BEGIN followed by one END ({found}): restore "
+                "the file, or delete "
+                "everything that belongs to the block together with its markers and run again",
+            )
+        return markers[0].start(), markers[1].start()
 
     def _restore_line(self, at: int) -> tuple[dict[str, Any], int]:
         """What gave way to the block, and where the block goes on."""
