@@ -389,7 +389,9 @@ def _entry(home: Source, chunk: Chunk, job: _jobs.Job | None) -> Entry:
     if job is None:
         return same
     if not chunk.adopted:
-        return same if says(chunk.node, job.config) else Entry(chunk.exporter, job=job)
+        if says(chunk.node, job.config):
+            return same
+        return Entry(chunk.exporter, job=job, comments=home.comments(chunk.body, chunk.end))
     entry = config_adopt.adopt_again(home, chunk, job)
     return same if config_adopt.same_view(chunk.node, entry.node) else entry
 

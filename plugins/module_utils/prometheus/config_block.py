@@ -170,6 +170,7 @@ class Entry:
     :ivar job: our job. For an adopted one, the job whose scheme, ``tls_config`` and target it has to have.
     :ivar node: what an adopted job, or one that is carried along, shall mean.
     :ivar origin: an adopted job as it was before.
+    :ivar comments: lines that somebody wrote into the block beside a job that is written anew.
     :ivar text: its text, where that can be carried along; its dashes stand at ``column``.
     """
 
@@ -180,10 +181,12 @@ class Entry:
     origin: Any = None
     text: str | None = None
     column: int = 0
+    comments: Sequence[str] = ()
 
     def render(self, column: int, flow: bool, newline: str) -> str:
         """The comment line and the item, each line ended."""
         head = " " * column + f"# exporter: {self.exporter}" + (" (adopted)" if self.adopted else "") + newline
+        head += "".join(" " * column + line + newline for line in self.comments)
         if self.text is not None and not flow:
             moved = _reindent(self.text, column - self.column)
             if moved is not None:

@@ -149,6 +149,11 @@ class Source:
         at = bisect.bisect_right(self._long_scalars, (index, len(self.text) + 1)) - 1
         return at >= 0 and self._long_scalars[at][0] <= index < self._long_scalars[at][1]
 
+    def comments(self, start: int, end: int) -> list[str]:
+        """The lines between two positions that are comments alone."""
+        found = re.compile(r"^[ \t]*(#[^\r\n]*)", re.MULTILINE).finditer(self.text, start, end)
+        return [match.group(1).rstrip() for match in found if not self.in_scalar(match.start(1))]
+
     def _compose(self) -> Any:
         try:
             root = self._only_document(getattr(yaml, "CSafeLoader", _tolerant_loader()))
