@@ -15,6 +15,11 @@ from typing import Callable, Iterable, Iterator, Mapping, Sequence
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config_file, promtool, reload
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import NotAnswering
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config import (
+    file_patterns,
+    for_promtool,
+    take_back,
+)
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config_file import ConfigFile, Moved
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
     Expected,
@@ -310,15 +315,15 @@ class Change:
                 reloaded = self._reload()
             proof = prove(self.ctx, plan, time.time(), bool(reloaded))
         except Moved:
-            self._restore(seen, plan, list(plan.switch))
+            self._restore(plan, list(plan.switch))
             raise
         except Exception as error:
             # Whatever it was, what is live must not stay half done.
             cause = error if isinstance(error, TimesTenError) else TimesTenError(f"{type(error).__name__}: {error}.")
-            raise self._back(seen, plan, cause) from error
+            raise self._back(plan, cause) from error
         if proof.failures:
             return self._undo_failed(seen, plan, proof, reloaded)
-        self._finish(plan, sorted(plan.definitions))
+        self._finish(seen, plan, sorted(plan.definitions))
         return Done(reloaded, proof.rows, {})
 
     def _refuse_moved(self, plan: Plan) -> None:
@@ -336,24 +341,27 @@ class Change:
         tool = promtool.require(ctx.settings.promtool)
         made: list[str] = []
         config, scrape = None, None
-        data, text = plan.edit.config, plan.edit.scrape_file
+        text = plan.edit.scrape_file
+        named = file_patterns(plan.edit.config, ctx.config.path)
+        base = os.path.dirname(ctx.config.path)
+        swaps: dict[str, str | None] = dict.fromkeys(plan.edit.obsolete)
         try:
             if text is not None and text != plan.scrape_source:
-                scrape = ctx.scrape_file.stage(text, self._fallback)
+                scrape = ctx.scrape_file.stage(text, self._fallback, named, base)
                 made.append(scrape)
-                with ctx.scrape_file.beside(scrape) as place:
-                    promtool.check(tool, place, identity)
-                # The file that will be read, not the one that is there: only for the check.
-                data = data.replace(ctx.scrape_file.path.encode("utf-8"), scrape.encode("utf-8"))
-            if data != plan.source:
-                config = ctx.config.stage(data, self._fallback)
-                made.append(config)
-                with ctx.config.beside(config) as place:
-                    promtool.check(tool, place, identity, ctx.config.path if plan.source else None)
-                if data != plan.edit.config:
-                    unchanged = plan.edit.config == plan.source
-                    config = None if unchanged else ctx.config.stage(plan.edit.config, self._fallback)
-                    made += [config] if config else []
+                swaps[ctx.scrape_file.path] = scrape
+                promtool.check(tool, scrape, identity)
+            # promtool reads the files that will be there, not those that are: only for the check.
+            judged = for_promtool(plan.edit.config, ctx.config.path, swaps)
+            checked = ctx.config.stage(judged, self._fallback, named, base)
+            made.append(checked)
+            with ctx.config.beside(checked) as place:
+                promtool.check(tool, place, identity, ctx.config.path if plan.source else None)
+            if plan.edit.config != plan.source:
+                config = checked
+                if judged != plan.edit.config:
+                    config = ctx.config.stage(plan.edit.config, self._fallback, named, base)
+                    made.append(config)
             yield config, scrape
         finally:
             for path in made:
@@ -379,7 +387,7 @@ class Change:
 
     # --- the way back
 
-    def _restore(self, seen: Observation, plan: Plan, names: Sequence[str]) -> bool:
+    def _restore(self, plan: Plan, names: Sequence[str]) -> bool:
         """Put links and files back as they were.
 
         :returns: whether a file was written.
@@ -392,12 +400,10 @@ class Change:
             (self.ctx.config, plan.edit.config, plan.source),
         ):
             if file.path in self._committed:
-                wrote = self._rewrite(file, ours, before, seen, plan) or wrote
+                wrote = self._rewrite(file, ours, before) or wrote
         return wrote
 
-    def _rewrite(
-        self, file: ConfigFile, ours: bytes | None, target: bytes | None, seen: Observation, plan: Plan
-    ) -> bool:
+    def _rewrite(self, file: ConfigFile, ours: bytes | None, target: bytes | None) -> bool:
         """Replace what we wrote; what somebody else has changed since stays.
 
         :param ours: what we wrote.
@@ -409,9 +415,7 @@ class Change:
                 return False
             content = target
             if now != ours:
-                content = config_file.carry_over(ours or b"", now or b"", target or b"")
-                if content is None:
-                    content = self._without_our_change(now or b"", seen, plan)
+                content = take_back(now or b"", ours or b"", target or b"", file.path)
             try:
                 file.write(content, now, self._fallback)
                 return True
@@ -419,22 +423,12 @@ class Change:
                 continue
         raise TimesTenError(f"{file.path} is written by somebody else all the time; our change is still in it")
 
-    def _without_our_change(self, source: bytes, seen: Observation, plan: Plan) -> bytes:
-        """The configuration with our jobs as they were, where the text around them has changed too."""
-        known = seen.state["exporters"]
-        before = {name: entry["definition"] for name, entry in known.items() if name in plan.present.ours}
-        from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs
-
-        wanted = [jobs.build(definition, self.ctx.store.path) for definition in before.values()]
-        edit = edit_config(self.ctx.settings, seen, source, wanted, plan.edit.added, self.ctx.store.path)
-        return edit.config
-
-    def _back(self, seen: Observation, plan: Plan, cause: TimesTenError) -> TimesTenError:
+    def _back(self, plan: Plan, cause: TimesTenError) -> TimesTenError:
         """Put files and links of the whole run back, reload, and return the error to raise."""
         trouble = None
         wrote = False
         try:
-            wrote = self._restore(seen, plan, list(plan.switch))
+            wrote = self._restore(plan, list(plan.switch))
             if wrote:
                 self._reload()
         except TimesTenError as error:
@@ -458,18 +452,18 @@ class Change:
         """Take back exactly the exporters that do not work; the others are done and stay."""
         touched = [name for name in proof.failures if plan.reasons[name]]
         if not touched:
-            self._finish(plan, sorted(plan.definitions))
+            self._finish(seen, plan, sorted(plan.definitions))
             return Done(reloaded, proof.rows, proof.failures, "Nothing of these was changed by this run")
         rest = sorted(set(plan.definitions) - set(touched))
         others = set(rest).intersection(name for name, why in plan.reasons.items() if why and name not in plan.rejected)
         if not others or self.ctx.settings.layout == "template":
             sentences = [f"exporter {name}: {text}" for name, text in proof.failures.items()]
-            error = self._back(seen, plan, TimesTenError(f"{several(sentences)}."))
+            error = self._back(plan, TimesTenError(f"{several(sentences)}."))
             return Done(reloaded, proof.rows, proof.failures, error.message[len(several(sentences)) + 2 :])
         outcome = f"Configuration and links of {some(touched)} are as before; the others are done and stay"
         try:
             self._take_back(seen, plan, touched, rest)
-            self._finish(plan, rest)
+            self._finish(seen, plan, rest)
         except TimesTenError as error:
             outcome = f"Going back failed as well: {error.message}"
         self.drop(touched)
@@ -480,16 +474,16 @@ class Change:
         store.switch_all({name: plan.before[name] for name in touched if store.current(name) != plan.before.get(name)})
         # From the file as it was: what these exporters had there comes back byte for byte.
         wanted = [plan.jobs[name] for name in rest if name not in plan.rejected]
-        edit = edit_config(ctx.settings, seen, plan.source, wanted, plan.removed, store.path)
+        edit = edit_config(ctx.settings, seen, wanted, plan.removed)
         if ctx.settings.layout == "files" and edit.scrape_file != ctx.scrape_file.read():
-            self._rewrite(ctx.scrape_file, plan.edit.scrape_file, edit.scrape_file, seen, plan)
-        self._rewrite(ctx.config, plan.edit.config, edit.config, seen, plan)
+            self._rewrite(ctx.scrape_file, plan.edit.scrape_file, edit.scrape_file)
+        self._rewrite(ctx.config, plan.edit.config, edit.config)
         if plan.configures:
             self._reload()
 
     # --- the end
 
-    def _finish(self, plan: Plan, done: Sequence[str]) -> None:
+    def _finish(self, seen: Observation, plan: Plan, done: Sequence[str]) -> None:
         """Remember what is done, renew the transport key, and clear away what nothing uses any more."""
         ctx, store = self.ctx, self.ctx.store
         before = store.state()
@@ -503,12 +497,10 @@ class Change:
             if name not in plan.removed:
                 entries.setdefault(name, entry)
         state: StoreState = {"client": ctx.settings.name, "exporters": entries}
-        if ctx.settings.layout == "files":
-            state["scrape_file"] = ctx.scrape_file.path
-        stays = ("client", "exporters", "scrape_file")
+        stays = ("client", "exporters")
         if "unfinished" in before or any(state.get(key) != before.get(key) for key in stays):
             store.write_state(state)
-        self._clear_scrape_files(plan)
+        self._clear_scrape_files(seen, plan)
         for name, delivery in plan.switch.items():
             if name in done:
                 if delivery is None:
@@ -522,21 +514,12 @@ class Change:
         if plan.deliver:
             store.renew_transport_key()
 
-    def _clear_scrape_files(self, plan: Plan) -> None:
+    def _clear_scrape_files(self, seen: Observation, plan: Plan) -> None:
         """Remove scrape files of ours that nothing names any more."""
-        source = plan.scrape_source
-        ours = source is not None and b"# BEGIN timesten.monitoring" in source
-        if ours and plan.edit.scrape_file is None and plan.configures:
+        contents = {**seen.files.others, seen.files.scrape_path: seen.files.scrape_file}
+        for path in plan.edit.obsolete if plan.configures else ():
             with contextlib.suppress(Moved):
-                self.ctx.scrape_file.write(None, source, self._fallback)
-
-
-def remove_old_scrape_file(seen: Observation) -> None:
-    """Remove our scrape file from where an earlier run had it, once nothing names it."""
-    if seen.old_scrape_file is not None:
-        path, content = seen.old_scrape_file
-        with contextlib.suppress(Moved):
-            ConfigFile(path).write(None, content, (0, 0, 0))
+                ConfigFile(path).write(None, contents.get(path), self._fallback)
 
 
 def rows_of(plan: Plan, settings_names: Sequence[str], rows: Sequence[Row]) -> list[Row]:

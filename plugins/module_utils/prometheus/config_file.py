@@ -6,16 +6,15 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
-import secrets
 import shutil
 import stat
 import tempfile
-from typing import Iterator
+from typing import Iterator, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import patterns
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.store import Account
 
 _SIZE_LIMIT = 1 << 28
@@ -30,16 +29,14 @@ class ConfigFile:
     """A configuration file that may be a link: the link stays, what it leads to is replaced.
 
     :param path: as Prometheus is told it; relative names in the file count from there.
-    :param staging: directory of candidates; the file's own if None.
     """
 
-    def __init__(self, path: str, option: str = "config_file", staging: str | None = None) -> None:
+    def __init__(self, path: str, option: str = "config_file") -> None:
         if not os.path.isabs(path):
             raise TimesTenError(f"{option}: {path!r} is not an absolute path")
         self.path = path
         self.real = os.path.realpath(path)
         self._option = option
-        self._staging = os.path.dirname(self.real) if staging is None else os.path.realpath(staging)
 
     def read(self) -> bytes | None:
         """The present content; None if there is no file.
@@ -60,14 +57,15 @@ class ConfigFile:
                     f"other names with the old content. Make the others symbolic links, or remove them. Nothing was changed"
                 )
 
-    def stage(self, data: bytes, fallback: tuple[int, int, int]) -> str:
+    def stage(self, data: bytes, fallback: tuple[int, int, int], named: Sequence[str] = (), base: str = "/") -> str:
         """Write a candidate with the file's owner, mode, access list and other attributes.
 
         :param fallback: uid, gid and mode where there is no file yet.
+        :param named: patterns of the files that Prometheus reads, which no candidate may match; they count from ``base``.
         :returns: path of the candidate; the caller commits or discards it.
         :raises TimesTenError: naming the path and the system's reason.
         """
-        candidate = os.path.join(self._staging, f".{os.path.basename(self.real)}.{secrets.token_hex(6)}")
+        candidate = patterns.temporary(self.real, named, base)
         try:
             descriptor = os.open(candidate, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
@@ -203,36 +201,3 @@ def scratch(data: bytes, identity: Account | None) -> Iterator[str]:
         yield path
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def carry_over(ours: bytes, now: bytes, target: bytes) -> bytes | None:
-    """Apply to ``target`` what somebody else changed between ``ours`` and ``now``.
-
-    :param ours: what we wrote.
-    :param now: what is there.
-    :param target: what we would have there instead of ``ours``.
-    :returns: the target with the other's change; None where both changed the same lines.
-    """
-    if now in (ours, target):
-        return target
-    base, theirs, wanted = (data.splitlines(keepends=True) for data in (ours, now, target))
-    own_hunks = [
-        code for code in difflib.SequenceMatcher(None, base, wanted, False).get_opcodes() if code[0] != "equal"
-    ]
-    hunks = [
-        (*code, theirs)
-        for code in difflib.SequenceMatcher(None, base, theirs, False).get_opcodes()
-        if code[0] != "equal"
-    ]
-    for _kind, start, end, _from, _to, _lines in hunks:
-        if any((start < own[2] and end > own[1]) or (own[1] == own[2] == start == end) for own in own_hunks):
-            return None
-    merged: list[bytes] = []
-    at = 0
-    # An insertion of the other one right where our change ends comes after it.
-    for _kind, start, end, first, last, lines in sorted(
-        [*((*own, wanted) for own in own_hunks), *hunks], key=lambda h: h[1:3]
-    ):
-        merged += base[at:start] + lines[first:last]
-        at = end
-    return b"".join(merged + base[at:])

@@ -42,7 +42,6 @@ class StoreState(TypedDict, total=False):
     client: str
     exporters: dict[str, StateEntry]
     unfinished: bool
-    scrape_file: str
 
 
 @dataclasses.dataclass(frozen=True)

@@ -73,13 +73,12 @@ class Plan:
     unmentioned: tuple[str, ...]
     named_files: frozenset[str]
     unfinished: bool
-    moves_scrape_file: bool
     warnings: tuple[str, ...]
 
     @property
     def configures(self) -> bool:
         """Whether a configuration file changes."""
-        return self.edit.changed or self.moves_scrape_file
+        return self.edit.changed
 
     @property
     def reloads(self) -> bool:
@@ -140,7 +139,7 @@ def decide(settings: Settings, seen: Observation, rejected: Mapping[str, str], c
         ours |= set(seen.view.ours)
     gone = sorted(name for name in ours - set(definitions) - set(faults) if settings.purge or name in removal)
     built = {name: jobs.build(definition, store) for name, definition in definitions.items()}
-    edit = _edit(settings, seen, built, gone, faults, store)
+    edit = _edit(settings, seen, built, gone, faults)
     pairs = {
         name: _decide_pair(name, element, known.get(name), seen.deliveries.get(name, Deliveries()))
         for name, element in elements.items()
@@ -327,39 +326,19 @@ def _edit(
     built: Mapping[str, jobs.Job],
     gone: Iterable[str],
     faults: Mapping[str, str],
-    store: str,
 ) -> config.EditResult:
-    present = seen.old_scrape_file[1] if seen.old_scrape_file else seen.scrape_file
     if settings.layout == "template":
         if settings.rendered is None:
             raise TimesTenError("rendered: layout template needs the whole file; the role prometheus_host renders it")
-        return config.check_rendered(
-            seen.config, settings.rendered.encode("utf-8"), built.values(), store, settings.config_file, present
-        )
-    return edit_config(
-        settings, seen, seen.config, [job for name, job in built.items() if name not in faults], gone, store
-    )
+        return config.check_rendered(seen.files, settings.rendered.encode("utf-8"), built.values())
+    return edit_config(settings, seen, [job for name, job in built.items() if name not in faults], gone)
 
 
 def edit_config(
-    settings: Settings, seen: Observation, source: bytes, wanted: Iterable[jobs.Job], gone: Iterable[str], store: str
+    settings: Settings, seen: Observation, wanted: Iterable[jobs.Job], gone: Iterable[str]
 ) -> config.EditResult:
-    """Set and remove jobs in a configuration, as the task's options say.
-
-    :param source: the configuration; the scrape files are as they were seen.
-    """
-    return config.edit(
-        source,
-        wanted,
-        remove=gone,
-        layout=settings.layout,
-        scrape_file=seen.old_scrape_file[1] if seen.old_scrape_file else seen.scrape_file,
-        scrape_file_path=settings.scrape_file,
-        on_existing=settings.on_existing,
-        others=seen.others,
-        store=store,
-        path=settings.config_file,
-    )
+    """Set and remove jobs in the configuration as it was seen, as the task's options say."""
+    return config.edit(seen.files, wanted, layout=settings.layout, remove=gone, on_existing=settings.on_existing)
 
 
 # --- the outcome ------------------------------------------------------------------------------------------------------
@@ -398,8 +377,9 @@ class _Decision:
             reasons[name].append("Prometheus does not have its job although the configuration does")
         view = seen.view
         if edit.changed:
-            own = edit.scrape_file if settings.layout == "files" else seen.scrape_file
-            view = config.read(edit.config, own, store=self.store, path=settings.config_file)
+            others = {path: data for path, data in seen.files.others.items() if path not in edit.obsolete}
+            after = dataclasses.replace(seen.files, config=edit.config, scrape_file=edit.scrape_file, others=others)
+            view = config.read(after)
         elements = {item["name"]: item for item in settings.exporters}
         return Plan(
             definitions=self.definitions,
@@ -417,8 +397,8 @@ class _Decision:
             expected={name: pair.expected for name, pair in self.pairs.items() if pair.expected},
             deliver={name: elements[name] for name, pair in self.pairs.items() if pair.carried},
             reasons=reasons,
-            source=seen.config,
-            scrape_source=seen.scrape_file,
+            source=seen.files.config,
+            scrape_source=seen.files.scrape_file,
             edit=edit,
             present=seen.view,
             view=view,
@@ -427,7 +407,6 @@ class _Decision:
             unmentioned=self._unmentioned(),
             named_files=named_files,
             unfinished=bool(seen.state.get("unfinished")),
-            moves_scrape_file=settings.layout == "files" and seen.old_scrape_file is not None,
             warnings=tuple(warnings),
         )
 

@@ -16,7 +16,6 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus imp
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import NotAnswering
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.apply import (
     Change,
-    remove_old_scrape_file,
     rows_of,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
@@ -34,6 +33,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.obs
     Context,
     Observation,
     context,
+    files_of,
     read_config,
     read_state,
 )
@@ -93,7 +93,7 @@ def inspect(ctx: Context) -> dict[str, Any]:
     source = read_config(ctx, tolerant=True)
     from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config
 
-    view = config.read(source, ctx.scrape_file.read(), store=ctx.store.path, path=ctx.config.path)
+    view = config.read(files_of(ctx, source))
     asked = ctx.settings.defaults.get("scrape_interval")
     interval = None if asked is None else jobs.parse_duration(asked, "scrape_interval")
     foreign = set(state["exporters"]) - set(own)
@@ -149,7 +149,7 @@ def verify(ctx: Context) -> dict[str, Any]:
     from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config
 
     source = read_config(ctx, ctx.check_mode)
-    view = config.read(source, ctx.scrape_file.read(), store=ctx.store.path, path=ctx.config.path)
+    view = config.read(files_of(ctx, source))
     definitions = {name: entry["definition"] for name, entry in known.items()}
     built = {name: jobs.build(definitions[name], ctx.store.path) for name in wanted}
     expected = {
@@ -205,7 +205,6 @@ def present(ctx: Context, diff: bool) -> dict[str, Any]:
             _check_candidate(ctx, plan)
         else:
             seen, plan, done = change.run()
-            remove_old_scrape_file(seen)
             rows, reloaded = done.rows, done.reloaded
             faults = {name: [f"exporter {name}: {text}"] for name, text in done.failures.items()}
             outcomes += [done.outcome] if done.outcome else []
@@ -290,7 +289,6 @@ def absent(ctx: Context, diff: bool) -> dict[str, Any]:
         elif plan.changed:
             seen, plan, done = change.run()
             reloaded = done.reloaded
-            remove_old_scrape_file(seen)
         if clears and not ctx.check_mode:
             ctx.store.destroy(plan.named_files.__contains__)
     result = {

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
 import os
 import re
 from typing import Any, Mapping, Sequence
@@ -15,7 +14,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core import na
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Api, NotAnswering
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config import ConfigView
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config import ConfigView, Files
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config_file import ConfigFile
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
     LATER,
@@ -71,8 +70,7 @@ def context(settings: Settings, api: Api | None, check_mode: bool) -> Context:
             raise
         warnings.append(error.message)
     config_file = ConfigFile(settings.config_file)
-    # The owner's own pattern may match whatever lies beside the scrape file, so its candidates lie elsewhere.
-    scrape_file = ConfigFile(settings.scrape_file, "scrape_file", os.path.dirname(config_file.real))
+    scrape_file = ConfigFile(settings.scrape_file, "scrape_file")
     store = Store(settings.store, identity)
     return Context(
         settings, api if settings.running else None, check_mode, identity, store, config_file, scrape_file, warnings
@@ -97,10 +95,7 @@ class Deliveries:
 class Observation:
     """What was there when the call looked.
 
-    :ivar config: content of prometheus.yml; empty where check mode runs before there is one.
-    :ivar scrape_file: content of our scrape file; None if there is none.
-    :ivar old_scrape_file: path and content of our scrape file where an earlier run had it.
-    :ivar others: path to content of other people's scrape files.
+    :ivar files: the configuration, empty where check mode runs before there is one, and all scrape files.
     :ivar view: what the configuration says about scraping.
     :ivar neighbours: other stores that our block names, with the client that each belongs to.
     :ivar deliveries: by exporter.
@@ -108,10 +103,7 @@ class Observation:
     """
 
     state: StoreState
-    config: bytes
-    scrape_file: bytes | None
-    old_scrape_file: tuple[str, bytes] | None
-    others: Mapping[str, bytes]
+    files: Files
     view: ConfigView
     neighbours: Mapping[str, str]
     deliveries: Mapping[str, Deliveries]
@@ -125,20 +117,25 @@ def observe(ctx: Context) -> Observation:
     """
     state = read_state(ctx)
     source = read_config(ctx, tolerant=ctx.check_mode)
-    scrape_file = ctx.scrape_file.read()
-    old = _old_scrape_file(ctx, state)
-    present = old[1] if old else scrape_file
+    files = files_of(ctx, source)
     return Observation(
         state=state,
-        config=source,
-        scrape_file=scrape_file,
-        old_scrape_file=old,
-        others=_others(ctx, source),
-        view=config.read(source, present, store=ctx.store.path, path=ctx.config.path),
-        neighbours=_neighbours(ctx, source + (present or b"")),
+        files=files,
+        view=config.read(files),
+        neighbours=_neighbours(ctx, b"\n".join((source, files.scrape_file or b""))),
         deliveries=observe_deliveries(ctx, state, ctx.settings.exporters),
         jobs=running_jobs(ctx),
     )
+
+
+def files_of(ctx: Context, source: bytes) -> Files:
+    """The configuration with our scrape file and those of other people, where hand-written jobs may be."""
+    others = {
+        path: ConfigFile(path).read() or b""
+        for path in config.scrape_files(source, ctx.config.path)
+        if os.path.realpath(path) != ctx.scrape_file.real and not os.path.isdir(path)
+    }
+    return Files(source, ctx.config.path, ctx.store.path, ctx.scrape_file.path, ctx.scrape_file.read(), others)
 
 
 def read_state(ctx: Context) -> StoreState:
@@ -171,27 +168,6 @@ def read_config(ctx: Context, tolerant: bool) -> bytes:
         raise TimesTenError(message)
     ctx.warnings.append(message)
     return b""
-
-
-def _old_scrape_file(ctx: Context, state: StoreState) -> tuple[str, bytes] | None:
-    path = state.get("scrape_file")
-    if not path or os.path.realpath(path) == ctx.scrape_file.real:
-        return None
-    content = ConfigFile(path).read()
-    return (path, content) if content is not None and _BLOCK.search(content) else None
-
-
-def _others(ctx: Context, source: bytes) -> dict[str, bytes]:
-    """Scrape files of other people, where hand-written jobs may be."""
-    others: dict[str, bytes] = {}
-    base = os.path.dirname(ctx.config.path)
-    if config.FILES.encode("ascii") not in source:
-        return others
-    for pattern in config.scrape_patterns(source, ctx.config.path):
-        for path in sorted(glob.glob(os.path.join(base, pattern))):
-            if os.path.realpath(path) != ctx.scrape_file.real:
-                others[path] = ConfigFile(path).read() or b""
-    return others
 
 
 def _neighbours(ctx: Context, text: bytes) -> dict[str, str]:

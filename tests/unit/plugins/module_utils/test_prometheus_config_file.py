@@ -9,14 +9,11 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config_file import (
     ConfigFile,
     Moved,
-    carry_over,
 )
 
 OWN = (os.geteuid(), os.getegid(), 0o640)
@@ -95,44 +92,8 @@ def test_a_directory_that_is_a_link_is_the_same_directory(tmp_path: Path) -> Non
 
 def test_candidates_of_a_scrape_file_lie_where_no_pattern_matches(tmp_path: Path) -> None:
     (tmp_path / "scrape_configs").mkdir()
-    file = ConfigFile(str(tmp_path / "scrape_configs/timesten.yml"), "scrape_file", str(tmp_path))
-    candidate = file.stage(b"ours\n", OWN)
+    file = ConfigFile(str(tmp_path / "scrape_configs/timesten.yml"), "scrape_file")
+    candidate = file.stage(b"ours\n", OWN, ["scrape_configs/*"], str(tmp_path))
     assert list((tmp_path / "scrape_configs").iterdir()) == []
     file.commit(candidate, None)
     assert file.read() == b"ours\n"
-
-
-BASE = b"a\nb\nc\n"
-OURS = b"a\nb\nBEGIN\njob\nEND\nc\n"
-
-
-@pytest.mark.parametrize(
-    ("now", "target", "outcome"),
-    [
-        (OURS, BASE, BASE),
-        (OURS + b"theirs\n", BASE, BASE + b"theirs\n"),
-        (b"theirs\n" + OURS, BASE, b"theirs\n" + BASE),
-        (OURS.replace(b"c\n", b"d\n"), BASE, b"a\nb\nd\n"),
-        (OURS.replace(b"END\n", b"END\ntheirs\n"), BASE, b"a\nb\ntheirs\nc\n"),
-        (OURS.replace(b"a\n", b""), BASE, b"b\nc\n"),
-        (OURS.replace(b"job", b"their job"), BASE, None),
-        (OURS.replace(b"job\n", b"job\ntheirs\n"), BASE, None),
-        (BASE, BASE, BASE),
-        (OURS + b"theirs\n", OURS.replace(b"job", b"other"), OURS.replace(b"job", b"other") + b"theirs\n"),
-    ],
-)
-def test_the_way_back_keeps_what_others_wrote(now: bytes, target: bytes, outcome: bytes | None) -> None:
-    assert carry_over(OURS, now, target) == outcome
-
-
-LINES = st.lists(st.sampled_from([b"x\n", b"y\n", b"z\n"]), max_size=8)
-
-
-@given(LINES, LINES, LINES)
-def test_a_change_elsewhere_is_never_lost(head: list[bytes], tail: list[bytes], theirs: list[bytes]) -> None:
-    """Our block stands between head and tail; somebody else writes at one end."""
-    block = [b"BEGIN\n", b"job\n", b"END\n"]
-    ours = b"".join([*head, b"1\n", *block, b"2\n", *tail])
-    before = b"".join([*head, b"1\n", b"2\n", *tail])
-    assert carry_over(ours, ours + b"".join(theirs), before) == before + b"".join(theirs)
-    assert carry_over(ours, b"".join(theirs) + ours, before) == b"".join(theirs) + before

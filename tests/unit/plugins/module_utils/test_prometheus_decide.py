@@ -99,7 +99,11 @@ def entry(name: str, number: int = 1, **changes: Any) -> dict[str, Any]:
 
 
 def with_jobs(*names: str, source: bytes = SOURCE) -> bytes:
-    return config.edit(source, [jobs.build(definition(name), STORE) for name in names]).config
+    return config.edit(files(source), [jobs.build(definition(name), STORE) for name in names]).config
+
+
+def files(source: bytes, scrape_file: bytes | None = None, **others: bytes) -> config.Files:
+    return config.Files(source, SETTINGS.config_file, STORE, SETTINGS.scrape_file, scrape_file, others)
 
 
 def look(
@@ -111,17 +115,15 @@ def look(
 ) -> Observation:
     """A host on which the known exporters are in place."""
     source = with_jobs(*known) if source is None else source
-    view = config.read(source, None, store=STORE)
+    seen = files(source)
+    view = config.read(seen)
     values: dict[str, Any] = {
         "state": {
             "revision": "r1",
             "client": "prom1",
             "exporters": {**{name: entry(name) for name in known}, **(entries or {})},
         },
-        "config": source,
-        "scrape_file": None,
-        "old_scrape_file": None,
-        "others": {},
+        "files": seen,
         "view": view,
         "neighbours": {},
         "deliveries": {name: in_use() for name in known},
@@ -306,7 +308,7 @@ def test_a_bad_element_costs_its_exporter_only(key: str, value: Any, reason: str
 def test_a_refused_exporter_keeps_its_job_and_delivery(purge: bool) -> None:
     seen = look("exp1", "exp2")
     made = plan(seen, element("exp1", delivery="/srv"), light(name="exp2"), purge=purge)
-    assert not made.changed and not made.removed and made.edit.config == seen.config
+    assert not made.changed and not made.removed and made.edit.config == seen.files.config
     assert made.entries == {"exp1": entry("exp1"), "exp2": entry("exp2")}
     assert made.unmentioned == () and not made.warnings
 
@@ -314,7 +316,7 @@ def test_a_refused_exporter_keeps_its_job_and_delivery(purge: bool) -> None:
 def test_a_refused_exporter_whose_entry_was_lost_keeps_its_job_under_purge() -> None:
     seen = look(source=with_jobs("exp1"))
     made = plan(seen, element("exp1", port=0), purge=True)
-    assert made.edit.config == seen.config and made.removed == ()
+    assert made.edit.config == seen.files.config and made.removed == ()
 
 
 def test_a_delivery_that_turned_out_bad_is_taken_out() -> None:
@@ -402,18 +404,3 @@ def test_template_to_inline_takes_the_plain_jobs_back() -> None:
     assert (
         made.edit.config.count(b"job_name: timesten-exp1") == 1 and b"# BEGIN timesten.monitoring" in made.edit.config
     )
-
-
-def test_a_scrape_file_that_moved() -> None:
-    first = plan(look(), element(), layout="files")
-    moved = look(
-        source=first.edit.config.replace(b"/etc/prometheus/timesten.yml", b"/etc/prometheus/old.yml"),
-        old_scrape_file=("/etc/prometheus/old.yml", first.edit.scrape_file),
-        entries={"exp1": entry("exp1")},
-        deliveries={"exp1": in_use()},
-    )
-    made = plan(moved, light(), layout="files")
-    assert (
-        made.configures and b"/etc/prometheus/timesten.yml" in made.edit.config and b"old.yml" not in made.edit.config
-    )
-    assert made.edit.scrape_file == first.edit.scrape_file

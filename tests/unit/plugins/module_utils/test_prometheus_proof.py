@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -22,8 +23,9 @@ DEFINITION = {
     "extra": {"sample_limit": 5, "params": {"x": ["1"]}, "follow_redirects": False},
 }
 JOB = jobs.build(DEFINITION, "/store")
-SOURCE = config.edit(b"", [JOB]).config
-VIEW = config.read(SOURCE)
+FILES = config.Files(b"", "/p.yml", "/store", "/t.yml")
+SOURCE = config.edit(FILES, [JOB]).config
+VIEW = config.read(dataclasses.replace(FILES, config=SOURCE))
 LABELS = {
     "__address__": "exp1.example.com:8888",
     "__scheme__": "https",
@@ -72,7 +74,7 @@ class Plan:
     """The part of a plan that is compared."""
 
     def __init__(self, added: tuple[str, ...] = ("exp1",), removed: tuple[str, ...] = ()) -> None:
-        self.edit = config.EditResult(SOURCE, None, True, list(added), [], [], [], [], None)
+        self.edit = config.EditResult(SOURCE, changed=True, added=added)
         self.jobs = {"exp1": JOB}
         self.present = VIEW
         self.removed = removed
