@@ -17,6 +17,9 @@ description:
     and every target up. What does not work is taken back, and Prometheus is told again.
   - Every byte of the configuration that is not of this collection stays as it is.
   - An exporter that a run does not mention stays as it is, unless O(purge=true).
+  - An exporter whose element is bad, or which does not work, costs none of the others. They are finished, and the call then fails
+    with all results.
+  - A configuration that somebody else changes at the same time is read and planned anew, and given up after three times.
   - Runs as root, or as the Prometheus user itself where that user may write the configuration and the store.
 extends_documentation_fragment:
   - timesten.monitoring.attributes
@@ -315,6 +318,12 @@ options:
       - RV(revision) of the O(state=inspected) call that the task's values come from. Refused if another run has
         changed the store since.
     type: str
+  fleet:
+    description:
+      - Whose jobs these are, where several inventories share a Prometheus. A job belongs to the fleet that mentioned it first; a job
+        of another fleet is neither reported, re-pointed nor removed.
+      - The only fleet that the store knows, if not set. A job without one belongs to everybody.
+    type: str
   switch:
     description:
       - For O(state=following). By name of the exporter C(moments), the times at which it may switch, and
@@ -416,6 +425,11 @@ scrape_intervals:
   returned: O(state=inspected)
   type: dict
   sample: {"exp1": 15.0}
+other_definitions:
+  description: As RV(definitions), of the jobs of other fleets, which the layout C(template) has to keep.
+  returned: O(state=inspected)
+  type: dict
+  sample: {}
 definitions:
   description: By exporter, what its job was made from.
   returned: O(state=inspected)
@@ -446,6 +460,14 @@ exporters:
       description: Name of the exporter.
       type: str
       sample: exp1
+    failed:
+      description: Only where the exporter has failed, and then V(true).
+      type: bool
+      sample: true
+    msg:
+      description: Why it has failed.
+      type: str
+      sample: "exporter exp1: the bundle does not hold exactly one private key; nothing was stored"
     why:
       description: What changed for it, and for which reason. Of O(state=present).
       type: list
@@ -465,7 +487,7 @@ exporters:
       sample: ""
     accepted:
       description: Whether a handshake with the delivered pair, trusting the delivered CA file alone, succeeds. Null
-        where it was not tried, as the next four.
+        if not tried. The same holds for the next four values.
       type: bool
       sample: true
     refused_without_certificate:
@@ -473,7 +495,7 @@ exporters:
       type: bool
       sample: true
     refused_foreign_pair:
-      description: Whether a handshake with the pair of another exporter, or of nobody, is refused.
+      description: Whether a handshake with a pair that no exporter has issued is refused.
       type: bool
       sample: true
     refused_plain_http:
@@ -521,17 +543,16 @@ unmentioned:
   sample: []
 """
 
+import dataclasses
 import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec as _argspec
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.module import run
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import api as _prometheus_api
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import host as _prometheus_host
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import options as _prometheus_options
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.switch import follow
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import host, options
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Api
 
 STATES = ["inspected", "present", "verified", "absent", "staged", "following", "released"]
 
@@ -593,9 +614,23 @@ SPEC = {
     "both_ports": {"type": "bool", "default": False},
     "revision": {"type": "str"},
     "switch": {"type": "dict", "default": {}},
-    "run": _argspec.RUN,
+    "fleet": {"type": "str"},
+    "run": argspec.RUN,
     **JOB,
 }
+
+USED_BY = {
+    "switch": ("following",),
+    "purge": ("present",),
+    "remove": ("present", "absent", "staged"),
+    "both_ports": ("present", "staged"),
+    "revision": ("present", "absent", "staged"),
+    "rendered": ("present", "absent", "staged"),
+}
+"""The states that use an option; any other refuses it."""
+
+API_OPTIONS = ("url", "url_username", "url_password", "url_ca_file", "url_cert_file", "url_key_file")
+LONGEST_WAIT = 86400
 
 
 class HostModule(AnsibleModule):
@@ -619,32 +654,36 @@ class HostModule(AnsibleModule):
 
 def settings(params):
     """The task's options as the logic takes them."""
-    _prometheus_options.check(params)
-    return _prometheus_host.Settings(
-        name=params["name"],
-        config_file=params["config_file"],
-        store=params["store"],
-        user=params["user"],
-        group=params["group"],
-        promtool=params["promtool"],
-        layout=params["layout"],
-        scrape_file=params["scrape_file"] or os.path.join(os.path.dirname(params["config_file"]), "timesten.yml"),
-        rendered=params["rendered"],
-        on_existing=params["on_existing"],
-        reload=params["reload"],
-        reload_unit=params["reload_unit"],
-        reload_pid_file=params["reload_pid_file"],
-        running=params["prometheus_running"],
-        purge=params["purge"],
-        remove=None if params["remove"] is None else tuple(params["remove"]),
-        keep_deliveries=params["keep_deliveries"],
-        wait_timeout=params["wait_timeout"],
-        revision=params["revision"],
-        run=params["run"],
-        exporters=tuple(params["exporters"]),
-        defaults={option: params[option] for option in _prometheus_options.JOB_OPTIONS},
-        both_ports=params["both_ports"],
+    taken = {field.name: params[field.name] for field in dataclasses.fields(host.Settings) if field.name in params}
+    return host.Settings(
+        **{
+            **taken,
+            "scrape_file": params["scrape_file"]
+            or os.path.join(os.path.dirname(params["config_file"]), "timesten.yml"),
+            "running": params["prometheus_running"],
+            "remove": None if params["remove"] is None else tuple(params["remove"]),
+            "exporters": tuple(params["exporters"]),
+            "defaults": {option: params[option] for option in host.JOB_OPTIONS},
+        }
     )
+
+
+def check_options(params):
+    """:raises TimesTenError: naming an option that this state does not use, or a value that cannot be used."""
+    state = params["state"]
+    for option, states in USED_BY.items():
+        if params[option] and state not in states:
+            raise TimesTenError(f"{option}: is not used by state {state}, only by {' and '.join(states)}; leave it out")
+    if params["rendered"] and params["layout"] != "template":
+        raise TimesTenError(f"rendered: is not used by layout {params['layout']}, only by template; leave it out")
+    timeout = params["wait_timeout"]
+    if timeout is not None and not 0 <= timeout <= LONGEST_WAIT:
+        raise TimesTenError(f"wait_timeout: {timeout} is not a number of seconds from 0 to {LONGEST_WAIT}")
+    if params["keep_deliveries"] < 0:
+        raise TimesTenError(f"keep_deliveries: {params['keep_deliveries']} is less than 0")
+    for option in ("name", "config_file", "store", "user", "fleet", "url", "promtool", "reload_unit", "scrape_file"):
+        if any(ord(character) < 32 for character in params[option] or ""):
+            raise TimesTenError(f"{option}: {params[option]!r} holds a control character")
 
 
 def work(module):
@@ -652,33 +691,11 @@ def work(module):
     params = module.params
     if params["from_inventory"] or not params["name"]:
         raise TimesTenError("name is not set: name the client; from_inventory works in a task of a playbook only")
-    api = _prometheus_api.Api(
-        params["url"],
-        params["url_username"],
-        params["url_password"],
-        params["url_ca_file"],
-        params["url_cert_file"],
-        params["url_key_file"],
-    )
-    host = _prometheus_host.PrometheusHost(settings(params), api, module.check_mode)
-    if params["state"] == "inspected":
-        return host.inspect()
-    if params["state"] == "staged":
-        result = host.staged()
-    elif params["state"] == "following":
-        result = (
-            {"changed": False, "following": []}
-            if module.check_mode
-            else follow(host.store, params["exporters"], params["switch"], params["run"])
-        )
-    elif params["state"] == "released":
-        result = host.release()
-    elif params["state"] == "verified":
-        result = host.verify()
-    else:
-        plan, result = host.present() if params["state"] == "present" else host.absent()
-        if module._diff:
-            result["diff"] = host.diff(plan)
+    options.check(params)
+    check_options(params)
+    api = Api(*(params[option] for option in API_OPTIONS))
+    context = host.context(settings(params), api, module.check_mode)
+    result = host.STATES[params["state"]](context, module._diff, params["switch"])
     result["name"] = params["name"]
     return result
 

@@ -9,9 +9,7 @@ import posixpath
 from typing import Any, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import host as prometheus_host
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as prometheus_jobs
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import options as prometheus_options
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import ExporterHostAnswer
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Fleet
 
@@ -75,7 +73,7 @@ def jobs(
     :param definitions: what the client has, by exporter.
     :raises TimesTenError: if a job cannot be made.
     """
-    defaults = {key: options.get(key) for key in prometheus_options.JOB_OPTIONS}
-    merged = prometheus_host.merge(definitions, mentioned, defaults, remove, purge, both_ports)
+    defaults = {key: options.get(key) for key in prometheus_jobs.JOB_OPTIONS}
+    merged = prometheus_jobs.merge(definitions, mentioned, defaults, remove, purge, both_ports)
     store = posixpath.normpath(options["store"])
     return [dict(prometheus_jobs.build(definition, store).config) for definition in merged.values()]

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import os
 import statistics
@@ -43,6 +44,9 @@ if not __package__:
 from bench.fleet import keeper, say  # noqa: E402
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config as _prometheus_config  # noqa: E402
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import (  # noqa: E402
+    config_source as _prometheus_config_source,
+)
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as _prometheus_jobs  # noqa: E402
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates  # noqa: E402
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal  # noqa: E402
@@ -273,11 +277,12 @@ def edit(host: Host, elements: Sequence[dict[str, Any]]) -> dict[str, Any]:
     ours, alone = [], []
     for _attempt in range(5):
         # What a process of the module starts with.
-        _prometheus_config._remembered.cache_clear()
+        _prometheus_config_source.remembered.cache_clear()
         begun = time.process_time(), time.monotonic()
-        _prometheus_config.read(source, store=store)
-        result = _prometheus_config.edit(source, jobs, store=store)
-        _prometheus_config.read(result.config, store=store)
+        files = _prometheus_config.Files(source, str(path), store, str(path.parent / "timesten.yml"))
+        _prometheus_config.read(files)
+        result = _prometheus_config.edit(files, jobs)
+        _prometheus_config.read(dataclasses.replace(files, config=result.config))
         ours.append((time.process_time() - begun[0], time.monotonic() - begun[1]))
         if not result.changed:
             raise SystemExit("the edit changed nothing")

@@ -24,7 +24,9 @@ def test_the_block_is_what_the_edit_makes() -> None:
     owners = shown[: shown.index(begin)] + shown[shown.index(end) + len(end) :]
     definition = {"name": "exp1", "address": "exp1.example.com", "port": 12345, "alt_names": ["exp1.example.com"]}
     job = _prometheus_jobs.build(definition, STORE)
-    edited = _prometheus_config.edit(owners.encode(), [job], store=STORE, path="/etc/prometheus/prometheus.yml")
+    path = "/etc/prometheus/prometheus.yml"
+    files = _prometheus_config.Files(owners.encode(), path, STORE, "/etc/prometheus/timesten.yml")
+    edited = _prometheus_config.edit(files, [job])
     assert edited.config.decode() == shown
 
 

@@ -33,8 +33,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal
-from integration.exporter_kit import COLLECTIONS
 
+COLLECTIONS = str(Path(_certificates.__file__).parents[6])
 USER = "nobody"
 GENERATION = "20261124T104900Z-0000000{}"
 
@@ -148,17 +148,23 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if context is not None:
             self.request.settimeout(10)
             self.request = context.wrap_socket(self.request, server_side=True)
+            self.request.settimeout(self.server.idle)  # type: ignore[attr-defined]
         self.server.connections.append(self.request)  # type: ignore[attr-defined]
         super().setup()
 
     def do_GET(self) -> None:
         self.server.gets += 1  # type: ignore[attr-defined]
         body = b"# TYPE timesten_databases gauge\ntimesten_databases 1\n"
-        self.send_response(self.server.status)  # type: ignore[attr-defined]
+        known = self.path == "/metrics"
+        self.send_response(self.server.status if known else 404)  # type: ignore[attr-defined]
         self.send_header("Content-Type", "text/plain; version=0.0.4")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def finish(self) -> None:
+        super().finish()
+        self.request.close()
 
     def log_message(self, *_args: object) -> None:
         pass
@@ -171,6 +177,7 @@ class _Server(http.server.ThreadingHTTPServer):
     connections: list[socket.socket]
     gets = 0
     status = 200
+    idle = 60.0
 
     def cut(self) -> None:
         """Break off what is open, as the end of a process does."""
@@ -281,24 +288,32 @@ class Prometheus:
         os.chown(data, self.entry.pw_uid, self.entry.pw_gid)
         self.config.write_text(config)
 
-    def start(self) -> None:
+    def start(self, script: str = "", config: Path | None = None) -> None:
+        """Start it as the ordinary user.
+
+        :param script: shell commands of root that come first, in a mount namespace of its own.
+        :param config: where it finds its configuration there.
+        """
         self.log = (self.directory / "log").open("ab")
-        self.process = subprocess.Popen(
-            [
-                str(self.binaries.prometheus),
-                f"--config.file={self.config}",
-                f"--storage.tsdb.path={self.directory / 'data'}",
-                f"--web.listen-address=127.0.0.1:{self.port}",
-                *self.flags,
-            ],
-            user=self.entry.pw_uid,
-            group=self.entry.pw_gid,
-            extra_groups=[],
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=self.log,
-            stderr=self.log,
-        )
+        command = [
+            str(self.binaries.prometheus),
+            f"--config.file={config or self.config}",
+            f"--storage.tsdb.path={self.directory / 'data'}",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+            *self.flags,
+        ]
+        uid, gid = self.entry.pw_uid, self.entry.pw_gid
+        demoted = ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", *command]
+        inside = ["unshare", "-m", "sh", "-ec", f'{script}; exec "$@"', "sh", *demoted] if script else demoted
+        self.process = subprocess.Popen(inside, cwd="/", stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+
+    def start_in_container(self) -> None:
+        """Start it with the configuration mounted alone, at a place that only it sees."""
+        inside = self.directory / "inside"
+        inside.mkdir(exist_ok=True)
+        seen = inside / "prometheus.yml"
+        self.start(f"mount -t tmpfs tmpfs {inside}; touch {seen}; mount --bind {self.config} {seen}", seen)
+        self.wait()
 
     def wait(self) -> Prometheus:
         until(lambda: self.answers("/-/ready"), 30, "Prometheus being ready")
@@ -335,8 +350,11 @@ basic._ANSIBLE_ARGS = sys.stdin.buffer.read()
 basic._ANSIBLE_PROFILE = "legacy"
 from ansible_collections.timesten.monitoring.plugins.modules import tt_prometheus_host
 if len(sys.argv) > 1:
-    # The interpreter may lie where only root can start it.
-    import os
+    # The interpreter may lie where only root can start it, and later imports with it.
+    import concurrent.futures.thread, os, yaml
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import deliveries, diff, switch
+    from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe, seal
     os.setgroups([])
     os.setresgid(*[int(sys.argv[2])] * 3)
     os.setresuid(*[int(sys.argv[1])] * 3)

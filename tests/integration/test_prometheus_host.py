@@ -51,6 +51,10 @@ class Host:
     def config(self) -> str:
         return self.prometheus.config.read_text()
 
+    @property
+    def config_path(self) -> str:
+        return str(self.prometheus.config)
+
     def call(
         self, state: str = "present", check: bool = False, diff: bool = False, demote: bool = False, **more: Any
     ) -> kit.Answer:
@@ -420,16 +424,28 @@ def test_prometheus_refuses_what_promtool_took(make: Any, version: str, lifecycl
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_silently_absent_job_is_caught(make: Any, version: str) -> None:
-    """Prometheus runs as another user than the task says, so the check as that user passes and the reload answers
-    200."""
-    host = make(version)
+    """A sandbox hides the store from Prometheus, so the check as its user passes and the reload answers 200."""
+    host = make(version, running=False)
+    host.call("inspected")
+    host.prometheus.start(f"mount -t tmpfs tmpfs {host.prometheus.store}")
+    host.prometheus.wait()
     original = host.prometheus.config.read_bytes()
-    host.options.update(user="daemon", reload="http", wait_timeout=10)
     element = host.exporter("exp1", kit.new_wallet()).element(host.key())
-    answer = host.call(exporters=[element])
+    answer = host.call(exporters=[element], wait_timeout=10)
     assert answer.failed
     assert "the job is absent" in answer.result["msg"] and "sandbox of its unit" in answer.result["msg"]
     assert answer.result["exporters"][0]["up"] is False
+    unchanged(host, original)
+
+
+def test_the_wrong_user_is_named(make: Any) -> None:
+    host = make()
+    original = host.prometheus.config.read_bytes()
+    element = host.exporter("exp1", kit.new_wallet()).element(host.key())
+    answer = host.call(exporters=[element], user="daemon")
+    uid = host.prometheus.entry.pw_uid
+    assert answer.failed and f"runs as uid {uid}, not as daemon (uid 1)" in answer.result["msg"]
+    assert "set user" in answer.result["msg"] and not (host.prometheus.store / "exp1").exists()
     unchanged(host, original)
 
 
@@ -734,6 +750,298 @@ def test_check_mode_before_prometheus_is_installed(make: Any) -> None:
     assert not predicted.failed and predicted.result["changed"], predicted.result
     assert any("prometheus-to-be" in warning for warning in predicted.result["warnings"])
     assert not host.prometheus.config.exists() and not host.prometheus.store.exists()
+
+
+# --- one bad exporter -------------------------------------------------------------------------------------------------
+
+
+def forged(kind: str, exporter: kit.Exporter, key: str) -> dict[str, Any]:
+    """An element with something wrong, as a broken or hostile exporter host makes one."""
+    element = exporter.element(key, number=2)
+    other = exporter.element(key, number=2)
+    changes: dict[str, dict[str, Any]] = {
+        "YAML in alt_names": {"alt_names": ["x\n- job_name: evil"]},
+        "NUL in alt_names": {"alt_names": ["a\0b"]},
+        "bad fingerprint": {"sha256": "f" * 64},
+        "replayed bundle": {"bundle": other["bundle"]},
+        "another client's bundle": {"bundle": exporter.element(key, client="prom9", number=2)["bundle"]},
+        "key of another pair": dict(zip(("certificate", "sha256"), (other["certificate"], other["sha256"]))),
+        "10,000 CA certificates": {"ca_certificate": element["ca_certificate"] * 10000},
+        "broken PEM": {"certificate": element["certificate"].replace("M", "!")},
+        "broken CA": {"ca_certificate": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"},
+        "no pair": dict.fromkeys(("generation", "delivery", "sha256", "ca_sha256")),
+        "a path for a delivery": {"delivery": "../../../../srv/precious"},
+        "expired": exporter.element(key, number=2, days=(-3, -1)),
+        "not valid yet": exporter.element(key, number=2, days=(1, 3)),
+    }
+    return {**element, **changes[kind]}
+
+
+KINDS = (
+    "YAML in alt_names",
+    "NUL in alt_names",
+    "bad fingerprint",
+    "replayed bundle",
+    "another client's bundle",
+    "key of another pair",
+    "10,000 CA certificates",
+    "broken PEM",
+    "broken CA",
+    "no pair",
+    "a path for a delivery",
+    "expired",
+    "not valid yet",
+)
+
+
+def test_a_bad_exporter_costs_none_of_the_others(make: Any) -> None:
+    """Each kind of bad element once on an exporter of its own that is in place, in one call with a good new one."""
+    host, elements = ready(make, number=len(KINDS))
+    before = {element["name"]: host.current(element["name"]) for element in elements}
+    config = host.config
+    key = host.key()
+    bad = [forged(kind, exporter, key) for kind, exporter in zip(KINDS, host.exporters)]
+    good = host.exporter("good", kit.new_wallet(99)).element(key)
+    answer = host.call(exporters=[*bad, good], diff=True)
+    assert answer.failed and "Traceback" not in answer.output
+    rows = {row["name"]: row for row in answer.result["exporters"]}
+    for kind, element in zip(KINDS, bad):
+        assert rows[element["name"]].get("failed") and rows[element["name"]]["msg"], kind
+        assert element["name"] in answer.result["msg"] or len(KINDS) > 10
+    assert not rows["good"].get("failed") and rows["good"]["up"] and rows["good"]["refused_foreign_pair"]
+    assert answer.result["changed"] and answer.result["reloaded"] == "http"
+    assert {name: host.current(name) for name in before} == before
+    assert host.config.replace(host.config[host.config.index("# exporter: good") :], "") in config + host.config
+    assert "evil" not in host.config and host.leftovers() == []
+    assert not host.call(exporters=[kit.light(good), *map(kit.light, elements)]).result["changed"]
+
+
+def test_a_delivery_of_the_same_name_does_not_cost_the_one_in_use(make: Any) -> None:
+    host, elements = ready(make)
+    key = host.key()
+    other = host.exporters[0].element(key)
+    swapped = {**other, "bundle": host.exporters[0].element(key)["bundle"]}
+    assert host.call(exporters=[swapped]).failed
+    host.exporters[0].run_on(kit.new_wallet(9))
+    assert host.call(exporters=[other], wait_timeout=5).failed
+    host.exporters[0].run_on(host.exporters[0].first)
+    assert not host.call(exporters=[kit.light(elements[0])]).result["changed"], "the old pair is back"
+
+
+@pytest.mark.parametrize("delivery", ["PRECIOUS", "../../../..PRECIOUS", "../exp2", "current", ".", "..", ""])
+@pytest.mark.parametrize("state", ["released", "following", "staged"])
+def test_no_state_leaves_the_store(make: Any, state: str, delivery: str) -> None:
+    host = make(running=False)
+    host.call("inspected")
+    precious = host.prometheus.directory / "precious"
+    (precious / "sub").mkdir(parents=True)
+    (host.prometheus.store / "exp2").mkdir(mode=0o750)
+    element = {
+        "name": "exp1",
+        "address": "127.0.0.1",
+        "port": 1,
+        "delivery": delivery.replace("PRECIOUS", str(precious)),
+    }
+    order = {"exp1": {"moments": [0.0], "deadline": 0.0}} if state == "following" else {}
+    answer = host.call(state, exporters=[element], switch=order, prometheus_running=False)
+    assert answer.failed or not delivery
+    assert (precious / "sub").is_dir() and (host.prometheus.store / "exp2").is_dir()
+
+
+# --- somebody else writes as well -------------------------------------------------------------------------------------
+
+THEIRS = '  - job_name: theirs\n    static_configs: [{targets: ["127.0.0.1:8"]}]\n'
+
+
+def promtool_that(host: Host, script: str) -> str:
+    """promtool, and something that happens while it judges."""
+    path = host.prometheus.directory / "promtool"
+    path.write_text(f'#!/bin/sh\n{script}\nexec {host.prometheus.binaries.promtool} "$@"\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+def writable(host: Host) -> None:
+    os.chown(host.prometheus.config, host.prometheus.entry.pw_uid, -1)
+    os.chown(host.prometheus.config.parent, host.prometheus.entry.pw_uid, -1)
+
+
+def test_a_job_that_is_added_while_promtool_judges_is_kept(make: Any) -> None:
+    host = make()
+    writable(host)
+    added = host.prometheus.directory / "theirs"
+    added.write_text(THEIRS)
+    once = f"grep -q theirs {host.config_path} || cat {added} >> {host.config_path}"
+    element = host.exporter("exp1", kit.new_wallet()).element(host.key())
+    done = host.call(exporters=[element], promtool=promtool_that(host, once))
+    assert not done.failed and done.result["exporters"][0]["up"], done.result
+    assert "job_name: theirs" in host.config and "timesten-exp1" in host.config
+    assert {"theirs", "timesten-exp1"} <= set(host.prometheus.targets())
+
+
+def test_a_file_that_is_written_all_the_time_is_left(make: Any) -> None:
+    host = make()
+    writable(host)
+    element = host.exporter("exp1", kit.new_wallet()).element(host.key())
+    always = f"echo '# theirs' >> {host.config_path}"
+    answer = host.call(exporters=[element], promtool=promtool_that(host, always))
+    assert answer.failed and "somebody else writes it all the time" in answer.result["msg"]
+    assert "timesten" not in host.config and host.config.count("# theirs") == 3
+    assert not (host.prometheus.store / "exp1").exists() and host.leftovers() == []
+
+
+@pytest.mark.parametrize("good", [0, 1])
+def test_a_job_that_is_added_while_targets_are_awaited_is_kept(make: Any, good: int) -> None:
+    """The exporter is down, so the change is taken back; what came in between stays."""
+    host = make()
+    key = host.key()
+    elements = [host.exporter(f"exp{number}", kit.new_wallet(number)).element(key) for number in range(1, 1 + good)]
+    dead = kit.Exporter("exp9", kit.new_wallet(9))
+    dead.stop()
+    arguments = {**host.options, "exporters": [*elements, dead.element(key)], "wait_timeout": 10}
+    process = kit.start(stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": arguments}))
+    process.stdin.close()
+    kit.until(lambda: "timesten-exp9" in host.config, 20)
+    with host.prometheus.config.open("a") as stream:
+        stream.write(THEIRS)
+    answer = json.loads(process.stdout.read())
+    process.wait()
+    assert answer["failed"] and "exp9" in answer["msg"], answer
+    assert host.config.replace("\n", "").endswith(THEIRS.replace("\n", "")) and "exp9" not in host.config
+    assert ("timesten-exp1" in host.config) is bool(good)
+    if not good:
+        assert host.config == kit.CONFIG + THEIRS
+
+
+def test_hard_linked_configuration_is_refused(make: Any) -> None:
+    host = make()
+    os.link(host.prometheus.config, host.prometheus.directory / "other-name")
+    element = host.exporter("exp1", kit.new_wallet()).element(host.key())
+    for check in (True, False):
+        answer = host.call(exporters=[element], check=check)
+        assert answer.failed and "has more than one name (hard link)" in answer.result["msg"]
+    assert host.config == kit.CONFIG and not (host.prometheus.store / "exp1").exists()
+
+
+@pytest.mark.parametrize("state", ["inspected", "present", "staged", "absent"])
+@pytest.mark.parametrize("place", ["etc", "somewhere", "/"])
+def test_a_store_that_is_not_ours_is_not_touched(make: Any, place: str, state: str) -> None:
+    host = make(running=False)
+    store = host.prometheus.directory / place
+    if place == "somewhere":
+        (store / "theirs").mkdir(parents=True)
+    before = store.stat()
+    answer = host.call(state, store=str(store), prometheus_running=False)
+    assert answer.failed and "store: " in answer.result["msg"], answer.result
+    after = store.stat()
+    assert (after.st_mode, after.st_uid, after.st_mtime_ns) == (before.st_mode, before.st_uid, before.st_mtime_ns)
+
+
+def test_two_clients_on_one_configuration_are_refused(make: Any) -> None:
+    host, _elements = ready(make)
+    config = host.config
+    other = {"name": "prom2", "store": str(host.prometheus.directory / "etc" / "second")}
+    for state in ("present", "absent"):
+        answer = host.call(state, **other)
+        assert answer.failed and "the jobs of client 'prom1'" in answer.result["msg"]
+    assert host.config == config
+
+
+def test_two_fleets_share_a_prometheus(make: Any) -> None:
+    host = make()
+    key = host.key()
+    one = host.exporter("exp1", kit.new_wallet(1)).element(key)
+    assert not host.call(exporters=[one], fleet="north").failed
+    two = host.exporter("exp2", kit.new_wallet(2)).element(host.key())
+    done = host.call(exporters=[two], fleet="south", purge=True)
+    assert not done.failed and done.result["unmentioned"] == done.result["removed"] == [], done.result
+    moved = host.call(exporters=[{**kit.light(one), "port": 1}, kit.light(two)], fleet="south")
+    assert moved.failed and "belongs to fleet 'north'" in moved.result["msg"] and not moved.result["changed"]
+    inspected = host.call("inspected", fleet="south").result
+    assert list(inspected["definitions"]) == ["exp2"] and list(inspected["other_definitions"]) == ["exp1"]
+    assert host.call("absent", fleet="south").result["removed"] == ["exp2"]
+    assert "timesten-exp1" in host.config and (host.prometheus.store / "exp1" / "current").exists()
+    assert not host.call(exporters=[kit.light(one)], fleet="north").result["changed"]
+
+
+# --- what runs is what was written ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ENDS)
+def test_the_old_target_proves_nothing(make: Any, version: str) -> None:
+    """Prometheus keeps an old target for up to five seconds after a reload."""
+    host, elements = ready(make, version)
+    for _round in range(3):
+        answer = host.call(exporters=[{**kit.light(elements[0]), "metrics_path": "/wrong0"}], wait_timeout=12)
+        assert answer.failed and "404" in answer.result["msg"] and "compare metrics_path" in answer.result["msg"]
+    done = host.call(exporters=[{**kit.light(elements[0]), "labels": {"site": "a"}}])
+    assert not done.failed, done.result
+    assert host.prometheus.targets()["timesten-exp1"]["labels"]["site"] == "a"
+
+
+def test_a_configuration_that_is_mounted_alone_is_refused(make: Any) -> None:
+    host = make(running=False)
+    host.prometheus.start_in_container()
+    element = host.exporter("exp1", kit.new_wallet()).element(host.key())
+    answer = host.call(exporters=[element])
+    assert answer.failed and "through a mount of that file alone" in answer.result["msg"], answer.result
+    assert host.config == kit.CONFIG and not (host.prometheus.store / "exp1").exists()
+
+
+def test_a_configuration_that_is_not_seen_is_noticed_afterwards(make: Any) -> None:
+    """The process cannot be found, so that only the configuration that runs tells it."""
+    host, elements = ready(make)
+    host.prometheus.stop()
+    renamed = host.prometheus.directory / "server"
+    shutil.copy(host.prometheus.binaries.prometheus, renamed)
+    host.prometheus.binaries = type(
+        "Binaries", (), {"prometheus": renamed, "promtool": host.prometheus.binaries.promtool}
+    )
+    host.prometheus.start_in_container()
+    config = host.config
+    changed = host.call(exporters=[{**kit.light(elements[0]), "labels": {"site": "a"}}])
+    assert changed.failed and "does not run what was written" in changed.result["msg"], changed.result
+    assert host.config == config
+    removed = host.call("absent")
+    assert removed.failed and "still has the jobs of exp1" in removed.result["msg"], removed.result
+    assert (host.prometheus.store / "exp1" / "current" / "client.key").exists()
+    assert host.config == config
+
+
+def test_a_reload_that_is_not_possible_stops_before_a_change(make: Any) -> None:
+    host = make(lifecycle=False)
+    element = host.exporter("exp1", kit.new_wallet()).element(host.key())
+    for options in (
+        {"reload": "http"},
+        {"reload": "systemd", "reload_unit": "no-such"},
+        {"reload": "signal", "reload_pid_file": "/nowhere"},
+    ):
+        answer = host.call(exporters=[element], **options)
+        assert answer.failed and "Going back" not in answer.result["msg"], answer.result
+        assert host.config == kit.CONFIG and not (host.prometheus.store / "exp1").exists()
+
+
+def test_the_owners_own_mistake_is_told_as_that(make: Any) -> None:
+    host = make()
+    element = host.exporter("exp1", kit.new_wallet()).element(host.key())
+    broken = kit.CONFIG.replace("global:\n", "global:\n  no_such_key: 1\n")
+    host.prometheus.config.write_text(broken)
+    for check in (True, False):
+        answer = host.call(exporters=[element], check=check)
+        assert answer.failed and "as it is, before any change of ours" in answer.result["msg"], answer.result
+        assert "line 3" in answer.result["msg"] and host.config == broken
+
+
+def test_a_server_that_only_closes_idle_connections_is_open(make: Any) -> None:
+    host = make()
+    exporter = host.exporter("exp1", kit.new_wallet(), open_to_all=True)
+    exporter.server.idle = 2.0
+    answer = host.call(exporters=[exporter.element(host.key())])
+    row = answer.result["exporters"][0]
+    assert answer.failed and row["up"] and row["failed"]
+    assert not row["refused_without_certificate"] and not row["refused_foreign_pair"]
+    assert "was not refused but closed" in answer.result["msg"]
 
 
 # --- a fleet ----------------------------------------------------------------------------------------------------------

@@ -10,11 +10,12 @@ import calendar
 import dataclasses
 import json
 import re
+import socket
 import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import Any
+from typing import Any, Mapping
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.options import check_url
@@ -42,6 +43,7 @@ class Target:
     :ivar scraped: start of the last scrape in seconds since the epoch, by the clock of the Prometheus host; 0.0
         if there was none.
     :ivar took: seconds that the last scrape took.
+    :ivar labels: the labels before relabelling: ``__address__``, ``__scheme__``, ``__metrics_path__``, ``job``, ...
     """
 
     job: str
@@ -50,6 +52,13 @@ class Target:
     error: str
     scraped: float
     took: float = 0.0
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def is_of(self, labels: Mapping[str, str]) -> bool:
+        """Whether the target is the one that a job with these labels makes, and not an older one of the same job."""
+        own = {key for key in self.labels if not key.startswith("__")}
+        wanted = {key for key in labels if not key.startswith("__")}
+        return own <= wanted and all(self.labels.get(key, "") == value for key, value in labels.items())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +154,20 @@ class Api:
                 raise TimesTenError(
                     f"{where}: set url_username and url_password to what its web.config.file has"
                 ) from error
+            if error.code == 404:
+                raise TimesTenError(
+                    f"{where}: url is not that of a Prometheus, or lacks its route prefix (--web.route-prefix, "
+                    f"--web.external-url)"
+                ) from error
+            if 300 <= error.code < 400:
+                raise TimesTenError(
+                    f"{where}, which leads to {str(error.headers.get('Location'))[:200]!r}: set url to where Prometheus "
+                    f"itself answers (https instead of http, or with its route prefix)"
+                ) from error
+            if error.code == 403:
+                raise TimesTenError(
+                    f"{where}: a proxy or its web.config.file does not let us in: {text[:200]}"
+                ) from error
             if error.code == 503:
                 raise NotAnswering(f"{where}: Prometheus is still starting ({text})") from error
             if path == "/-/reload" and error.code == 500:
@@ -155,6 +178,11 @@ class Api:
             if isinstance(reason, ssl.SSLCertVerificationError):
                 raise TimesTenError(
                     f"the certificate of {self.url} is not trusted ({reason.verify_message}): set url_ca_file"
+                ) from error
+            if isinstance(reason, socket.gaierror):
+                raise NotAnswering(
+                    f"{self.url} does not answer ({reason}): the name of its host cannot be resolved here; set url to an "
+                    f"address, or mend the name service"
                 ) from error
             raise NotAnswering(
                 f"{self.url} does not answer ({reason}): is Prometheus running, and is url right?"
@@ -177,6 +205,10 @@ class Api:
         """Its command line, defaults included, by flag (``config.file``, ``web.enable-lifecycle``)."""
         return dict(self._json("/api/v1/status/flags"))
 
+    def configuration(self) -> str:
+        """The configuration that runs, as YAML, with all defaults filled in and secrets left out."""
+        return str(self._json("/api/v1/status/config")["yaml"])
+
     def targets(self) -> list[Target]:
         """All active targets."""
         return [
@@ -187,6 +219,7 @@ class Api:
                 item["lastError"],
                 parse_time(item["lastScrape"]),
                 item["lastScrapeDuration"],
+                item.get("discoveredLabels") or {},
             )
             for item in self._json("/api/v1/targets?state=active")["activeTargets"]
         ]
@@ -309,13 +342,13 @@ _ADVICE: tuple[tuple[str, str], ...] = (
     ),
     # The way there.
     (
-        r"connection refused",
-        "nothing listens on the exporter's port: start the exporter, and compare its port with the target's",
-    ),
-    (
-        r"no such host|server misbehaving|name resolution",
+        r"no such host|server misbehaving|name resolution|\blookup \S+",
         "this host cannot resolve the target's name: mend the name service or /etc/hosts, or set the exporter's "
         "address",
+    ),
+    (
+        r"connection refused",
+        "nothing listens on the exporter's port: start the exporter, and compare its port with the target's",
     ),
     (
         r"no route to host|network is unreachable|i/o timeout",
@@ -334,6 +367,15 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         "scrape_interval or the exporter's rate_limit (15 a minute at most)",
     ),
     (r"HTTP status 404", "the exporter does not know the path: compare metrics_path (ttExporter serves /metrics)"),
+    (
+        r"HTTP status 40[13]",
+        "something before the exporter wants a login, which ttExporter does not know: the target is a proxy or another "
+        "server; compare address and port",
+    ),
+    (
+        r"HTTP status 3\d\d|stopped after \d+ redirects",
+        "the target sends Prometheus elsewhere, which ttExporter does not do: compare address, port and metrics_path",
+    ),
     (r"HTTP status \d+", "the exporter answered with an error: read its log"),
     (
         r"connection reset|broken pipe|EOF",

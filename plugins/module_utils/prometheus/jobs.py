@@ -9,17 +9,28 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 
 JOB_PREFIX = "timesten-"
+JOB_OPTIONS = (
+    "scrape_interval",
+    "scrape_timeout",
+    "metrics_path",
+    "labels",
+    "job_label",
+    "honor_labels",
+    "extra",
+)
+"""Options of a job: of one exporter, or the task's default for all."""
+_DEFINITION = ("name", "address", "port", "usual_port", "insecure", "alt_names", *JOB_OPTIONS)
 DEFAULT_INTERVAL = 60.0
 """Seconds between scrapes where neither the job nor ``global`` says anything: Prometheus's own default."""
 
-_MANAGED = (
+MANAGED = (
     "job_name",
     "honor_labels",
     "scrape_interval",
@@ -84,8 +95,8 @@ def build(exporter: Mapping[str, Any], store: str) -> Job:
     """
     name = _names.check_name(exporter["name"], "exporter")
     where = f"exporter {name}"
-    address = _names.check_host(exporter["address"], f"{where}: address")
-    port = exporter["port"]
+    address = _names.check_host(exporter.get("address") or "", f"{where}: address")
+    port = exporter.get("port")
     if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
         raise TimesTenError(f"{where}: port: {port!r} is not a port; give a whole number from 1 to 65535")
     if not store.startswith("/"):
@@ -131,6 +142,61 @@ def build(exporter: Mapping[str, Any], store: str) -> Job:
     _add_extra(config, exporter, where)
     emit(config, 0, where)  # every value is checked here, long before the file is touched
     return Job(name, config)
+
+
+def merge(
+    previous: Mapping[str, Mapping[str, Any]],
+    exporters: Iterable[Mapping[str, Any]],
+    defaults: Mapping[str, Any],
+    remove: Iterable[str] = (),
+    purge: bool = False,
+    both_ports: bool = False,
+) -> dict[str, dict[str, Any]]:
+    """Bring together what is stored and what the task mentions. The same is used on the controller for the layout
+    ``template``.
+
+    :param previous: definitions by exporter, as the store has them.
+    :param exporters: elements of the task's ``exporters``.
+    :param defaults: the task's own job options.
+    :param remove: exporters that go.
+    :param purge: whether all that are not mentioned go.
+    :param both_ports: whether the job of a mentioned exporter's other port stays.
+    """
+    merged = {} if purge else {name: dict(definition) for name, definition in previous.items()}
+    for exporter in exporters:
+        definition = {key: exporter[key] for key in _DEFINITION if exporter.get(key) is not None}
+        for key in JOB_OPTIONS:
+            if key not in definition and defaults.get(key) is not None:
+                definition[key] = defaults[key]
+        name = exporter["name"]
+        known = previous.get(name, previous.get(_names.other_port(name), {})).get("alt_names")
+        # Where nothing is known of the certificate's names, nothing new is known: the job stays as it is.
+        if "alt_names" not in definition and known is not None and not exporter.get("insecure"):
+            definition["alt_names"] = known
+        merged[name] = definition
+    for name in [*remove, *([] if both_ports else left_ports(exporters))]:
+        merged.pop(name, None)
+    return dict(sorted(merged.items()))
+
+
+def left_ports(exporters: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Names that the jobs of these exporters' other ports have."""
+    names = {exporter["name"] for exporter in exporters}
+    return {_names.other_port(name) for name in names} - names
+
+
+def discovered_labels(config: Mapping[str, Any]) -> dict[str, str]:
+    """The labels that the job's target has before relabelling: they name its URL, and what its series get."""
+    static = config["static_configs"][0]
+    params = (config.get("params") or {}).items()
+    return {
+        "__address__": str(static["targets"][0]),
+        "__scheme__": str(config.get("scheme", "http")),
+        "__metrics_path__": str(config.get("metrics_path", "/metrics")),
+        "job": str(config["job_name"]),
+        **{f"__param_{key}": str(values[0]) for key, values in params if isinstance(values, (list, tuple)) and values},
+        **{str(key): str(value) for key, value in (static.get("labels") or {}).items()},
+    }
 
 
 def _usual_labels(exporter: Mapping[str, Any], address: str) -> dict[str, str]:
@@ -188,7 +254,7 @@ def _add_job_label(config: dict[str, Any], exporter: Mapping[str, Any], where: s
 
 def _add_extra(config: dict[str, Any], exporter: Mapping[str, Any], where: str) -> None:
     for key, value in sorted((exporter.get("extra") or {}).items()):
-        if key in _MANAGED:
+        if key in MANAGED:
             raise TimesTenError(f"{where}: extra: {key} is managed by this collection; use the option meant for it")
         config[key] = value
 

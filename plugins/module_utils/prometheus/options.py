@@ -13,17 +13,7 @@ from typing import Any, Mapping
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as _prometheus_jobs
-
-JOB_OPTIONS = (
-    "scrape_interval",
-    "scrape_timeout",
-    "metrics_path",
-    "labels",
-    "job_label",
-    "honor_labels",
-    "extra",
-)
-"""Options of a job: of one exporter, or the task's default for all."""
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.jobs import JOB_OPTIONS
 
 _PATHS = ("config_file", "scrape_file", "store", "url_ca_file", "url_cert_file", "url_key_file", "reload_pid_file")
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,255}\Z")

@@ -18,20 +18,26 @@ import re
 import secrets
 import shutil
 import stat
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from typing import Any, Callable, Iterator, Mapping
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
-from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
+    Expected,
+    StateEntry,
+    Stored,
+    StoreState,
+)
 
 FILES = ("ca.crt", "client.crt", "client.key")
-_DELIVERY = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)-(\d+)\Z")
+_DELIVERY = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})-([0-9]{1,9})\Z")
 _NEW = ".new-"
-_LOCK = ".lock"
-_OURS = (".transport", ".state.json", ".follow.json", ".follow.json.request")
+_CURRENT = "current"
+_LOCK, _TRANSPORT, _STATE, _FOLLOW = ".lock", ".transport", ".state.json", ".follow.json"
+_OURS = (_TRANSPORT, _STATE, _FOLLOW, f"{_FOLLOW}.request")
+# What an atomic write leaves behind when it is killed.
+_LEFT_OVER = re.compile(r"(?:\.\.?(?:state\.json|follow\.json|follow\.json\.request)|current)\.[0-9a-f]{12}\Z")
 NO_REVISION = "empty"
 """Revision of a store that holds nothing yet."""
 
@@ -125,15 +131,15 @@ def as_user(identity: Account, work: Callable[[], Any]) -> Any:
     return answer["result"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Expected:
-    """What a delivery has to be, from the task's arguments."""
+def _is_name(name: str) -> bool:
+    with contextlib.suppress(TimesTenError):
+        return bool(_names.check_name(name, "name"))
+    return False
 
-    exporter: str
-    generation: str
-    delivery: str
-    sha256: str
-    ca_sha256: str
+
+def is_delivery_name(name: str) -> bool:
+    """Tell whether a name is that of a delivery: ``<generation>-<number>``, which is no path."""
+    return _DELIVERY.match(name) is not None and ".." not in name
 
 
 def delivery_order(name: str) -> tuple[str, int]:
@@ -143,7 +149,7 @@ def delivery_order(name: str) -> tuple[str, int]:
 
 
 class Store:
-    """The directory of one client.
+    """The directory of one client, and the one place that knows the names of its files.
 
     :param path: absolute.
     :param reader: who has to be able to read; None where that user does not exist (check mode before Prometheus
@@ -155,12 +161,57 @@ class Store:
             raise TimesTenError(f"store: {path!r} is not an absolute path")
         self.path = os.path.normpath(path)
         self._reader = reader
-        self._key_file = os.path.join(self.path, ".transport", "key.pem")
-        self._state_file = os.path.join(self.path, ".state.json")
+        self._key_file = os.path.join(self.path, _TRANSPORT, "key.pem")
+        self._state_file = os.path.join(self.path, _STATE)
+        self.follow_file = os.path.join(self.path, _FOLLOW)
 
     def _shared(self) -> tuple[int, int] | None:
         """Owner of what the Prometheus user reads but must not change."""
         return (0, self._reader.gid) if self._reader is not None and os.geteuid() == 0 else None
+
+    def exists(self) -> bool:
+        """Whether the directory is there."""
+        return os.path.isdir(self.path)
+
+    def strangers(self) -> list[str]:
+        """Names in the directory that are not ours."""
+        if not self.exists():
+            return []
+        present = os.listdir(self.path)
+        # A killed run of ours leaves an empty directory; where nothing else is ours, it is somebody's.
+        known = not set(present).isdisjoint(_OURS)
+        return sorted(name for name in present if not self._is_ours(name) or (not known and self._is_empty(name)))
+
+    def _is_empty(self, name: str) -> bool:
+        path = os.path.join(self.path, name)
+        return os.path.isdir(path) and not os.listdir(path)
+
+    def _is_ours(self, name: str) -> bool:
+        if name == _LOCK or name in _OURS or _LEFT_OVER.match(name):
+            return True
+        return _is_name(name) and self._holds_deliveries_alone(name)
+
+    def refuse_strangers(self, config_file: str) -> None:
+        """Refuse a directory that holds anything that is not ours, before it is touched.
+
+        :raises TimesTenError: naming what is there.
+        """
+        directory = os.path.realpath(os.path.dirname(config_file))
+        if f"{directory}/".startswith(f"{os.path.realpath(self.path).rstrip('/')}/"):
+            raise TimesTenError(
+                f"store: {self.path} is the directory of {config_file} or above it; give the store a directory of its own, "
+                f"for example {directory}/timesten. Nothing was changed"
+            )
+        if os.path.islink(self.path) or (os.path.lexists(self.path) and not self.exists()):
+            raise TimesTenError(f"store: {self.path} is not a directory of its own; set store to another place")
+        found = self.strangers()
+        if found:
+            raise TimesTenError(
+                f"store: {self.path} holds {found[0]!r}, which is not of this collection: give the store a directory of its "
+                f"own, or move what is not of it. Nothing was changed"
+            )
+        if os.path.lexists(os.path.join(os.path.dirname(self.path), _STATE)):
+            raise TimesTenError(f"store: {self.path} lies in the store of another client; set store to another place")
 
     def prepare(self) -> None:
         """Make the directory itself, with what is above it left alone.
@@ -186,7 +237,7 @@ class Store:
 
         :raises TimesTenError: naming the process that holds it.
         """
-        if not os.path.isdir(self.path):
+        if not self.exists():
             yield
             return
         with _files.lock(os.path.join(self.path, _LOCK)):
@@ -206,17 +257,19 @@ class Store:
 
         :returns: the new public key.
         """
+        from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal
+
         _files.make_directory(os.path.dirname(self._key_file), 0o700)
-        private, public = _seal.new_transport_key()
+        private, public = seal.new_transport_key()
         _files.write(self._key_file, private, 0o400)
         return public
 
     # --- state
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> StoreState:
         """What is ours: ``revision`` and, by exporter name, ``exporters``."""
         try:
-            value = _files.read_json(self._state_file, _STATE_LIMIT)
+            value: Any = _files.read_json(self._state_file, _STATE_LIMIT)
         except TimesTenError as error:
             raise TimesTenError(
                 f"{error.message}; remove it, and the next run of timesten.monitoring.site writes it again from "
@@ -228,52 +281,87 @@ class Store:
             raise TimesTenError(
                 f"{self._state_file} was written by another version of this collection; use that one or a newer one"
             )
-        return value
+        exporters = value.get("exporters")
+        if not isinstance(exporters, dict) or not all(
+            isinstance(entry, dict) and isinstance(entry.get("definition"), dict) for entry in exporters.values()
+        ):
+            raise TimesTenError(
+                f"{self._state_file} is damaged; remove it, and the next run of timesten.monitoring.site writes it again "
+                f"from the inventory"
+            )
+        for name in exporters:
+            _names.check_name(name, self._state_file)
+        state: StoreState = value
+        return state
 
-    def write_state(self, state: dict[str, Any]) -> str:
+    def write_state(self, state: StoreState) -> str:
         """Write the state with a new revision, and return that."""
-        state = dict(state, version=1, revision=secrets.token_hex(8), by=_files.identity())
-        _files.write_json(self._state_file, state, 0o600)
-        return str(state["revision"])
+        values = dict(state, version=1, revision=secrets.token_hex(8), by=_files.identity())
+        _files.write_json(self._state_file, values, 0o600)
+        return str(values["revision"])
+
+    def owner(self) -> str | None:
+        """Name of the client whose store this is; None where nothing says."""
+        try:
+            return str((_files.read_json(self._state_file, _STATE_LIMIT) or {})["client"])
+        except (TimesTenError, KeyError):
+            return None
 
     # --- deliveries
 
     def directory(self, exporter: str, delivery: str | None = None) -> str:
-        """Path of an exporter's deliveries, or of one of them."""
-        return os.path.join(self.path, exporter, *([delivery] if delivery else []))
+        """Path of an exporter's deliveries, or of one of them.
+
+        :raises TimesTenError: if one of the names could be another path.
+        """
+        home = os.path.join(self.path, _names.check_name(exporter, "exporter"))
+        if delivery is None:
+            return home
+        if not is_delivery_name(delivery):
+            raise TimesTenError(
+                f"exporter {exporter}: {delivery!r} is not the name of a delivery (<generation>-<number>); nothing was done"
+            )
+        return os.path.join(home, delivery)
+
+    def in_use(self, exporter: str) -> str:
+        """Path of the link to the delivery in use, whether it is there or not."""
+        return os.path.join(self.directory(exporter), _CURRENT)
 
     def current(self, exporter: str) -> str | None:
         """Name of the delivery in use, if its link is there and leads to one of this exporter's own directories."""
-        name = _files.link_target(os.path.join(self.path, exporter, "current"))
-        if name is None or not _DELIVERY.match(name) or not os.path.isdir(self.directory(exporter, name)):
+        name = _files.link_target(self.in_use(exporter))
+        if name is None or not is_delivery_name(name) or not os.path.isdir(self.directory(exporter, name)):
             return None
         return name
 
-    def facts(self, exporter: str, delivery: str) -> dict[str, Any] | None:
+    def marks(self, exporter: str, delivery: str) -> list[list[int]] | None:
+        """What changes whenever one of the three files does; None if one is missing."""
+        place = self.directory(exporter, delivery)
+        try:
+            found = [os.lstat(os.path.join(place, name)) for name in FILES]
+        except OSError:
+            return None
+        return [[info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns] for info in found]
+
+    def facts(self, exporter: str, delivery: str, entry: StateEntry | None = None) -> Stored | None:
         """Read what a delivery holds; None if anything is missing, damaged or no pair: then it has to be delivered
         anew.
 
-        :returns: ``delivery``, ``sha256``, ``ca_sha256``, ``not_after`` and ``certificate`` (facts).
+        :param entry: the state's word on the exporter; files that are those of that time are not parsed again.
         """
-        place = self.directory(exporter, delivery)
-        try:
-            certificate = _certificates.load_one(_files.read(os.path.join(place, "client.crt")), "client.crt")
-            authorities = _certificates.load(_files.read(os.path.join(place, "ca.crt")), "ca.crt")
-            _certificates.check_pair(os.path.join(place, "client.crt"), os.path.join(place, "client.key"))
-        except (TimesTenError, FileNotFoundError):
+        marks = self.marks(exporter, delivery)
+        if marks is None:
             return None
-        found = _certificates.facts(certificate)
-        return {
-            "delivery": delivery,
-            "sha256": found["sha256"],
-            "ca_sha256": _certificates.bundle_fingerprint(authorities),
-            "not_after": found["not_after"],
-            "certificate": found,
-        }
+        if entry is not None and entry.get("delivery") == delivery and entry.get("files") == marks:
+            return Stored(delivery, str(entry["sha256"]), str(entry["ca_sha256"]), entry["not_after"], marks)
+        from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import deliveries
 
-    def stage(self, expected: Expected, authority: bytes, certificate: bytes, key: bytes) -> None:
-        """Write a delivery beside the one in use. It is complete or absent, and its key was never readable by others.
+        return deliveries.parse(self.directory(exporter, delivery), delivery, marks)
 
+    def stage(self, expected: Expected, authority: bytes, certificate: bytes, key: bytes) -> str:
+        """Write a delivery into a directory that nothing names yet. Its key was never readable by others.
+
+        :returns: that directory, for :func:`settle` or :func:`discard`.
         :raises TimesTenError: naming the path and the system's reason.
         """
         home = self.directory(expected.exporter)
@@ -291,32 +379,57 @@ class Store:
             ):
                 _create(os.path.join(fresh, name), data, mode, whose)
             _files.sync_directory(fresh)
-            place = self.directory(expected.exporter, expected.delivery)
-            if os.path.lexists(place):
-                # Only an incomplete or damaged one is replaced; nothing reads it, or what reads it fails anyway.
-                os.rename(place, os.path.join(home, _NEW + secrets.token_hex(6)))
-            os.rename(fresh, place)
-            _files.sync_directory(home)
         except OSError as error:
-            shutil.rmtree(fresh, ignore_errors=True)
+            self.discard(expected.exporter, fresh)
             raise TimesTenError(
                 f"cannot store the delivery in {home}: {error.strerror}; what is in use is untouched"
             ) from error
         except BaseException:
-            shutil.rmtree(fresh, ignore_errors=True)
+            self.discard(expected.exporter, fresh)
             raise
+        return fresh
+
+    def discard(self, exporter: str, fresh: str) -> None:
+        """Remove a staged delivery, and the exporter's directory if nothing else is in it."""
+        shutil.rmtree(fresh, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.rmdir(self.directory(exporter))
+
+    def settle(self, expected: Expected, fresh: str) -> str | None:
+        """Give a staged delivery its name.
+
+        :returns: where one is that had this name before, for :func:`drop`; only an incomplete, damaged or wrong one is
+            ever replaced.
+        """
+        home, place = self.directory(expected.exporter), self.directory(expected.exporter, expected.delivery)
+        displaced = None
+        try:
+            if os.path.lexists(place):
+                displaced = os.path.join(home, _NEW + secrets.token_hex(6))
+                os.rename(place, displaced)
+            os.rename(fresh, place)
+            _files.sync_directory(home)
+        except OSError as error:
+            raise TimesTenError(f"cannot store the delivery in {home}: {error.strerror}") from error
+        return displaced
 
     def switch(self, exporter: str, delivery: str | None) -> None:
         """Make a delivery the one in use, or none."""
-        link = os.path.join(self.path, exporter, "current")
+        link = self.in_use(exporter)
         if delivery is not None:
-            _files.switch_link(link, delivery)
+            _files.switch_link(link, os.path.basename(self.directory(exporter, delivery)))
             return
         with contextlib.suppress(FileNotFoundError):
             os.unlink(link)
 
     def switch_all(self, wanted: Mapping[str, str | None]) -> None:
         """Switch many exporters; each one in one step."""
+        if len(wanted) <= 1:
+            for item in wanted.items():
+                self.switch(*item)
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(max_workers=8) as pool:
             list(pool.map(lambda item: self.switch(*item), sorted(wanted.items())))
 
@@ -326,7 +439,7 @@ class Store:
             names = os.listdir(self.directory(exporter))
         except OSError:
             return []
-        return sorted((name for name in names if _DELIVERY.match(name)), key=delivery_order)
+        return sorted(filter(is_delivery_name, names), key=delivery_order)
 
     def prune(self, exporter: str, keep: int) -> None:
         """Remove what a killed run left half done, and all older deliveries but the last ``keep``."""
@@ -341,9 +454,16 @@ class Store:
                 if name.startswith(_NEW):
                     shutil.rmtree(os.path.join(home, name), ignore_errors=True)
 
-    def drop(self, exporter: str, delivery: str) -> None:
-        """Remove one delivery that is not in use, and the exporter's directory if it was the only one."""
-        shutil.rmtree(self.directory(exporter, delivery), ignore_errors=True)
+    def drop(self, exporter: str, delivery: str, displaced: str | None = None) -> None:
+        """Remove one delivery, and the exporter's directory if it was the only one.
+
+        :param displaced: what had this name before, and gets it back.
+        """
+        place = self.directory(exporter, delivery)
+        shutil.rmtree(place, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            if displaced is not None:
+                os.rename(displaced, place)
         with contextlib.suppress(OSError):
             os.rmdir(self.directory(exporter))
 
@@ -351,8 +471,13 @@ class Store:
         place = self.directory(exporter)
         if not os.path.isdir(place) or os.path.islink(place):
             return False
-        names = os.listdir(place)
-        return all(name == "current" or _DELIVERY.match(name) or name.startswith(_NEW) for name in names)
+        return all(
+            (name == _CURRENT and os.path.islink(os.path.join(place, name)))
+            or is_delivery_name(name)
+            or name.startswith(_NEW)
+            or _LEFT_OVER.match(name)
+            for name in os.listdir(place)
+        )
 
     def forget(self, exporter: str) -> None:
         """Remove everything of an exporter."""
@@ -366,8 +491,8 @@ class Store:
         """
         return [
             name
-            for name in (os.listdir(self.path) if os.path.isdir(self.path) else ())
-            if name in _OURS or (self._holds_deliveries_alone(name) and not is_kept(name))
+            for name in (os.listdir(self.path) if self.exists() else ())
+            if name != _LOCK and self._is_ours(name) and not is_kept(name)
         ]
 
     def destroy(self, is_kept: Callable[[str], bool]) -> None:
@@ -401,94 +526,11 @@ def _create(path: str, data: bytes, mode: int, owner: tuple[int, int] | None) ->
         os.fsync(stream.fileno())
 
 
-def check_files(places: Sequence[tuple[str, Expected]], now: str) -> list[str]:
-    """Check deliveries with the rights of whoever calls this: readable, a pair, valid now, and the expected ones.
-
-    :param places: directory of each delivery and what it has to be.
-    :param now: as :func:`tls.certificates.timestamp` writes it.
-    :returns: one sentence for each fault.
-    """
-    faults = []
-    for place, expected in places:
-        fault = _check_one(place, expected, now)
-        if fault:
-            faults.append(f"exporter {expected.exporter}, delivery {expected.delivery}: {fault}")
-    return faults
-
-
-def _check_one(place: str, expected: Expected, now: str) -> str | None:
-    content = {}
-    for name in FILES:
-        path = os.path.join(place, name)
-        try:
-            content[name] = _files.read(path)
-        except FileNotFoundError:
-            return f"{path} does not exist"
-        except TimesTenError as error:
-            return f"{error.message}{_blocked_at(path)}"
-    try:
-        certificate = _certificates.load_one(content["client.crt"], os.path.join(place, "client.crt"))
-        authorities = _certificates.load(content["ca.crt"], os.path.join(place, "ca.crt"))
-        _certificates.check_pair(os.path.join(place, "client.crt"), os.path.join(place, "client.key"))
-    except TimesTenError as error:
-        return error.message
-    found, authority = _certificates.fingerprint(certificate), _certificates.bundle_fingerprint(authorities)
-    if found != expected.sha256:
-        return f"client.crt has the fingerprint {found}, where {expected.sha256} is due"
-    if authority != expected.ca_sha256:
-        return f"ca.crt has the fingerprint {authority}, where {expected.ca_sha256} is due"
-    not_before, not_after = _certificates.validity(certificate)
-    if now >= not_after:
-        return f"client.crt expired at {not_after}; run timesten.monitoring.site, which renews what is due"
-    if now < not_before:
-        return (
-            f"client.crt is not valid before {not_before} and this host's clock says {now}: set the clocks right (NTP)"
-        )
-    return None
-
-
-def _blocked_at(path: str) -> str:
-    """Name the first directory on the way that the caller may not enter."""
-    place = ""
-    for part in os.path.dirname(path).split("/")[1:]:
-        place += "/" + part
-        if not os.access(place, os.X_OK):
-            return f" (the way is blocked at {place}: the Prometheus user needs the right to enter it)"
-    return ""
-
-
-def unseal(
-    expected: Expected, client: str, bundle: str, certificate: bytes, authority: bytes, private: bytes
-) -> tuple[bytes, bytes, bytes]:
-    """Open a bundle and check that what came is exactly what the task names; nothing is written.
-
-    :returns: CA file, certificate and key, as they are to be stored.
-    :raises TimesTenError: naming the exporter and what differs.
-    """
-    what = f"exporter {expected.exporter}: "
-    found = _certificates.fingerprint(_certificates.load_one(certificate, what + "certificate"))
-    if found != expected.sha256:
-        raise TimesTenError(
-            f"{what}the certificate has the fingerprint {found}, where {expected.sha256} is due; nothing was stored"
-        )
-    found = _certificates.bundle_fingerprint(_certificates.load(authority, what + "ca_certificate"))
-    if found != expected.ca_sha256:
-        raise TimesTenError(
-            f"{what}the CA file has the fingerprint {found}, where {expected.ca_sha256} is due; nothing was stored"
-        )
-    key = _seal.unseal(
-        bundle, private, _names.exporter_of(expected.exporter), client, expected.generation, expected.sha256
-    )
-    if key.count(b"-----BEGIN ") != 1 or b"PRIVATE KEY-----" not in key:
-        raise TimesTenError(f"{what}the bundle does not hold exactly one private key; nothing was stored")
-    return authority, certificate, key
-
-
 def check_delivery_name(delivery: str, generation: str, what: str) -> None:
     """:raises TimesTenError: if a delivery's name is not ``<generation>-<n>``: it becomes a directory here."""
     match = _DELIVERY.match(delivery)
     _names.check_name(generation, f"{what}: generation")
-    if not match or match.group(1) != generation:
+    if not match or not is_delivery_name(delivery) or match.group(1) != generation:
         raise TimesTenError(
             f"{what}: delivery {delivery!r} is not one of generation {generation!r} (<generation>-<number>)"
         )

@@ -15,8 +15,8 @@ import time
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import store as _prometheus_store
-from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe as _tls_probe
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.store import FILES, Store
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
 
 if TYPE_CHECKING:
     from ansible_collections.timesten.monitoring.plugins.module_utils.machine.detached import Record
@@ -36,27 +36,23 @@ _GRACE = 60.0
 _TIMEOUT = 1.0
 
 
-def _record_path(store: str) -> str:
-    return os.path.join(store, ".follow.json")
-
-
-def record_of(store: str) -> Record:
+def record_of(store: Store) -> Record:
     """The record of the process that follows for one client."""
     # Ansible compiles what a module imports at every call, and most calls follow nothing.
     from ansible_collections.timesten.monitoring.plugins.module_utils.machine.detached import Record
 
-    return Record(_record_path(store))
+    return Record(store.follow_file)
 
 
-def refuse_while_following(store: _prometheus_store.Store, run: Mapping[str, Any]) -> None:
+def refuse_while_following(store: Store, run: Mapping[str, Any]) -> None:
     """End the process that a run left behind which is gone.
 
     :param run: the one that asks.
     :raises TimesTenError: if a process of another run follows in this store.
     """
-    if not os.path.lexists(_record_path(store.path)):
+    if not os.path.lexists(store.follow_file):
         return
-    record = record_of(store.path)
+    record = record_of(store)
     if record.is_alive():
         from ansible_collections.timesten.monitoring.plugins.module_utils.machine import lease as _lease
 
@@ -71,7 +67,7 @@ def refuse_while_following(store: _prometheus_store.Store, run: Mapping[str, Any
 
 
 def follow(
-    store: _prometheus_store.Store,
+    store: Store,
     exporters: Sequence[Mapping[str, Any]],
     orders: Mapping[str, Mapping[str, Any]],
     run: Mapping[str, Any],
@@ -83,48 +79,64 @@ def follow(
     :raises TimesTenError: if another run's process still follows, or a delivery is not there.
     """
     refuse_while_following(store, run)
-    record = record_of(store.path)
-    followers = []
+    record = record_of(store)
+    followers, faults = [], {}
     for item in exporters:
-        order = orders.get(item["name"])
+        name, order = item["name"], orders.get(item["name"])
         if order is None:
             continue
-        if store.facts(item["name"], item["delivery"]) is None:
-            raise TimesTenError(
-                f"exporter {item['name']}: delivery {item['delivery']} is not in {store.path} any more; run the rotation again"
-            )
-        followers.append(_Follower(store, item, order))
+        try:
+            if not item.get("delivery") or store.facts(name, item["delivery"]) is None:
+                raise TimesTenError(
+                    f"exporter {name}: delivery {item.get('delivery')} is not in {store.path} any more; run the rotation again"
+                )
+            followers.append(_Follower(store, item, order))
+        except (KeyError, TypeError, ValueError) as error:
+            faults[name] = f"exporter {name}: its element or its order in switch cannot be used ({error!r})"
+        except TimesTenError as error:
+            faults[name] = error.message
+    following = [follower.name for follower in followers]
     if not followers:
-        return {"changed": False, "following": []}
+        return _with(faults, {"changed": False, "following": following})
 
     def work(token: str) -> None:
         _follow_all(record, token, followers)
 
     deadline = max(follower.deadline for follower in followers)
     record.launch(work, status=FOLLOWING, deadline=deadline, exporters={}, run=dict(run, running=None))
-    return {"changed": True, "following": [follower.name for follower in followers]}
+    return _with(faults, {"changed": True, "following": following})
 
 
-def release(
-    store: _prometheus_store.Store, exporters: Sequence[Mapping[str, Any]], keep: int, check_mode: bool
-) -> dict[str, Any]:
+def _with(faults: Mapping[str, str], result: dict[str, Any]) -> dict[str, Any]:
+    """:raises TimesTenError: with the result, if an exporter has failed; it costs none of the others."""
+    if faults:
+        rows = [{"name": name, "failed": True, "msg": text} for name, text in faults.items()]
+        raise TimesTenError("; ".join(faults.values()), **result, exporters=rows)
+    return result
+
+
+def release(store: Store, exporters: Sequence[Mapping[str, Any]], keep: int, check_mode: bool) -> dict[str, Any]:
     """End the process that follows, and remove the deliveries that are not kept; the caller holds the store.
 
     :param exporters: elements with ``name`` and the staged ``delivery``: one that did not become current goes.
     """
-    record = record_of(store.path)
+    record = record_of(store)
     seen: dict[str, Any] = {}
     if record.is_alive() and not check_mode:
         seen = _end(record)
+    faults = {}
     for item in exporters:
         name, delivery = item["name"], item.get("delivery")
         if check_mode or delivery is None:
             continue
-        if store.current(name) == delivery:
-            store.prune(name, keep)
-        else:
-            store.drop(name, delivery)
-    return {"changed": False, "followed": seen.get("exporters", {})}
+        try:
+            if store.current(name) == delivery:
+                store.prune(name, keep)
+            else:
+                store.drop(name, delivery)
+        except TimesTenError as error:
+            faults[name] = error.message
+    return _with(faults, {"changed": False, "followed": seen.get("exporters", {})})
 
 
 def _end(record: Record) -> dict[str, Any]:
@@ -156,7 +168,7 @@ class _Follower:
     :ivar events: what it did: moment, the delivery that it made current, and the seconds that the exporter had been away for.
     """
 
-    def __init__(self, store: _prometheus_store.Store, item: Mapping[str, Any], order: Mapping[str, Any]) -> None:
+    def __init__(self, store: Store, item: Mapping[str, Any], order: Mapping[str, Any]) -> None:
         self.name = item["name"]
         self.deadline = float(order["deadline"])
         self.events: list[dict[str, Any]] = []
@@ -187,22 +199,22 @@ class _Follower:
     def _look(self, current: str | None, other: str | None) -> None:
         """Make the other delivery current if the exporter serves what it trusts, and not what the current one trusts."""
         status = self._shake(other)
-        if status == _tls_probe.UNREACHABLE:
+        if status == probe.UNREACHABLE:
             self._away = self._away or time.time()
-        elif status == _tls_probe.ACCEPTED and self._shake(current) != _tls_probe.ACCEPTED:
+        elif status == probe.ACCEPTED and self._shake(current) != probe.ACCEPTED:
             self._store.switch(self.name, other)
             away = None if self._away is None else round(time.time() - self._away, 3)
             self.events.append({"moment": time.time(), "delivery": other, "away": away})
             self._away = None
-        elif status != _tls_probe.TIMED_OUT:
+        elif status != probe.TIMED_OUT:
             self._away = None
 
     def _shake(self, delivery: str | None) -> str:
         if delivery is None:
             return "no delivery"
         place = self._store.directory(self.name, delivery)
-        authority, certificate, key = (os.path.join(place, name) for name in _prometheus_store.FILES)
-        return _tls_probe.tls(self._host, self._port, authority, certificate, key, timeout=_TIMEOUT, settle=0.0).status
+        authority, certificate, key = (os.path.join(place, name) for name in FILES)
+        return probe.tls(self._host, self._port, authority, certificate, key, timeout=_TIMEOUT, settle=0.0).status
 
     def _pause(self) -> float:
         now = time.time()

@@ -9,8 +9,11 @@ import dataclasses
 import datetime
 import hashlib
 import os
+import select
 import socket
 import ssl
+import time
+from typing import Callable, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
 
@@ -19,6 +22,7 @@ REFUSED = "refused"
 UNTRUSTED = "untrusted"
 UNREACHABLE = "unreachable"
 TIMED_OUT = "timed out"
+CLOSED = "closed"
 
 _PARTIAL_CHAIN = 0x80000
 """X509_V_FLAG_PARTIAL_CHAIN: lets a leaf in the CA file be a trust anchor, as Go does."""
@@ -28,15 +32,20 @@ _PARTIAL_CHAIN = 0x80000
 class Outcome:
     """What one probe saw.
 
-    :ivar status: ``accepted``; ``refused`` by the exporter (alert, end of file or reset, during the handshake or after it); ``untrusted``: we refused
-        the exporter's certificate; ``unreachable``: no TCP connection; ``timed out``: neither accepted nor refused.
+    :ivar status: ``accepted``; ``refused`` by the exporter (alert, end of file or reset, during the handshake or after
+        it); ``untrusted``: we refused the exporter's certificate; ``unreachable``: no TCP connection; ``timed out``:
+        neither accepted nor refused; ``closed``: ended, but :func:`refusal` saw the exporter's own pair end as soon.
     :ivar detail: the library's text, for people; nothing may depend on it.
     :ivar certificate: DER of the certificate that the exporter served, where it was seen.
+    :ivar alert: whether the end was a TLS alert, which says by itself that it is a refusal.
+    :ivar lasted: seconds from the connection to its end.
     """
 
     status: str
     detail: str = ""
     certificate: bytes | None = None
+    alert: bool = False
+    lasted: float = 0.0
 
     @property
     def sha256(self) -> str | None:
@@ -115,7 +124,7 @@ def tls(
         except socket.timeout as error:
             return Outcome(TIMED_OUT, str(error), certificate)
         except (OSError, ssl.SSLError) as error:
-            return Outcome(REFUSED, str(error), certificate)
+            return Outcome(REFUSED, str(error), certificate, "ALERT" in (getattr(error, "reason", None) or ""))
 
 
 def plain_http(host: str, port: int, timeout: float = 5.0, settle: float = 1.0) -> Outcome:
@@ -132,13 +141,110 @@ def plain_http(host: str, port: int, timeout: float = 5.0, settle: float = 1.0) 
             except socket.timeout:
                 return Outcome(ACCEPTED, "the server waits for the rest of a plain request")
             # A TLS alert (record type 21) or the end is a refusal; Go's server answers the plain text "HTTP/1.0 400" and closes.
-            if not data or data[0] == 21 or data.startswith(b"HTTP/1.0 400"):
-                return Outcome(REFUSED, "alert" if data else "end of file")
+            if data and data[0] == 21:
+                return Outcome(REFUSED, "alert", alert=True)
+            if not data or data.startswith(b"HTTP/1.0 400"):
+                return Outcome(REFUSED, "HTTP/1.0 400" if data else "end of file")
             return Outcome(ACCEPTED, repr(data))
     except (ConnectionResetError, BrokenPipeError) as error:
         return Outcome(REFUSED, str(error))
     except OSError as error:
         return Outcome(UNREACHABLE, str(error))
+
+
+class Companion:
+    """A connection with the exporter's own pair that is open while somebody else's is tried.
+
+    :raises OSError: if one of the files cannot be used, or the exporter cannot be reached.
+    """
+
+    def __init__(self, host: str, port: int, ca_file: str, certificate_file: str, key_file: str) -> None:
+        context = client_context(ca_file, certificate_file, key_file)
+        raw = socket.create_connection((host, port), timeout=5.0)
+        try:
+            self._socket = context.wrap_socket(raw)
+        except BaseException:
+            raw.close()
+            raise
+
+    def stays_open(self, seconds: float) -> bool:
+        """Whether it is open now, and for some seconds more."""
+        self._socket.settimeout(0.0)
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return bool(self._socket.recv(1))
+            except (ssl.SSLWantReadError, BlockingIOError):
+                pass  # session tickets of TLS 1.3 come without being data
+            except OSError:
+                return False
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self._socket], [], [], left)[0]:
+                return True
+
+    def close(self) -> None:
+        """Close it."""
+        self._socket.close()
+
+
+_LONGER = 0.2
+"""Seconds that the exporter's own pair has to stay open for longer than a refused one, at least."""
+_AT_ONCE = 0.5
+"""Seconds. No http server waits for so short a time for the rest of a request."""
+
+
+def refusal(probe: Callable[[], Outcome], companion: Callable[[], Companion]) -> Outcome:
+    """Try to get in, and tell a refusal from a server that closes every idle connection.
+
+    An alert is a refusal. An end of file or a reset is one only if the exporter's own pair, connected before and at the same
+    time, stays open for as long again.
+
+    :param probe: one attempt of somebody who has no business there.
+    :param companion: opens a connection with the exporter's own pair.
+    """
+    outcome = _timed(probe)
+    return outcome if outcome.status != REFUSED or outcome.alert else _beside(probe, companion, outcome)
+
+
+def plain_refusal(
+    probe: Callable[[], Outcome], companion: Callable[[], Companion], refused: Sequence[Outcome]
+) -> Outcome:
+    """As :func:`refusal`, for plain http.
+
+    :param refused: what came of attempts with TLS on the same port. Where all of them got an alert, it is a TLS server that
+        demands certificates; plain http that it ends at once needs no companion, which costs more than all attempts together.
+    """
+    outcome = _timed(probe)
+    if outcome.status != REFUSED or outcome.alert:
+        return outcome
+    if outcome.lasted < _AT_ONCE and all(other.status == REFUSED and other.alert for other in refused):
+        return outcome
+    return _beside(probe, companion, outcome)
+
+
+def _timed(probe: Callable[[], Outcome]) -> Outcome:
+    begun = time.monotonic()
+    outcome = probe()
+    return dataclasses.replace(outcome, lasted=time.monotonic() - begun)
+
+
+def _beside(probe: Callable[[], Outcome], companion: Callable[[], Companion], outcome: Outcome) -> Outcome:
+    """Repeat an attempt that ended without an alert while the exporter's own pair is connected."""
+    try:
+        own = companion()
+    except OSError as error:
+        detail = (
+            f"{outcome.detail}; that it is a refusal cannot be told, since the exporter's own pair fails too: {error}"
+        )
+        return dataclasses.replace(outcome, status=CLOSED, detail=detail)
+    try:
+        outcome = _timed(probe)
+        if outcome.status != REFUSED or outcome.alert or own.stays_open(max(outcome.lasted, _LONGER)):
+            return outcome
+        detail = f"{outcome.detail} after {outcome.lasted:.1f} s; the exporter's own pair was not kept open for longer"
+        return dataclasses.replace(outcome, status=CLOSED, detail=detail)
+    finally:
+        own.close()
 
 
 def stranger_pair(directory: str) -> tuple[str, str]:

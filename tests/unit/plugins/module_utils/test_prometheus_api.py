@@ -187,3 +187,27 @@ def test_nobody_there(server: Any) -> None:
     server.server_close()
     with pytest.raises(api.NotAnswering, match="is Prometheus running"):
         api.Api(url).version()
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ("dial tcp: lookup exp1.invalid on 127.0.0.53:53: no such host", "cannot resolve"),
+        (
+            "dial tcp: lookup exp1 on 10.0.0.1:53: read udp 10.0.0.2:1->10.0.0.1:53: read: connection refused",
+            "cannot resolve",
+        ),
+        ("dial tcp: lookup exp1 on 10.0.0.1:53: read udp: i/o timeout", "cannot resolve"),
+        ("dial tcp 10.0.0.1:8888: connect: connection refused", "nothing listens"),
+        ("server returned HTTP status 404 Not Found", "metrics_path"),
+        ("server returned HTTP status 301 Moved Permanently", "sends Prometheus elsewhere"),
+        ("server returned HTTP status 302 Found", "sends Prometheus elsewhere"),
+        ("stopped after 10 redirects", "sends Prometheus elsewhere"),
+        ("server returned HTTP status 401 Unauthorized", "wants a login"),
+        ("server returned HTTP status 403 Forbidden", "wants a login"),
+        ("server returned HTTP status 429 Too Many Requests", "rate limit"),
+        ("server returned HTTP status 500 Internal Server Error", "read its log"),
+    ],
+)
+def test_each_kind_of_failure_has_advice_of_its_own(error: str, expected: str) -> None:
+    assert expected in api.advice(error)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 import time
@@ -16,13 +17,20 @@ import yaml
 from hypothesis import HealthCheck, assume, given, settings
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, jobs
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import (
+    config,
+    config_block,
+    config_source,
+    jobs,
+    patterns,
+)
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "prometheus_yml"
 DOC = Path(__file__).parents[4] / "docs" / "prometheus-yml.md"
 STORE = "/etc/prometheus/timesten"
 SCRAPE_FILE = "/etc/prometheus/timesten.yml"
-FILES = {"layout": "files", "scrape_file_path": SCRAPE_FILE}
+PATH = "/etc/prometheus/prometheus.yml"
+FILES = {"layout": "files"}
 
 properties = settings(
     max_examples=500,
@@ -35,6 +43,27 @@ properties = settings(
 
 def job(name: str, **options: object) -> jobs.Job:
     return jobs.build({"name": name, "address": f"{name}.example.com", "port": 12345, **options}, STORE)
+
+
+def files_of(source: bytes, scrape_file: bytes | None = None, **options: object) -> config.Files:
+    return config.Files(source, PATH, STORE, **{"scrape_path": SCRAPE_FILE, "scrape_file": scrape_file, **options})
+
+
+IN_FILES = ("scrape_file", "scrape_path", "others")
+
+
+def edit(source: bytes, wanted: list, **options: object) -> config.EditResult:
+    files = files_of(source, **{name: options.pop(name) for name in IN_FILES if name in options})
+    return config.edit(files, wanted, **options)
+
+
+def read(source: bytes, scrape_file: bytes | None = None, **options: object) -> config.ConfigView:
+    return config.read(files_of(source, scrape_file, **options))
+
+
+def removed(source: bytes, scrape_file: bytes | None = None) -> bytes:
+    """The file as it was before us; adopted jobs stay as plain ones."""
+    return edit(source, [], purge=True, scrape_file=scrape_file).config
 
 
 JOBS = [job("exp1"), job("exp2", scrape_interval="1m30s", labels={"dc": "yes"}, job_label="timesten")]
@@ -253,7 +282,7 @@ def sources(draw, only_list: bool = False) -> bytes:
 def edited(source: bytes, wanted: list, **options: object) -> config.EditResult:
     """Edit, or leave the example out where the file ends inside a block scalar that has no last line end."""
     try:
-        return config.edit(source, wanted, **options)
+        return edit(source, wanted, **options)
     except TimesTenError as error:
         assert "last line has no line end" in error.message, error.message
         assert not source.endswith(b"\n")
@@ -286,21 +315,22 @@ def test_foreign_content_means_the_same(source: bytes, layout: dict) -> None:
 @given(sources(), LAYOUTS)
 def test_the_same_again_changes_nothing(source: bytes, layout: dict) -> None:
     result = edited(source, JOBS, **layout)
-    again = config.edit(result.config, JOBS, scrape_file=result.scrape_file, **layout)
+    again = edit(result.config, JOBS, scrape_file=result.scrape_file, **layout)
     assert not again.changed
     assert (again.config, again.scrape_file) == (result.config, result.scrape_file)
-    assert not (again.added or again.changed_names or again.removed)
+    assert not (again.added or again.changed_names or again.obsolete)
 
 
 @properties
 @given(sources(), LAYOUTS)
 def test_removing_undoes_adding(source: bytes, layout: dict) -> None:
     result = edited(source, JOBS, **layout)
-    assert config.remove(result.config, result.scrape_file) == source
-    purged = config.edit(result.config, [], purge=True, scrape_file=result.scrape_file, **layout)
-    assert (purged.config, purged.scrape_file, purged.removed) == (source, None, ["exp1", "exp2"])
-    half = config.edit(result.config, [], remove=["exp2"], scrape_file=result.scrape_file, **layout)
-    whole = config.edit(half.config, JOBS, scrape_file=half.scrape_file, **layout)
+    assert removed(result.config, result.scrape_file) == source
+    purged = edit(result.config, [], purge=True, scrape_file=result.scrape_file, **layout)
+    assert (purged.config, purged.scrape_file) == (source, None)
+    assert list(purged.obsolete) == ([SCRAPE_FILE] if layout else [])
+    half = edit(result.config, [], remove=["exp2"], scrape_file=result.scrape_file, **layout)
+    whole = edit(half.config, JOBS, scrape_file=half.scrape_file, **layout)
     assert (whole.config, whole.scrape_file) == (result.config, result.scrape_file)
 
 
@@ -308,7 +338,7 @@ def test_removing_undoes_adding(source: bytes, layout: dict) -> None:
 @given(sources(), st.sampled_from(["exp0", "exp1", "exp2", "exp3"]))
 def test_one_change_touches_its_own_lines_only(source: bytes, name: str) -> None:
     result = edited(source, JOBS)
-    new = config.edit(result.config, [job(name, scrape_interval="30s", labels={"dc": "äöü"})])
+    new = edit(result.config, [job(name, scrape_interval="30s", labels={"dc": "äöü"})])
     old_lines, new_lines = result.config.splitlines(keepends=True), new.config.splitlines(keepends=True)
     same = 0
     while old_lines[same] == new_lines[same]:
@@ -330,16 +360,16 @@ def test_one_change_touches_its_own_lines_only(source: bytes, name: str) -> None
 @given(sources())
 def test_moving_between_layouts_is_one_run(source: bytes) -> None:
     inline, files = edited(source, JOBS), edited(source, JOBS, **FILES)
-    moved = config.edit(inline.config, [], **FILES)
+    moved = edit(inline.config, [], **FILES)
     assert foreign(moved.config) == foreign(source)
     assert {entry["job_name"]: entry for entry in load(moved.scrape_file)["scrape_configs"]} == {
         one.name: one.config for one in JOBS
     }
-    assert config.read(moved.config, moved.scrape_file).layout == "files"
-    back = config.edit(moved.config, [], scrape_file=moved.scrape_file)
+    assert read(moved.config, moved.scrape_file).layout == "files"
+    back = edit(moved.config, [], scrape_file=moved.scrape_file)
     assert back.scrape_file is None
     assert load(back.config) == load(inline.config)
-    assert config.remove(back.config) == source == config.remove(files.config, files.scrape_file)
+    assert removed(back.config) == source == removed(files.config, files.scrape_file)
 
 
 @properties
@@ -350,15 +380,15 @@ def test_adopting_keeps_series_and_neighbours(source: bytes, data: st.DataObject
     host, port = old["static_configs"][0]["targets"][0].split(":")
     wanted = [job("exp1"), jobs.build({"name": "adoptee", "address": host, "port": int(port)}, STORE)]
     with pytest.raises(TimesTenError, match="hand-written job"):
-        config.edit(source, wanted)
+        edit(source, wanted)
     try:
-        result = config.edit(source, wanted, on_existing="adopt")
+        result = edit(source, wanted, on_existing="adopt")
     except TimesTenError as error:
         # Anchors inside the job that others need, or a file that ends in a block scalar.
         assert "anchors" in error.message or "last line has no line end" in error.message, error.message
         assume(False)
         raise
-    assert result.adopted == ["adoptee"]
+    assert read(result.config).ours["adoptee"].adopted
     before, after = load(source), load(result.config)
     new = {entry["job_name"]: entry for entry in after["scrape_configs"]}
     adopted = new[old["job_name"]]
@@ -366,9 +396,9 @@ def test_adopting_keeps_series_and_neighbours(source: bytes, data: st.DataObject
     assert [new[entry["job_name"]] for entry in before["scrape_configs"] if entry != old] == [
         entry for entry in before["scrape_configs"] if entry != old
     ]
-    again = config.edit(result.config, wanted, on_existing="adopt")
+    again = edit(result.config, wanted, on_existing="adopt")
     assert not again.changed
-    free = config.remove(result.config)
+    free = removed(result.config)
     assert b"timesten.monitoring (managed" not in free
     assert sorted(entry["job_name"] for entry in load(free)["scrape_configs"]) == sorted(
         entry["job_name"] for entry in before["scrape_configs"]
@@ -409,23 +439,23 @@ def test_the_table_names_every_shape() -> None:
 @pytest.mark.parametrize("name", EDITED)
 def test_a_shape_is_edited(name: str, loader: None) -> None:
     source = fixture(name)
-    bare = config.remove(source)  # some shapes hold a block already
+    bare = removed(source)  # some shapes hold a block already
     for options in ({}, FILES):
-        result = config.edit(source, JOBS, **options)
+        result = edit(source, JOBS, **options)
         assert foreign(result.config) == foreign(source)
-        again = config.edit(result.config, JOBS, scrape_file=result.scrape_file, **options)
+        again = edit(result.config, JOBS, scrape_file=result.scrape_file, **options)
         assert not again.changed
-        assert config.remove(result.config, result.scrape_file) == bare
+        assert removed(result.config, result.scrape_file) == bare
         other = {} if options else FILES
-        moved = config.edit(result.config, [], scrape_file=result.scrape_file, **other)
-        assert config.remove(moved.config, moved.scrape_file) == bare
-        assert set(config.read(moved.config, moved.scrape_file).ours) >= {"exp1", "exp2"}
+        moved = edit(result.config, [], scrape_file=result.scrape_file, **other)
+        assert removed(moved.config, moved.scrape_file) == bare
+        assert set(read(moved.config, moved.scrape_file).ours) >= {"exp1", "exp2"}
 
 
 @pytest.mark.parametrize(("name", "message"), REFUSED)
 def test_a_shape_is_refused(name: str, message: str, loader: None) -> None:
     with pytest.raises(TimesTenError) as caught:
-        config.edit(fixture(name), JOBS)
+        edit(fixture(name), JOBS)
     assert f"prometheus.yml: {message}" in caught.value.message
     assert caught.value.details["line"] == int(re.match(r"line (\d+)", message).group(1))
 
@@ -442,11 +472,11 @@ def test_promtool_accepts_what_was_edited(version: str, tmp_path: Path) -> None:
     names = [name for name in EDITED if version != "2.42" or b"scrape_config_files" not in fixture(name)]
     paths = []
     for name in names:
-        files = {**FILES, "scrape_file_path": str(tmp_path / f"{name}.scrape.yml")}
+        files = {**FILES, "scrape_path": str(tmp_path / f"{name}.scrape.yml")}
         for suffix, options in (("inline", {}), ("files", files)):
             if suffix == "files" and version == "2.42":
                 continue
-            result = config.edit(fixture(name), JOBS, **options)
+            result = edit(fixture(name), JOBS, **options)
             paths.append(tmp_path / f"{name}.{suffix}.yml")
             paths[-1].write_bytes(result.config)
             if result.scrape_file:
@@ -487,21 +517,21 @@ def test_a_hand_written_job_for_the_same_target_stops_the_run() -> None:
     with pytest.raises(
         TimesTenError, match=r"line 7: the hand-written job 'tt' already scrapes exp1\.example\.com:12345"
     ):
-        config.edit(BY_HAND, JOBS)
+        edit(BY_HAND, JOBS)
 
 
 def test_keep_leaves_the_hand_written_job_and_drops_ours() -> None:
-    result = config.edit(BY_HAND, JOBS, on_existing="keep")
+    result = edit(BY_HAND, JOBS, on_existing="keep")
     assert (result.kept, result.added) == (["exp1"], ["exp2"])
-    earlier = config.edit(BY_HAND.replace(b"exp1.example.com", b"elsewhere"), JOBS).config
-    later = config.edit(earlier.replace(b"elsewhere", b"exp1.example.com"), JOBS, on_existing="keep")
-    assert (later.kept, later.removed) == (["exp1"], ["exp1"])
+    earlier = edit(BY_HAND.replace(b"exp1.example.com", b"elsewhere"), JOBS).config
+    later = edit(earlier.replace(b"elsewhere", b"exp1.example.com"), JOBS, on_existing="keep")
+    assert later.kept == ["exp1"]
     assert later.config == result.config
 
 
 @pytest.mark.parametrize("layout", [{}, FILES])
 def test_adopt_keeps_the_text_and_puts_our_tls_settings_in(layout: dict) -> None:
-    result = config.edit(BY_HAND, JOBS, on_existing="adopt", **layout)
+    result = edit(BY_HAND, JOBS, on_existing="adopt", **layout)
     home = (result.scrape_file or result.config).decode()
     assert (
         """\
@@ -523,41 +553,41 @@ def test_adopt_keeps_the_text_and_puts_our_tls_settings_in(layout: dict) -> None
         in home
     )
     assert b"job_name: other" in result.config and b"  # the old database\n  # tail\n" in result.config
-    view = config.read(result.config, result.scrape_file)
+    view = read(result.config, result.scrape_file)
     assert view.ours["exp1"].adopted and view.ours["exp1"].interval == 10.0
     assert not view.ours["exp2"].adopted and view.ours["exp2"].interval == 90.0
 
 
 @pytest.mark.parametrize("layout", [{}, FILES])
 def test_an_adopted_job_follows_its_exporters_port_and_stays_when_it_leaves(layout: dict) -> None:
-    result = config.edit(BY_HAND, JOBS, on_existing="adopt", **layout)
-    moved = config.edit(result.config, [job("exp1", port=9999)], scrape_file=result.scrape_file, **layout)
+    result = edit(BY_HAND, JOBS, on_existing="adopt", **layout)
+    moved = edit(result.config, [job("exp1", port=9999)], scrape_file=result.scrape_file, **layout)
     assert moved.changed_names == ["exp1"]
     assert b'    - targets: ["exp1.example.com:9999"]\n      labels:\n        dc: a\n' in (
         moved.scrape_file or moved.config
     )
-    left = config.edit(result.config, [], remove=["exp1"], scrape_file=result.scrape_file, **layout)
-    assert left.removed == ["exp1"]
-    assert {"other", "last", "tt"} == {view.job_name for view in config.read(left.config, left.scrape_file).foreign}
-    gone = config.edit(left.config, [], remove=["exp2"], scrape_file=left.scrape_file, **layout)
+    left = edit(result.config, [], remove=["exp1"], scrape_file=result.scrape_file, **layout)
+    assert list(read(left.config, left.scrape_file).ours) == ["exp2"]
+    assert {"other", "last", "tt"} == {view.job_name for view in read(left.config, left.scrape_file).foreign}
+    gone = edit(left.config, [], remove=["exp2"], scrape_file=left.scrape_file, **layout)
     assert gone.scrape_file is None
-    assert gone.config == config.remove(result.config, result.scrape_file)
+    assert gone.config == removed(result.config, result.scrape_file)
     assert [entry["job_name"] for entry in load(gone.config)["scrape_configs"]] == ["other", "last", "tt"]
 
 
 @pytest.mark.parametrize("first", ["{}", "files"])
 def test_an_adopted_job_moves_between_layouts(first: str) -> None:
     one, two = ({}, FILES) if first == "{}" else (FILES, {})
-    result = config.edit(BY_HAND, JOBS, on_existing="adopt", **one)
-    moved = config.edit(result.config, [], remove=["exp1"], scrape_file=result.scrape_file, **two)
+    result = edit(BY_HAND, JOBS, on_existing="adopt", **one)
+    moved = edit(result.config, [], remove=["exp1"], scrape_file=result.scrape_file, **two)
     assert [entry["job_name"] for entry in load(moved.config)["scrape_configs"]][:3] == [
         "other",
         "last",
         "tt",
     ] or two == {}
-    assert {view.job_name for view in config.read(moved.config, moved.scrape_file).foreign} == {"other", "last", "tt"}
-    kept = config.edit(result.config, JOBS, scrape_file=result.scrape_file, **two)
-    assert not kept.changed_names and config.read(kept.config, kept.scrape_file).ours["exp1"].adopted
+    assert {view.job_name for view in read(moved.config, moved.scrape_file).foreign} == {"other", "last", "tt"}
+    kept = edit(result.config, JOBS, scrape_file=result.scrape_file, **two)
+    assert not kept.changed_names and read(kept.config, kept.scrape_file).ours["exp1"].adopted
 
 
 def test_a_job_whose_settings_are_aliases_is_written_anew_with_the_same_content() -> None:
@@ -571,12 +601,12 @@ scrape_configs:
     honor_labels: true
     static_configs: [{targets: ["exp1.example.com:12345"]}]
 """
-    result = config.edit(source, JOBS[:1], on_existing="adopt")
+    result = edit(source, JOBS[:1], on_existing="adopt")
     base, adopted = load(result.config)["scrape_configs"]
     assert base == load(source)["scrape_configs"][0]
     assert adopted["tls_config"] == {"min_version": "TLS12", **jobs.pem_paths(STORE, "exp1")}
     assert (adopted["job_name"], adopted["honor_labels"], adopted["scheme"]) == ("tt", True, "https")
-    assert not config.edit(result.config, JOBS[:1], on_existing="adopt").changed
+    assert not edit(result.config, JOBS[:1], on_existing="adopt").changed
 
 
 @pytest.mark.parametrize(
@@ -599,7 +629,7 @@ scrape_configs:
         ),
         (
             BY_HAND.replace(b"scrape_interval: 10s", b"bearer_token_file: token"),
-            {"layout": "files", "scrape_file_path": "conf/tt.yml"},
+            {"layout": "files", "scrape_path": "conf/tt.yml"},
             "line 7: the job names the relative path 'token'",
         ),
         (
@@ -621,7 +651,7 @@ scrape_configs:
 )
 def test_what_cannot_be_adopted_is_refused(source: bytes, options: dict, message: str) -> None:
     with pytest.raises(TimesTenError, match=message):
-        config.edit(source, JOBS, on_existing="adopt", **options)
+        edit(source, JOBS, on_existing="adopt", **options)
 
 
 def test_jobs_in_other_scrape_files_are_seen_but_not_adopted() -> None:
@@ -633,9 +663,9 @@ def test_jobs_in_other_scrape_files_are_seen_but_not_adopted() -> None:
         ("adopt", "conf.d/db.yml: line 2: .* cannot be adopted"),
     ):
         with pytest.raises(TimesTenError, match=message):
-            config.edit(b"", JOBS, others=others, on_existing=choice)
-    assert config.edit(b"", JOBS, others=others, on_existing="keep").kept == ["exp1"]
-    assert [view.job_name for view in config.read(b"", others=others).foreign] == ["db"]
+            edit(b"", JOBS, others=others, on_existing=choice)
+    assert edit(b"", JOBS, others=others, on_existing="keep").kept == ["exp1"]
+    assert [view.job_name for view in read(b"", others=others).foreign] == ["db"]
 
 
 # --- our own file -----------------------------------------------------------------------------------------------------
@@ -643,28 +673,22 @@ def test_jobs_in_other_scrape_files_are_seen_but_not_adopted() -> None:
 
 def test_a_pattern_of_the_owner_makes_our_line_needless() -> None:
     source = b"scrape_config_files:\n  - /etc/prometheus/*.yml\n  - a/*.yml\n"
-    result = config.edit(source, JOBS, **FILES)
+    result = edit(source, JOBS, **FILES)
     assert result.config == source and result.changed and result.scrape_file
-    assert config.scrape_patterns(source) == ["/etc/prometheus/*.yml", "a/*.yml"]
-    other = config.edit(source, JOBS, layout="files", scrape_file_path="/etc/prometheus/x/timesten.yml")
+    other = edit(source, JOBS, layout="files", scrape_path="/etc/prometheus/x/timesten.yml")
     assert b"- /etc/prometheus/x/timesten.yml\n" in other.config
-    assert config.scrape_patterns(other.config) == config.scrape_patterns(source)
 
 
 def test_a_file_of_somebody_else_is_not_taken_for_ours() -> None:
     with pytest.raises(
         TimesTenError, match=r"/etc/prometheus/timesten\.yml: exists and was not written by this collection"
     ):
-        config.edit(b"", JOBS, scrape_file=b"scrape_configs: []\n", **FILES)
-    with pytest.raises(TimesTenError, match="scrape_file_path"):
-        config.edit(b"", JOBS, layout="files")
+        edit(b"", JOBS, scrape_file=b"scrape_configs: []\n", **FILES)
 
 
 def test_another_path_moves_our_line() -> None:
-    first = config.edit(b"", JOBS, **FILES)
-    second = config.edit(
-        first.config, JOBS, scrape_file=first.scrape_file, layout="files", scrape_file_path="/etc/p/tt.yml"
-    )
+    first = edit(b"", JOBS, **FILES)
+    second = edit(first.config, JOBS, scrape_file=first.scrape_file, layout="files", scrape_path="/etc/p/tt.yml")
     assert load(second.config) == {"scrape_config_files": ["/etc/p/tt.yml"]} and second.scrape_file == first.scrape_file
 
 
@@ -677,15 +701,15 @@ def rendered(wanted: list, more: str = "") -> bytes:
 
 
 def test_a_rendered_file_with_our_jobs_passes() -> None:
-    result = config.check_rendered(b"global: {}\n", rendered(JOBS), JOBS, STORE)
+    result = config.check_rendered(files_of(b"global: {}\n"), rendered(JOBS), JOBS)
     assert (result.config, result.added, result.changed) == (rendered(JOBS), ["exp1", "exp2"], True)
-    again = config.check_rendered(rendered(JOBS), rendered(JOBS), JOBS, STORE)
+    again = config.check_rendered(files_of(rendered(JOBS)), rendered(JOBS), JOBS)
     assert not (again.changed or again.added or again.changed_names)
     new = [job("exp1", scrape_interval="30s"), job("exp3")]
-    later = config.check_rendered(rendered(JOBS), rendered(new), new, STORE)
-    assert (later.added, later.changed_names, later.removed) == (["exp3"], ["exp1"], ["exp2"])
-    assert config.read(rendered(JOBS), store=STORE).layout == "template"
-    assert sorted(config.read(rendered(JOBS), store=STORE).ours) == ["exp1", "exp2"]
+    later = config.check_rendered(files_of(rendered(JOBS)), rendered(new), new)
+    assert (later.added, later.changed_names) == (["exp3"], ["exp1"])
+    assert read(rendered(JOBS)).layout == "template"
+    assert sorted(read(rendered(JOBS)).ours) == ["exp1", "exp2"]
 
 
 @pytest.mark.parametrize(
@@ -698,21 +722,21 @@ def test_a_rendered_file_with_our_jobs_passes() -> None:
             rendered([job("exp1", scrape_interval="1s"), JOBS[1]]),
             "the job of exporter exp1 is not what was handed to the template",
         ),
-        (config.edit(b"", JOBS).config, "marker lines"),
+        (edit(b"", JOBS).config, "marker lines"),
         (rendered(JOBS, "  - job_name: [\n"), "not valid YAML"),
     ],
 )
 def test_a_rendered_file_that_differs_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(TimesTenError, match=message):
-        config.check_rendered(b"", data, JOBS, STORE)
+        config.check_rendered(files_of(b""), data, JOBS)
 
 
 @pytest.mark.parametrize("layout", [{}, FILES])
 def test_from_template_to_a_block_is_one_run(layout: dict) -> None:
     insecure = job("exp3", insecure=True)
-    result = config.edit(rendered([*JOBS, insecure]), [*JOBS, insecure], store=STORE, **layout)
-    assert config.remove(result.config, result.scrape_file) == rendered([])
-    assert sorted(config.read(result.config, result.scrape_file).ours) == ["exp1", "exp2", "exp3"]
+    result = edit(rendered([*JOBS, insecure]), [*JOBS, insecure], **layout)
+    assert removed(result.config, result.scrape_file) == rendered([])
+    assert sorted(read(result.config, result.scrape_file).ours) == ["exp1", "exp2", "exp3"]
 
 
 @pytest.mark.controller
@@ -731,19 +755,475 @@ def test_the_template_that_ships_holds_what_it_is_given() -> None:
     for wanted in ([], JOBS):
         templar = Templar(loader=DataLoader(), variables={"prometheus_host_jobs": [dict(one.config) for one in wanted]})
         data = str(templar.template(text)).encode()
-        assert config.check_rendered(b"", data, wanted, STORE).added == [one.exporter for one in wanted]
+        assert config.check_rendered(files_of(b""), data, wanted).added == [one.exporter for one in wanted]
+
+
+# --- after our write --------------------------------------------------------------------------------------------------
+
+
+def block_lines(text: str) -> tuple[list[str], list[str], list[str]]:
+    lines = text.splitlines(keepends=True)
+    begin = next(number for number, line in enumerate(lines) if "# BEGIN timesten.monitoring (managed" in line)
+    end = next(number for number, line in enumerate(lines) if number > begin and "# END timesten.monitoring" in line)
+    return lines[:begin], lines[begin : end + 1], lines[end + 1 :]
+
+
+def reordered(text: str) -> str:
+    before, block, after = block_lines(text)
+    heads = [number for number, line in enumerate(block) if "# exporter: " in line] + [len(block) - 1]
+    jobs_of_it = [block[one:two] for one, two in zip(heads, heads[1:])]
+    return "".join(
+        [*before, *block[: heads[0]], *[line for one in reversed(jobs_of_it) for line in one], block[-1], *after]
+    )
+
+
+def reindented(text: str) -> str:
+    before, block, after = block_lines(text)
+    return "".join(before + ["  " + line for line in block] + after)
+
+
+def commented(text: str) -> str:
+    before, block, after = block_lines(text)
+    newline = "\r\n" if block[0].endswith("\r\n") else "\n"
+    middle = [one for line in block[1:-1] for one in (line, "# by hand" + newline)]
+    return "".join([*before, block[0], *middle, block[-1], *after])
+
+
+def doubled(text: str) -> str:
+    before, block, after = block_lines(text)
+    return "".join(before + block + block + after)
+
+
+def first_of_all(text: str) -> str:
+    before, block, after = block_lines(text)
+    return "".join(block + before + after)
+
+
+def without_lines(what: str):
+    return lambda text: "".join(line for line in text.splitlines(keepends=True) if what not in line)
+
+
+MUTATIONS = {
+    "reorder": reordered,
+    "reindent": reindented,
+    "crlf": lambda text: re.sub("\r?\n", "\r\n", text),
+    "lf": lambda text: text.replace("\r\n", "\n"),
+    "comments": commented,
+    "twice": doubled,
+    "front": first_of_all,
+    "no exporter line": without_lines("# exporter: exp2"),
+    "no restore line": without_lines("# restore: "),
+    "no begin": without_lines("# BEGIN timesten.monitoring (managed"),
+    "no end": without_lines("# END timesten.monitoring"),
+    "no pem": without_lines("client.key"),
+    "job grew": lambda text: (
+        text.replace("scheme: https", "honor_labels: true, scheme: https", 1)
+        if "{" in text
+        else text.replace("scheme: https", "scheme: http", 1)
+    ),
+}
+
+
+def owners_lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+@properties
+@given(sources(), st.sampled_from(sorted(MUTATIONS)), st.booleans())
+def test_what_was_done_to_the_file_since_is_repaired_or_refused(source: bytes, name: str, purge: bool) -> None:
+    text = edited(source, JOBS).config.decode("utf-8-sig")
+    mutated = MUTATIONS[name](text).encode()
+    try:
+        load(mutated)
+    except yaml.YAMLError:
+        assume(False)
+    try:
+        result = edit(mutated, [] if purge else [job("exp1", scrape_interval="30s"), JOBS[1]], purge=purge)
+    except TimesTenError as error:
+        assert "line" in error.details, error.message
+        return
+    assert foreign(result.config) == foreign(source)
+    if purge and name in ("crlf", "lf"):
+        assert result.config == MUTATIONS[name](source.decode("utf-8-sig")).encode()
+    # An empty value may have given way, and a line may have been split behind its opening bracket.
+    gone = re.compile(r"(?<=:)\s*(?:~|null|Null|NULL|\[\s*\])")
+    kept = "\n".join(owners_lines(gone.sub("", result.config.decode("utf-8-sig"))))
+    for line in owners_lines(gone.sub("", source.decode("utf-8-sig"))):
+        assert all(part.strip() in kept for part in line.split("[", 1)), line
+    names = [entry["job_name"] for entry in load(result.config).get("scrape_configs") or []]
+    if not purge:
+        assert names.count("timesten-exp1") == 1 and names.count("timesten-exp2") == 1
+
+
+@st.composite
+def changes_of_others(draw) -> object:
+    """Something that somebody else does to the file in between."""
+    kind = draw(st.sampled_from(["comment first", "section last", "nothing", "crlf", "comment above the block"]))
+
+    def change(text: str) -> str:
+        newline = "\r\n" if "\r\n" in text else "\n"
+        before, block, after = block_lines(text)
+        if kind == "comment first":
+            return "# somebody" + newline + text
+        if kind == "section last":
+            return text + ("" if text.endswith("\n") else newline) + "# somebody" + newline
+        if kind == "crlf":
+            return re.sub("\r?\n", "\r\n", text)
+        if kind == "comment above the block" and before[-1:] != ["["]:
+            return "".join([*before, "# somebody" + newline, *block, *after])
+        return text
+
+    return change
+
+
+@properties
+@given(sources(), changes_of_others(), st.booleans())
+def test_taking_back_takes_our_change_alone(source: bytes, change: object, first: bool) -> None:
+    """``first``: the block is new; else one job was changed, one added and one removed."""
+    before = source if first else edited(source, JOBS).config
+    ours = edited(before, JOBS).config
+    if not first:
+        ours = edit(before, [job("exp1", scrape_interval="30s"), job("exp3")], purge=True).config
+    current = change(ours.decode("utf-8-sig")).encode()
+    if before.startswith(b"\xef\xbb\xbf"):
+        current = b"\xef\xbb\xbf" + current
+    try:
+        load(current)
+    except yaml.YAMLError:
+        assume(False)
+    try:
+        result = config.take_back(current, ours, before, PATH)
+    except TimesTenError as error:
+        # The comment next to our own lines; a block scalar or an end mark at the end of the file.
+        assert "by hand" in error.message
+        return
+    assert load(result) == load(before)
+    assert (b"# somebody" in result) == (b"# somebody" in current)
+    assert result.replace(b"# somebody\r\n", b"").replace(b"# somebody\n", b"").replace(b"\r", b"").rstrip(
+        b"\n"
+    ) == before.replace(b"\r", b"").rstrip(b"\n")
+
+
+def test_taking_back_leaves_a_job_that_somebody_added_meanwhile() -> None:
+    before = b"global: {}\nscrape_configs:\n  - job_name: a\nrule_files: []\n"
+    ours = edit(before, JOBS).config
+    theirs = b"  - job_name: b\nrule_files: [x.yml]\n"
+    current = ours.replace(b"rule_files: []\n", theirs)
+    assert config.take_back(current, ours, before, PATH) == before.replace(b"rule_files: []\n", theirs)
+    for meddled in (current.replace(b"exp1.example.com", b"other.example.com"), ours.replace(b"# END", b"# end")):
+        with pytest.raises(TimesTenError, match=r"line \d+: .* by hand"):
+            config.take_back(meddled, ours, before, PATH)
+
+
+# --- layouts: any to any ----------------------------------------------------------------------------------------------
+
+INSECURE = job("exp3", insecure=True)
+PATTERNS = {
+    "line": b"",
+    "absolute": b"scrape_config_files: [/etc/prometheus/*.yml]\n",
+    "relative": b"scrape_config_files:\n- '[!-~]*.yml'\n- timesten.ym?\n",
+}
+
+
+def in_layout(layout: str, source: bytes) -> tuple[bytes, bytes | None]:
+    if layout == "template":
+        items = "".join("\n".join(jobs.emit(one.config, 2, one.name)) + "\n" for one in [*JOBS, INSECURE])
+        return source + items.encode(), None
+    result = edit(source, [*JOBS, INSECURE], layout=layout)
+    return result.config, result.scrape_file
+
+
+@pytest.mark.parametrize("owners", sorted(PATTERNS))
+@pytest.mark.parametrize("old", ["inline", "files", "template"])
+@pytest.mark.parametrize("new", ["inline", "files", "template"])
+def test_any_layout_to_any_other(old: str, new: str, owners: str) -> None:
+    source = PATTERNS[owners] + b"scrape_configs:\n  - job_name: mine\n"
+    files = files_of(*in_layout(old, source))
+    assert (config.read(files).layout, sorted(config.read(files).ours)) == (old, ["exp1", "exp2", "exp3"])
+    if new == "template":
+        result = config.check_rendered(files, in_layout("template", source)[0], [*JOBS, INSECURE])
+    else:
+        result = config.edit(files, [*JOBS, INSECURE], layout=new)
+    assert result.changed == (old != new)
+    assert not result.changed_names
+    assert list(result.obsolete) == ([SCRAPE_FILE] if old == "files" != new else [])
+    after = files_of(result.config, result.scrape_file)
+    assert (config.read(after).layout, sorted(config.read(after).ours)) == (new, ["exp1", "exp2", "exp3"])
+    assert [view.job_name for view in config.read(after).foreign] == ["mine"]
+    if new != "template":
+        assert removed(after.config, after.scrape_file) == source
+
+
+@pytest.mark.parametrize("owners", sorted(PATTERNS))
+def test_a_file_that_the_owners_pattern_names_needs_no_line(owners: str) -> None:
+    source = PATTERNS[owners]
+    result = edit(source, JOBS, **FILES)
+    assert (result.config == source) == bool(source)
+    assert sorted(read(result.config, result.scrape_file).ours) == ["exp1", "exp2"]
+    again = edit(result.config, JOBS, scrape_file=result.scrape_file, **FILES)
+    assert not again.changed and not again.added
+
+
+def test_our_line_goes_when_the_owner_adds_a_pattern() -> None:
+    ours = edit(b"scrape_config_files:\n- a.yml\n", JOBS, **FILES)
+    grown = ours.config + b"- timesten*.yml\n"
+    result = edit(grown, JOBS, scrape_file=ours.scrape_file, **FILES)
+    assert result.config == b"scrape_config_files:\n- a.yml\n- timesten*.yml\n"
+
+
+@pytest.mark.parametrize("source", [b"", b"scrape_config_files: ['*.yml', 'conf.d/*']\n"])
+def test_a_scrape_file_that_moves_takes_its_jobs_along(source: bytes) -> None:
+    first = edit(BY_HAND + source, JOBS, on_existing="adopt", **FILES)
+    moved = edit(
+        first.config,
+        JOBS,
+        layout="files",
+        scrape_path="/etc/prometheus/conf.d/tt.yml",
+        others={SCRAPE_FILE: first.scrape_file},
+    )
+    assert (moved.scrape_file, moved.obsolete) == (first.scrape_file, [SCRAPE_FILE])
+    assert not moved.added and not moved.changed_names
+    with pytest.raises(TimesTenError, match=r"timesten\.yml: line 1: this line is not ours"):
+        edit(first.config, JOBS, scrape_file=b"# my notes\n" + first.scrape_file)
+
+
+def test_store_is_not_an_option() -> None:
+    with pytest.raises(TypeError):
+        config.Files(b"", PATH, scrape_path=SCRAPE_FILE)
+
+
+# --- patterns and temporary files -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "named"),
+    [
+        ("/a/*", "/a/.b", True),
+        ("/a/*", "/a/b/c", False),
+        ("/a/*.yml", "/a/b.yml", True),
+        ("/a/[^b].yml", "/a/c.yml", True),
+        ("/a/[^b].yml", "/a/b.yml", False),
+        ("/a/[!b].yml", "/a/!.yml", True),
+        ("/a/[b-d]?.yml", "/a/cx.yml", True),
+        ("/a/\\*.yml", "/a/*.yml", True),
+        ("/a/\\*.yml", "/a/b.yml", False),
+        ("/a/[b.yml", "/a/[b.yml", False),
+        ("b.yml", "/base/b.yml", True),
+        ("./x/../b*", "/base/b.yml", True),
+        ("*/b.yml", "/base/x/b.yml", True),
+        ("../b.yml", "/b.yml", True),
+    ],
+)
+def test_patterns_are_read_as_go_reads_them(pattern: str, path: str, named: bool) -> None:
+    assert patterns.matches(pattern, path, "/base") is named
+
+
+def test_a_directory_that_is_a_link_is_the_same_directory(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    for one, two in (("link", "real"), ("real", "link")):
+        assert patterns.matches(f"{tmp_path}/{one}/*.yml", f"{tmp_path}/{two}/a.yml", "/")
+    (tmp_path / "real" / ".a.yml").write_text("")
+    assert patterns.expand("link/*", str(tmp_path)) == [f"{tmp_path}/link/.a.yml"]
+
+
+def test_a_temporary_file_matches_no_pattern(tmp_path: Path) -> None:
+    (tmp_path / "conf.d").mkdir()
+    target = tmp_path / "conf.d" / "tt.yml"
+    for names, place in (([], "conf.d"), (["conf.d/*.yml"], "conf.d"), (["conf.d/*"], "."), (["conf.d/.*"], "conf.d")):
+        found = patterns.temporary(str(target), names, str(tmp_path))
+        assert not any(patterns.matches(name, found, str(tmp_path)) for name in names)
+        assert Path(found).parent == (tmp_path / place).resolve()
+    source = (
+        b"rule_files: [r*]\nscrape_configs: [{file_sd_configs: [{files: ['t/*.json']}]}]\nscrape_config_files: [c]\n"
+    )
+    assert sorted(config.file_patterns(source, PATH)) == ["c", "r*", "t/*.json"]
+
+
+@pytest.mark.controller
+@pytest.mark.parametrize("version", ["2.53", "3"])
+def test_promtool_judges_the_files_that_will_be_there(version: str, tmp_path: Path) -> None:
+    from lab import packages
+
+    try:
+        promtool = packages.prometheus(version).promtool
+    except packages.PackageError as error:
+        pytest.skip(str(error))
+    (tmp_path / "conf.d").mkdir()
+    path, scrape = tmp_path / "prometheus.yml", tmp_path / "conf.d" / "tt.yml"
+    (tmp_path / "conf.d" / "mine.yml").write_text("scrape_configs:\n- job_name: mine\n")
+    for source in (
+        "scrape_config_files:\n- conf.d/*  # all\n\n- other*.yml\nglobal: {}\n",
+        "scrape_config_files: [conf.d/*,\n  other*.yml]\nglobal: {}\n",
+        "global: {}\n",
+    ):
+        insecure = [job("exp1", insecure=True)]
+        files = config.Files(source.encode(), str(path), STORE, str(scrape))
+        first = config.edit(files, insecure, layout="files")
+        scrape.write_bytes(first.scrape_file)
+        # To the layout inline: the present file is still there, and would be the same jobs twice.
+        back = config.edit(dataclasses.replace(files, config=first.config, scrape_file=first.scrape_file), insecure)
+        judged = tmp_path / "judged.yml"
+        for data, swaps in (
+            (first.config, {str(scrape): str(tmp_path / "candidate")}),
+            (back.config, dict.fromkeys(back.obsolete)),
+        ):
+            (tmp_path / "candidate").write_bytes(first.scrape_file)
+            judged.write_bytes(config.for_promtool(data, str(path), swaps))
+            assert judged.read_bytes().count(b"\n") == data.count(b"\n")
+            done = subprocess.run(
+                [str(promtool), "check", "config", str(judged)], capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+        scrape.unlink()
+
+
+# --- adoption: what a reader sees -------------------------------------------------------------------------------------
+
+SCALARS = [
+    "1.10",
+    "010",
+    "yes",
+    "0x1F",
+    "12:30:45",
+    "2001-12-14",
+    "2001-12-14 21:59:43",
+    "=",
+    "1e3",
+    "~",
+    "No",
+    "'yes'",
+    '"010"',
+    "1_000",
+    ".5",
+    "0o17",
+]
+
+
+@pytest.mark.parametrize("shape", ["lines", "braces", "merged", "alias"])
+@pytest.mark.parametrize("layout", [{}, FILES])
+@pytest.mark.parametrize("text", SCALARS)
+def test_adopting_keeps_every_scalar(text: str, layout: dict, shape: str, loader: None) -> None:
+    flow = f"labels: {{dc: {text}, n: x}}"
+    target = "targets: ['exp1.example.com:12345']"
+    item = {
+        "lines": f"  - job_name: tt\n    static_configs:\n    - {target}\n      labels:\n        dc: {text}\n        n: x\n",
+        "braces": f"  - {{job_name: tt, static_configs: [{{{target}, {flow}}}]}}\n",
+        "merged": "  - <<: *base\n    job_name: tt\n    tls_config:\n",
+        "alias": "  - job_name: tt\n    static_configs: *list\n",
+    }[shape]
+    source = (
+        f"x: &base\n  static_configs: &list\n  - {target}\n    labels:\n      dc: {text}\n      n: x\n"
+        f"scrape_configs:\n{item}"
+    ).encode()
+    result = edit(source, JOBS[:1], on_existing="adopt", **layout)
+    raw = yaml.load((result.scrape_file or result.config), Loader=yaml.BaseLoader)["scrape_configs"]
+    labels = next(one for one in raw if one["job_name"] == "tt")["static_configs"][0]["labels"]
+    expected = text.strip("'\"")
+    assert labels == {"dc": expected, "n": "x"} or (expected == "~" and labels["dc"] in ("~", "null"))
+    # Its port changes: it is written again.
+    moved = edit(result.config, [job("exp1", port=9)], scrape_file=result.scrape_file, **layout)
+    raw = yaml.load((moved.scrape_file or moved.config), Loader=yaml.BaseLoader)["scrape_configs"]
+    again = next(one for one in raw if one["job_name"] == "tt")["static_configs"][0]
+    assert (again["labels"], again["targets"]) == (labels, ["exp1.example.com:9"])
+
+
+def test_the_proof_sees_what_the_writer_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that normalises is caught, since the proof does not go through it."""
+    write = config_block._scalar
+    monkeypatch.setattr(
+        config_block, "_scalar", lambda node, where, flow: "1.1" if node.value == "1.10" else write(node, where, flow)
+    )
+    source = b"scrape_configs:\n- {job_name: tt, x: 1.10, static_configs: [{targets: ['exp1.example.com:12345']}]}\n"
+    with pytest.raises(TimesTenError, match="the adopted job of exp1 would change its meaning"):
+        edit(source, JOBS[:1], on_existing="adopt")
+
+
+def test_odd_values_of_a_job_to_adopt_are_no_traceback() -> None:
+    job_of = "scrape_configs:\n- job_name: tt\n  static_configs: [{targets: ['exp1.example.com:12345']}]\n  "
+    for more in ("tls_config:\n", "tls_config: {}\n", "tls_config: ~\n", "x: =\n", "scheme:\n", "? [a, b]\n  : c\n"):
+        result = edit((job_of + more).encode(), JOBS[:1], on_existing="adopt")
+        assert read(result.config).ours["exp1"].adopted
+    for more in ("tls_config: text\n", "tls_config: [a]\n", "tls_config: {a: !odd b}\n"):
+        with pytest.raises(TimesTenError, match="exp1"):
+            edit((job_of + more).encode(), JOBS[:1], on_existing="adopt")
+    with pytest.raises(TimesTenError, match="readers disagree"):
+        edit(
+            (
+                "x: &a {params: {q: [1]}}\n"
+                + job_of.replace("- job_name: tt", "- job_name: tt\n  params: {}\n  <<: *a\n  scheme: http")
+            )
+            .encode()
+            .replace(b"static_configs: ", b"static_configs: &s "),
+            JOBS[:1],
+            on_existing="adopt",
+            **FILES,
+        )
+
+
+# --- comments, and what only PyYAML refuses ---------------------------------------------------------------------------
+
+
+def test_keys_that_were_switched_off_stay_with_the_last_job() -> None:
+    source = b"scrape_configs:\n  - job_name: last\n    # scrape_interval: 5s\n\n    # params: {}\n  # tail\nrule_files: []\n"
+    result = edit(source, JOBS)
+    begin = result.config.index(b"  # BEGIN")
+    assert result.config[:begin].endswith(b"    # params: {}\n") and result.config.endswith(
+        b"  # tail\nrule_files: []\n"
+    )
+    assert removed(result.config) == source
+    by_hand = BY_HAND.replace(b"        dc: a\n", b"        dc: a\n    # honor_labels: true\n")
+    adopted = edit(by_hand, JOBS, on_existing="adopt").config
+    assert b"        dc: a\n    # honor_labels: true\n  # exporter: exp2\n" in adopted
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("adopted", [False, True])
+def test_a_lost_comment_line_is_told_as_that(number: int, adopted: bool) -> None:
+    source = edit(BY_HAND if adopted else b"", JOBS, on_existing="adopt").config
+    line = re.search(rf".*# exporter: exp{number}.*\n".encode(), source).group()
+    at = source[: source.index(line)].count(b"\n") + 1
+    with pytest.raises(TimesTenError) as caught:
+        edit(source.replace(line, b""), JOBS)
+    assert f"line {at}: the comment '{line.decode().strip()}' above this job was lost" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        b"x: &a 1\ny: &a 2\nz: *a\nscrape_configs:\n- job_name: m\n  x: *a\n",
+        b"global:\n  scrape_interval:\t20s\t# c\nscrape_configs:\t# c\n  - job_name:\tm\n",
+        b"scrape_configs:\n- job_name: m\n---\n",
+        b"---\nscrape_configs:\n- job_name: m\n--- # end\n# c\n",
+        b"global: {}\n---\n",
+        b"---\n---\n",
+    ],
+)
+@pytest.mark.parametrize("layout", [{}, FILES])
+def test_what_prometheus_accepts_is_edited(source: bytes, layout: dict, loader: None) -> None:
+    config_source.remembered.cache_clear()
+    result = edit(source, JOBS, **layout)
+    config_source.remembered.cache_clear()
+    assert sorted(read(result.config, result.scrape_file).ours) == ["exp1", "exp2"]
+    assert removed(result.config, result.scrape_file) == source
+
+
+def test_no_word_of_promtool_where_yaml_is_refused(loader: None) -> None:
+    for source in (b"a: [\n", b"a: b\n\tc: d\n", b"a: 'x\n"):
+        with pytest.raises(TimesTenError) as caught:
+            edit(source, JOBS)
+        assert "promtool" not in caught.value.message
 
 
 # --- damage, size, environment ----------------------------------------------------------------------------------------
 
 
-def test_hand_made_comments_inside_the_block_stay_until_their_job_changes() -> None:
-    source = config.edit(b"global: {}\n", JOBS).config.replace(
-        b"  # exporter: exp2\n", b"  # exporter: exp2\n  # ask Ann\n"
-    )
-    assert not config.edit(source, JOBS).changed
-    assert b"# ask Ann" in config.edit(source, [job("exp1", scrape_interval="1s")]).config
-    assert b"# ask Ann" not in config.edit(source, [job("exp2", scrape_interval="1s")]).config
+def test_hand_made_comments_inside_the_block_stay_as_long_as_their_job() -> None:
+    source = edit(b"global: {}\n", JOBS).config.replace(b"  # exporter: exp2\n", b"  # exporter: exp2\n  # ask Ann\n")
+    assert not edit(source, JOBS).changed
+    assert b"# ask Ann" in edit(source, [job("exp1", scrape_interval="1s")]).config
+    assert b"# ask Ann" in edit(source, [job("exp2", scrape_interval="1s")]).config
+    assert b"# ask Ann" not in edit(source, [], remove=["exp2"]).config
 
 
 @pytest.mark.parametrize(
@@ -753,7 +1233,7 @@ def test_hand_made_comments_inside_the_block_stay_until_their_job_changes() -> N
         (b'{"key": "scrape_configs"}', b'{"key": 1}', "line 3: the restore line of the block was changed by hand"),
         (b"scrape_configs:\n  # exporter: exp1", b"# exporter: exp1", "not valid YAML"),
         (b"# exporter: exp2", b"# exporter: exp1", "line 2: exporter exp1 has two jobs in the block"),
-        (b"  # exporter: exp1\n", b"", "line 5: this job is inside the block but not one of ours"),
+        (b"  # exporter: exp1\n", b"", "line 5: the comment '# exporter: exp1' above this job was lost"),
         (
             b"# END timesten.monitoring",
             b"# END timesten.monitoring\n    extra: 1",
@@ -762,33 +1242,33 @@ def test_hand_made_comments_inside_the_block_stay_until_their_job_changes() -> N
     ],
 )
 def test_damage_by_hand_is_named(old: bytes, new: bytes, message: str) -> None:
-    source = config.edit(b"global: {}\n", JOBS).config
+    source = edit(b"global: {}\n", JOBS).config
     assert old in source
     with pytest.raises(TimesTenError, match=message):
-        config.edit(source.replace(old, new, 1), JOBS)
+        edit(source.replace(old, new, 1), JOBS)
 
 
 def test_what_the_owner_wrote_around_the_block_survives_its_removal() -> None:
     for source in (b"", b"global: {}", b"scrape_configs: []\n", b"scrape_configs: ~"):
-        made = config.edit(source, JOBS).config
+        made = edit(source, JOBS).config
         grown = made + b"  - job_name: mine\nrule_files: []\n"
-        left = load(config.remove(grown))
+        left = load(removed(grown))
         assert left == {**load(source), "scrape_configs": [{"job_name": "mine"}], "rule_files": []}
 
 
 def test_intervals_are_the_jobs_else_the_files_else_prometheus_own() -> None:
     source = b"global: {scrape_interval: 20s}\nscrape_configs:\n  - job_name: a\n"
-    view = config.read(config.edit(source, JOBS).config)
+    view = read(edit(source, JOBS).config)
     assert (view.scrape_interval, view.ours["exp1"].interval, view.ours["exp2"].interval) == (20.0, 20.0, 90.0)
-    assert config.read(b"").scrape_interval == 60.0
-    assert config.read(b"").layout is None
-    assert [(one.job_name, one.place) for one in view.foreign] == [("a", "prometheus.yml: line 3")]
+    assert read(b"").scrape_interval == 60.0
+    assert read(b"").layout is None
+    assert [(one.job_name, one.place) for one in view.foreign] == [("a", f"{PATH}: line 3")]
 
 
 def test_a_missing_pyyaml_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "YAML_IMPORT_ERROR", "Traceback")
+    monkeypatch.setattr(config_source, "YAML_IMPORT_ERROR", "Traceback")
     with pytest.raises(TimesTenError, match="PyYAML is missing on this host: install python3-pyyaml"):
-        config.read(b"")
+        read(b"")
 
 
 @pytest.mark.skipif(not hasattr(yaml, "CSafeLoader"), reason="this PyYAML was built without libyaml")
@@ -797,15 +1277,15 @@ def test_a_thousand_jobs_take_less_than_a_second() -> None:
     foreign_jobs = b"".join(
         b'  - job_name: f%d\n    static_configs: [{targets: ["f:%d"]}]\n' % (n, n) for n in range(1000)
     )
-    source = config.edit(b"scrape_configs:\n" + foreign_jobs, many).config
+    source = edit(b"scrape_configs:\n" + foreign_jobs, many).config
     many[500] = job("exp0500", scrape_interval="30s")
-    best = min(timed(lambda: config.edit(source, many)) for _attempt in range(3))
+    best = min(timed(lambda: edit(source, many)) for _attempt in range(3))
     assert best < 1.0, f"{best:.2f} s of CPU"
 
 
 def timed(call) -> float:
     """CPU seconds: what others do on this machine does not count."""
-    config._remembered.cache_clear()
+    config_source.remembered.cache_clear()
     start = time.process_time()
     assert call().changed_names == ["exp0500"]
     return time.process_time() - start

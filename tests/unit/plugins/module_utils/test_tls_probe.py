@@ -209,3 +209,128 @@ def test_stranger_pair_is_private(files):
     certificate, key = files.stranger
     _certificates.check_pair(certificate, key)
     assert os.stat(key).st_mode & 0o777 == 0o600
+
+
+# --- what counts as a refusal -------------------------------------------------------------------------------------------
+
+
+def server(files, versions, demand=True, idle=None, delay=0.0):
+    """A function that serves one connection.
+
+    :param demand: whether a client certificate of the wallet is asked for.
+    :param idle: seconds after which an idle connection is closed, whoever it is.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = context.maximum_version = versions
+    context.load_cert_chain(files.leaf, files.server_key)
+    if demand:
+        context.load_verify_locations(files.ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+
+    def handle(raw):
+        with contextlib.suppress(OSError):
+            raw.settimeout(idle or 10)
+            try:
+                with context.wrap_socket(raw, server_side=True) as secured:
+                    secured.recv(1)
+            finally:
+                raw.close()
+
+    return handle
+
+
+def attempts(files, port):
+    """The three who have no business there, with as much patience as the module has."""
+    nobody, stranger = _tls_probe.client_context(), _tls_probe.client_context(None, *files.stranger)
+    return {
+        "nobody": lambda: _tls_probe.tls("127.0.0.1", port, settle=3.0, context=nobody),
+        "stranger": lambda: _tls_probe.tls("127.0.0.1", port, settle=3.0, context=stranger),
+        "plain": lambda: _tls_probe.plain_http("127.0.0.1", port, settle=3.0),
+    }
+
+
+def verdicts(files, port):
+    own = lambda: _tls_probe.Companion("127.0.0.1", port, files.ca, *files.pair)  # noqa: E731
+    all_three = attempts(files, port)
+    plain = all_three.pop("plain")
+    seen = {who: _tls_probe.refusal(attempt, own) for who, attempt in all_three.items()}
+    seen["plain"] = _tls_probe.plain_refusal(plain, own, list(seen.values()))
+    return {who: outcome.status for who, outcome in seen.items()}
+
+
+VERSIONS = pytest.mark.parametrize("versions", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+
+
+@VERSIONS
+def test_a_server_that_demands_a_pair_refuses_all_others(files, versions):
+    with listening(server(files, versions)) as port:
+        assert set(verdicts(files, port).values()) == {_tls_probe.REFUSED}
+
+
+@VERSIONS
+def test_a_server_that_demands_a_pair_and_closes_idle_connections_refuses(files, versions):
+    with listening(server(files, versions, idle=1.0)) as port:
+        assert set(verdicts(files, port).values()) == {_tls_probe.REFUSED}
+
+
+@VERSIONS
+def test_a_server_that_accepts_all_and_closes_idle_connections_refuses_nobody(files, versions):
+    with listening(server(files, versions, demand=False, idle=0.8)) as port:
+        seen = verdicts(files, port)
+        assert (seen["nobody"], seen["stranger"]) == (_tls_probe.CLOSED, _tls_probe.CLOSED)
+        # Plain http is really refused there: at once, and the own pair lasts longer.
+        assert seen["plain"] == _tls_probe.REFUSED
+
+
+def test_a_plain_port_that_closes_idle_connections_refuses_nobody(files):
+    def handle(raw):
+        with contextlib.suppress(OSError):
+            raw.settimeout(0.8)
+            try:
+                while raw.recv(1000):
+                    pass
+            finally:
+                raw.close()
+
+    with listening(handle) as port:
+        assert _tls_probe.REFUSED not in verdicts(files, port).values()
+
+
+def test_a_plain_server_that_complains_refuses_nobody(files):
+    def handle(raw):
+        with contextlib.suppress(OSError):
+            raw.recv(1000)
+            raw.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+            raw.close()
+
+    with listening(handle) as port:
+        assert set(verdicts(files, port).values()) == {_tls_probe.CLOSED}
+
+
+def test_a_port_that_also_speaks_plain_http_does_not_refuse_it(files):
+    """It demands a pair over TLS, and closes whatever is idle for a while."""
+    secure = server(files, ssl.TLSVersion.TLSv1_3, idle=0.8)
+
+    def handle(raw):
+        with contextlib.suppress(OSError):
+            raw.settimeout(0.8)
+            if raw.recv(1, socket.MSG_PEEK) == b"\x16":
+                secure(raw)
+                return
+            try:
+                while raw.recv(1000):
+                    pass
+            finally:
+                raw.close()
+
+    with listening(handle) as port:
+        seen = verdicts(files, port)
+    assert (seen["nobody"], seen["stranger"]) == (_tls_probe.REFUSED, _tls_probe.REFUSED)
+    assert seen["plain"] == _tls_probe.CLOSED
+
+
+def test_the_stranger_has_a_key_that_is_cheap_to_sign_with(files):
+    assert (
+        "ec secp256r1"
+        in _certificates.facts(_certificates.load_one(pathlib.Path(files.stranger[0]).read_bytes(), ""))["key"]
+    )

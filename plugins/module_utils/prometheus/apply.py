@@ -1,0 +1,535 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Carries a plan out: deliveries first, then the configuration, then the reload; and the way back."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import time
+from typing import Callable, Iterable, Iterator, Mapping, Sequence
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config_file, promtool, reload
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import NotAnswering
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config import (
+    file_patterns,
+    for_promtool,
+    take_back,
+)
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config_file import ConfigFile, Moved
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
+    Expected,
+    Row,
+    StoreState,
+    new_row,
+    several,
+    some,
+)
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import Plan, decide, edit_config
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import (
+    Context,
+    Observation,
+    observe,
+    running_jobs,
+)
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.proof import Proof, prove
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.store import as_user
+
+_ATTEMPTS = 3
+DISCOVERY = 15.0
+"""Seconds. Prometheus hands new targets over every 5 s; three times that, for a busy machine."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """What was reached.
+
+    :ivar failures: by exporter, what does not work.
+    :ivar outcome: what became of those.
+    """
+
+    reloaded: str | bool
+    rows: list[Row]
+    failures: dict[str, str]
+    outcome: str = ""
+
+
+class Change:
+    """One call that changes something; the caller holds the store.
+
+    :ivar rejected: exporters whose deliveries turned out to be bad, with the reason.
+    """
+
+    def __init__(self, ctx: Context) -> None:
+        self.ctx = ctx
+        self.rejected: dict[str, str] = {}
+        self._settled: dict[str, tuple[Expected, str | None]] = {}
+        self._ends: dict[str, str] = {}
+        self._way: reload.Way | None = None
+        self._committed: set[str] = set()
+
+    # --- to a plan
+
+    def plan(self) -> tuple[Observation, Plan]:
+        """Look, decide, and wait for targets that Prometheus may only be about to make."""
+        ctx = self.ctx
+        seen = observe(ctx)
+        deadline = time.monotonic() + DISCOVERY
+        while True:
+            plan = decide(ctx.settings, seen, self.rejected, ctx.check_mode, ctx.store.path)
+            settled = not plan.absent or plan.configures or plan.unfinished or time.monotonic() > deadline
+            if settled:
+                return seen, plan
+            time.sleep(0.5)
+            seen = dataclasses.replace(seen, jobs=running_jobs(ctx))
+
+    def prepare(
+        self, unfit: Callable[[Observation, Plan], dict[str, str]] = lambda _seen, _plan: {}
+    ) -> tuple[Observation, Plan]:
+        """As :meth:`plan`, with the deliveries checked and, outside check mode, stored beside those in use.
+
+        A bad delivery costs its exporter: it is taken out of the plan.
+
+        :param unfit: what else takes an exporter out of the plan, with the reason.
+        """
+        while True:
+            seen, plan = self.plan()
+            faults = unfit(seen, plan)
+            if not faults and self.ctx.check_mode:
+                faults = self._open_in_check_mode(plan)
+            elif not faults:
+                self._preflight(plan)
+                faults = self._deliver(seen, plan)
+            if not faults:
+                return seen, plan
+            self.rejected.update(faults)
+
+    def _preflight(self, plan: Plan) -> None:
+        """Ask Prometheus before anything is touched: whether it is there, and whether it can be told to read this file."""
+        ctx = self.ctx
+        if ctx.identity is None:
+            raise TimesTenError(f"user: there is no user {ctx.settings.user!r} on this host")
+        if plan.configures:
+            for file in (ctx.config, ctx.scrape_file):
+                file.refuse_loss()
+        if ctx.api is None:
+            return
+        try:
+            given = ctx.api.flags().get("config.file", "")
+        except NotAnswering as error:
+            raise TimesTenError(
+                f"{error.message} Nothing was changed. Set prometheus_running: false to store and check files without it"
+            ) from error
+        if os.path.isabs(given) and os.path.exists(given) and os.path.realpath(given) != ctx.config.real:
+            raise TimesTenError(
+                f"the Prometheus at {ctx.api.url} reads {given}, not config_file {ctx.config.path}: set url or config_file "
+                f"so that both belong to the same instance. Nothing was changed"
+            )
+        if ctx.settings.layout == "files":
+            version = ctx.api.version()
+            if [int(part) for part in re.findall(r"\d+", version)[:2]] < [2, 43]:
+                raise TimesTenError(
+                    f"layout files needs Prometheus 2.43 or later, this one is {version}: use layout inline. "
+                    f"Nothing was changed"
+                )
+        if plan.changed:
+            self._check_process(plan)
+
+    def _check_process(self, plan: Plan) -> None:
+        ctx = self.ctx
+        if ctx.api is None or ctx.identity is None:
+            return
+        processes = reload.find_processes(ctx.config.path)
+        if processes and ctx.identity.uid not in {process.uid for process in processes}:
+            process = processes[0]
+            raise TimesTenError(
+                f"user: Prometheus (process {process.pid}) runs as uid {process.uid}, not as {ctx.identity.name} (uid "
+                f"{ctx.identity.uid}), and could not read what is stored for that user: set user. Nothing was changed"
+            )
+        if plan.configures:
+            for process in processes:
+                if reload.is_mounted_alone(process):
+                    raise TimesTenError(
+                        f"config_file: Prometheus (process {process.pid}) sees {process.config} through a mount of that "
+                        f"file alone, so it would never see a new version of it: mount the directory "
+                        f"{os.path.dirname(ctx.config.path)} instead. Nothing was changed"
+                    )
+        settings = ctx.settings
+        if plan.reloads and self._way is None:
+            self._way = reload.find_way(
+                ctx.api,
+                settings.reload,
+                settings.reload_unit,
+                settings.reload_pid_file,
+                ctx.config.path,
+                ctx.identity.uid,
+            )
+
+    # --- deliveries
+
+    def _open(self, plan: Plan, names: Iterable[str]) -> tuple[dict[str, tuple[bytes, bytes, bytes]], dict[str, str]]:
+        """Open bundles; nothing is written.
+
+        :returns: by exporter CA file, certificate and key, and by exporter what is wrong.
+        """
+        from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import deliveries
+
+        store = self.ctx.store
+        private = store.transport_key()
+        if private is None:
+            raise TimesTenError(
+                f"there is no transport key in {store.path}: run the task with state inspected first "
+                f"(timesten.monitoring.site does)"
+            )
+        opened, faults = {}, {}
+        for name in names:
+            item, expected = plan.deliver[name], plan.expected[name]
+            try:
+                authority = item.get("ca_certificate") or ""
+                data = authority.encode("utf-8") or deliveries.read_authority(store.in_use(name))
+                certificate = item["certificate"].encode("utf-8")
+                opened[name] = deliveries.unseal(
+                    expected, self.ctx.settings.name, item["bundle"], certificate, data, private
+                )
+                self._ends[name] = deliveries.end_of(certificate)
+            except (TimesTenError, OSError, ValueError) as error:
+                faults[name] = error.message if isinstance(error, TimesTenError) else f"{type(error).__name__}: {error}"
+        return opened, faults
+
+    def _open_in_check_mode(self, plan: Plan) -> dict[str, str]:
+        if not plan.deliver or self.ctx.store.transport_key() is None:
+            return {}
+        return self._open(plan, plan.deliver)[1]
+
+    def _deliver(self, seen: Observation, plan: Plan) -> dict[str, str]:
+        """Store what the plan delivers, check it with the rights of the Prometheus user, and only then give it its name."""
+        ctx = self.ctx
+        fresh: dict[str, str] = {}
+        faults: dict[str, str] = {}
+        missing = [name for name in plan.deliver if name not in self._settled]
+        if missing:
+            ctx.store.prepare()
+            opened, faults = self._open(plan, missing)
+            try:
+                fresh = self._stage(plan, opened)
+            except BaseException:
+                self.drop(list(self._settled))
+                raise
+        bad = self._check_as_user(plan, fresh)
+        for name, place in fresh.items():
+            if name in bad:
+                ctx.store.discard(name, place)
+            else:
+                self._settled[name] = (plan.expected[name], ctx.store.settle(plan.expected[name], place))
+        for name, delivery in seen.deliveries.items():
+            if delivery.named is not None:
+                self._ends.setdefault(name, delivery.named.not_after)
+        return {**faults, **bad}
+
+    def _stage(self, plan: Plan, opened: Mapping[str, tuple[bytes, bytes, bytes]]) -> dict[str, str]:
+        from concurrent.futures import ThreadPoolExecutor
+
+        store = self.ctx.store
+        done: dict[str, str] = {}
+
+        def stage(name: str) -> None:
+            done[name] = store.stage(plan.expected[name], *opened[name])
+
+        try:
+            with ThreadPoolExecutor(max_workers=8) as pool:
+                list(pool.map(stage, opened))
+        except BaseException:
+            for name, place in done.items():
+                store.discard(name, place)
+            raise
+        return done
+
+    def _check_as_user(self, plan: Plan, fresh: Mapping[str, str]) -> dict[str, str]:
+        ctx = self.ctx
+        places = [
+            (fresh.get(name) or ctx.store.directory(name, delivery), plan.expected[name])
+            for name, delivery in sorted(plan.switch.items())
+            if delivery is not None and (name in fresh or name not in plan.deliver)
+        ]
+        identity = ctx.identity
+        if not places or identity is None:
+            return {}
+        from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import deliveries
+
+        faults = as_user(identity, lambda: deliveries.check_all(places))
+        return {name: f"as user {identity.name}: exporter {name}, {fault}" for name, fault in faults.items()}
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Remove deliveries that this call has stored and nothing uses."""
+        store = self.ctx.store
+        for name in names:
+            if name in self._settled:
+                expected, displaced = self._settled.pop(name)
+                if store.current(name) != expected.delivery or displaced is not None:
+                    store.drop(name, expected.delivery, displaced)
+
+    # --- the change
+
+    def run(self) -> tuple[Observation, Plan, Done]:
+        """Make the change, prove it, and take back what does not work.
+
+        :raises TimesTenError: if nothing of it stays; with what was wrong and what came back.
+        """
+        for _attempt in range(_ATTEMPTS):
+            seen, plan = self.prepare()
+            try:
+                return seen, plan, self._apply(seen, plan)
+            except Moved as error:
+                moved = error
+        self.drop(list(self._settled))
+        raise TimesTenError(
+            f"{moved.message}, {_ATTEMPTS} times: somebody else writes it all the time. Nothing was changed; run again when "
+            f"that is over"
+        )
+
+    def _apply(self, seen: Observation, plan: Plan) -> Done:
+        store = self.ctx.store
+        store.prepare()
+        first = {name: delivery for name, delivery in plan.switch.items() if delivery and plan.before[name] is None}
+        rest = {name: delivery for name, delivery in plan.switch.items() if name not in first and delivery}
+        self._committed.clear()
+        reloaded: str | bool = False
+        try:
+            # promtool looks for the certificates, so a first delivery has to be in place before; nothing live names it yet.
+            store.switch_all(first)
+            with self._candidates(plan) as (config, scrape):
+                self._refuse_moved(plan)
+                self._mark_unfinished(plan)
+                store.switch_all(rest)
+                if scrape:
+                    self.ctx.scrape_file.commit(scrape, plan.scrape_source)
+                    self._committed.add(self.ctx.scrape_file.path)
+                if config:
+                    self.ctx.config.commit(config, plan.source)
+                    self._committed.add(self.ctx.config.path)
+            if plan.reloads:
+                reloaded = self._reload()
+            proof = prove(self.ctx, plan, time.time(), bool(reloaded))
+        except Moved:
+            self._restore(plan, list(plan.switch))
+            raise
+        except Exception as error:
+            # Whatever it was, what is live must not stay half done.
+            cause = error if isinstance(error, TimesTenError) else TimesTenError(f"{type(error).__name__}: {error}.")
+            raise self._back(plan, cause) from error
+        if proof.failures:
+            return self._undo_failed(seen, plan, proof, reloaded)
+        self._finish(seen, plan, sorted(plan.definitions))
+        return Done(reloaded, proof.rows, {})
+
+    def _refuse_moved(self, plan: Plan) -> None:
+        if plan.configures:
+            self.ctx.config.refuse_moved(plan.source or None)
+            self.ctx.scrape_file.refuse_moved(plan.scrape_source)
+
+    @contextlib.contextmanager
+    def _candidates(self, plan: Plan) -> Iterator[tuple[str | None, str | None]]:
+        """Candidates of the files that change, beside them and approved by promtool; what is not committed goes."""
+        ctx, identity = self.ctx, self.ctx.identity
+        if identity is None or not plan.configures:
+            yield None, None
+            return
+        tool = promtool.require(ctx.settings.promtool)
+        made: list[str] = []
+        config, scrape = None, None
+        text = plan.edit.scrape_file
+        named = file_patterns(plan.edit.config, ctx.config.path)
+        base = os.path.dirname(ctx.config.path)
+        swaps: dict[str, str | None] = dict.fromkeys(plan.edit.obsolete)
+        try:
+            if text is not None and text != plan.scrape_source:
+                scrape = ctx.scrape_file.stage(text, self._fallback, named, base)
+                made.append(scrape)
+                swaps[ctx.scrape_file.path] = scrape
+                promtool.check(tool, scrape, identity)
+            # promtool reads the files that will be there, not those that are: only for the check.
+            judged = for_promtool(plan.edit.config, ctx.config.path, swaps)
+            checked = ctx.config.stage(judged, self._fallback, named, base)
+            made.append(checked)
+            with ctx.config.beside(checked) as place:
+                promtool.check(tool, place, identity, ctx.config.path if plan.source else None)
+            if plan.edit.config != plan.source:
+                config = checked
+                if judged != plan.edit.config:
+                    config = ctx.config.stage(plan.edit.config, self._fallback, named, base)
+                    made.append(config)
+            yield config, scrape
+        finally:
+            for path in made:
+                config_file.discard(path)
+
+    @property
+    def _fallback(self) -> tuple[int, int, int]:
+        gid = self.ctx.identity.gid if self.ctx.identity is not None else os.getegid()
+        return (os.geteuid(), gid, 0o640)
+
+    def _mark_unfinished(self, plan: Plan) -> None:
+        """From here on until the state is written again, another run has to assume that Prometheus may not have read
+        what the file says."""
+        if plan.reloads or plan.switch:
+            state = self.ctx.store.state()
+            state["client"], state["unfinished"] = self.ctx.settings.name, True
+            self.ctx.store.write_state(state)
+
+    def _reload(self) -> str | bool:
+        if self.ctx.api is None or self._way is None:
+            return False
+        return reload.reload(self.ctx.api, self._way)
+
+    # --- the way back
+
+    def _restore(self, plan: Plan, names: Sequence[str]) -> bool:
+        """Put links and files back as they were.
+
+        :returns: whether a file was written.
+        """
+        store = self.ctx.store
+        store.switch_all({name: plan.before[name] for name in names if store.current(name) != plan.before[name]})
+        wrote = False
+        for file, ours, before in (
+            (self.ctx.scrape_file, plan.edit.scrape_file, plan.scrape_source),
+            (self.ctx.config, plan.edit.config, plan.source),
+        ):
+            if file.path in self._committed:
+                wrote = self._rewrite(file, ours, before) or wrote
+        return wrote
+
+    def _rewrite(self, file: ConfigFile, ours: bytes | None, target: bytes | None) -> bool:
+        """Replace what we wrote; what somebody else has changed since stays.
+
+        :param ours: what we wrote.
+        :returns: whether the file was written.
+        """
+        for _attempt in range(_ATTEMPTS):
+            now = file.read()
+            if now == target:
+                return False
+            content = target
+            if now != ours:
+                content = take_back(now or b"", ours or b"", target or b"", file.path)
+            try:
+                file.write(content, now, self._fallback)
+                return True
+            except Moved:
+                continue
+        raise TimesTenError(f"{file.path} is written by somebody else all the time; our change is still in it")
+
+    def _back(self, plan: Plan, cause: TimesTenError) -> TimesTenError:
+        """Put files and links of the whole run back, reload, and return the error to raise."""
+        trouble = None
+        wrote = False
+        try:
+            wrote = self._restore(plan, list(plan.switch))
+            if wrote:
+                self._reload()
+        except TimesTenError as error:
+            trouble = error.message
+        self.drop(list(self._settled))
+        if trouble is not None:
+            outcome = f"Going back failed as well: {trouble}"
+        else:
+            self._clear_unfinished()
+            outcome = "The previous links are in place, and the configuration was not touched."
+            if wrote:
+                outcome = "The previous configuration and links are back, and Prometheus has read them."
+        return TimesTenError(f"{cause.message.rstrip('.')}. {outcome}", **cause.details)
+
+    def _clear_unfinished(self) -> None:
+        state = self.ctx.store.state()
+        if state.pop("unfinished", None):
+            self.ctx.store.write_state(state)
+
+    def _undo_failed(self, seen: Observation, plan: Plan, proof: Proof, reloaded: str | bool) -> Done:
+        """Take back exactly the exporters that do not work; the others are done and stay."""
+        touched = [name for name in proof.failures if plan.reasons[name]]
+        if not touched:
+            self._finish(seen, plan, sorted(plan.definitions))
+            return Done(reloaded, proof.rows, proof.failures, "Nothing of these was changed by this run")
+        rest = sorted(set(plan.definitions) - set(touched))
+        others = set(rest).intersection(name for name, why in plan.reasons.items() if why and name not in plan.rejected)
+        if not others or self.ctx.settings.layout == "template":
+            sentences = [f"exporter {name}: {text}" for name, text in proof.failures.items()]
+            error = self._back(plan, TimesTenError(f"{several(sentences)}."))
+            return Done(reloaded, proof.rows, proof.failures, error.message[len(several(sentences)) + 2 :])
+        outcome = f"Configuration and links of {some(touched)} are as before; the others are done and stay"
+        try:
+            self._take_back(seen, plan, touched, rest)
+            self._finish(seen, plan, rest)
+        except TimesTenError as error:
+            outcome = f"Going back failed as well: {error.message}"
+        self.drop(touched)
+        return Done(reloaded, proof.rows, proof.failures, outcome)
+
+    def _take_back(self, seen: Observation, plan: Plan, touched: Sequence[str], rest: Sequence[str]) -> None:
+        ctx, store = self.ctx, self.ctx.store
+        store.switch_all({name: plan.before[name] for name in touched if store.current(name) != plan.before.get(name)})
+        # From the file as it was: what these exporters had there comes back byte for byte.
+        wanted = [plan.jobs[name] for name in rest if name not in plan.rejected]
+        edit = edit_config(ctx.settings, seen, wanted, plan.removed)
+        if ctx.settings.layout == "files" and edit.scrape_file != ctx.scrape_file.read():
+            self._rewrite(ctx.scrape_file, plan.edit.scrape_file, edit.scrape_file)
+        self._rewrite(ctx.config, plan.edit.config, edit.config)
+        if plan.configures:
+            self._reload()
+
+    # --- the end
+
+    def _finish(self, seen: Observation, plan: Plan, done: Sequence[str]) -> None:
+        """Remember what is done, renew the transport key, and clear away what nothing uses any more."""
+        ctx, store = self.ctx, self.ctx.store
+        before = store.state()
+        entries = {name: plan.entries[name] for name in done if name not in plan.rejected}
+        for name in done:
+            delivery = plan.switch.get(name)
+            marks = store.marks(name, delivery) if delivery else None
+            if marks is not None and name in self._ends:
+                entries[name]["files"], entries[name]["not_after"] = marks, self._ends[name]
+        for name, entry in before["exporters"].items():
+            if name not in plan.removed:
+                entries.setdefault(name, entry)
+        state: StoreState = {"client": ctx.settings.name, "exporters": entries}
+        stays = ("client", "exporters")
+        if "unfinished" in before or any(state.get(key) != before.get(key) for key in stays):
+            store.write_state(state)
+        self._clear_scrape_files(seen, plan)
+        for name, delivery in plan.switch.items():
+            if name in done:
+                if delivery is None:
+                    store.forget(name)
+                else:
+                    store.prune(name, ctx.settings.keep_deliveries)
+                    self._settled.pop(name, None)
+        for name in plan.removed:
+            if name not in plan.named_files:
+                store.forget(name)
+        if plan.deliver:
+            store.renew_transport_key()
+
+    def _clear_scrape_files(self, seen: Observation, plan: Plan) -> None:
+        """Remove scrape files of ours that nothing names any more."""
+        contents = {**seen.files.others, seen.files.scrape_path: seen.files.scrape_file}
+        for path in plan.edit.obsolete if plan.configures else ():
+            with contextlib.suppress(Moved):
+                ConfigFile(path).write(None, contents.get(path), self._fallback)
+
+
+def rows_of(plan: Plan, settings_names: Sequence[str], rows: Sequence[Row]) -> list[Row]:
+    """Rows in the task's order, with the reasons for each change and those of what was refused."""
+    by_name = {row["name"]: row for row in rows}
+    ordered = []
+    for name in settings_names:
+        row = by_name.get(name) or new_row(name)
+        row["why"] = list(plan.reasons.get(name, ()))
+        if name in plan.rejected:
+            row["failed"], row["msg"] = True, plan.rejected[name]
+        ordered.append(row)
+    return ordered

@@ -1,0 +1,707 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One configuration file, parsed for its places: sections, lists, items, and our block between its marker lines."""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import dataclasses
+import functools
+import json
+import posixpath
+import re
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as _jobs
+
+YAML_IMPORT_ERROR: str | None = None
+try:
+    import yaml
+except ImportError:
+    YAML_IMPORT_ERROR = traceback.format_exc()
+
+JOBS = "scrape_configs"
+FILES = "scrape_config_files"
+
+STR = "tag:yaml.org,2002:str"
+NULL = "tag:yaml.org,2002:null"
+MERGE = "tag:yaml.org,2002:merge"
+
+BEGIN = "# BEGIN timesten.monitoring"
+END = "# END timesten.monitoring"
+_MARKER = re.compile(r"^[ \t]*# (BEGIN|END) timesten\.monitoring\b.*$", re.MULTILINE)
+_RESTORE = re.compile(r"[ \t]*# restore: (\{.*\})[ \t]*\r?\n")
+_EXPORTER = re.compile(r"^[ \t]*# exporter: (\S+)( \(adopted\))?[ \t]*\r?$", re.MULTILINE)
+_DOCUMENT_END = re.compile(r"^\.\.\.(?=\s|\Z)", re.MULTILINE)
+# The set of characters that both of PyYAML's parsers accept.
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# A file of these bytes alone needs neither of the two searches.
+_PLAIN_BYTES = bytes((9, 10, *range(32, 127)))
+# YAML 1.1 ends a line at these, YAML 1.2 and people do not.
+_ODD_BREAK = re.compile("\r(?!\n)|[\x85\u2028\u2029]")
+BLANK = re.compile(r"[ \t]*(?:#.*)?\r?\Z")
+_OUR_CA_FILE = re.compile(r"/([^/]+)/current/ca\.crt\Z")
+
+
+@dataclasses.dataclass
+class Chunk:
+    """The job of one exporter inside our block: comment line and item, from ``start`` to ``end``."""
+
+    exporter: str
+    adopted: bool
+    start: int
+    body: int
+    end: int
+    node: Any
+
+
+@dataclasses.dataclass
+class Block:
+    """Our block, from the start of the BEGIN line to the end of the END line; ``body`` begins after BEGIN, restore and
+    key line."""
+
+    key: str
+    begin: int
+    body: int
+    tail: int
+    end: int
+    restore: dict[str, Any]
+    chunks: list[Chunk]
+
+
+class Source:
+    """One file, parsed. ``text`` is without the byte order mark; all positions are characters in it."""
+
+    def __init__(self, data: bytes, path: str) -> None:
+        self.path = path
+        self.bom, self.text = _decode(data, path)
+        newline = self.text.find("\n")
+        self.newline = "\r\n" if newline > 0 and self.text[newline - 1] == "\r" else "\n"
+        self.end = len(self.text)
+        self.root = self._compose()
+        self._long_scalars: list[tuple[int, int]] = []
+        self.fields: dict[str, tuple[Any, Any]] = {}
+        if self.root is not None:
+            self._walk(self.root)
+            self.fields = {key.value: (key, value) for key, value in self.root.value if key.tag == STR}
+        end = _DOCUMENT_END.search(self.text, self.root.start_mark.index if self.root else 0, self.end)
+        if end:
+            self.end = end.start()
+        self.block = self._find_block()
+
+    def encode(self, text: str) -> bytes:
+        return self.bom + text.encode("utf-8")
+
+    def after(self, text: str) -> Source:
+        """The same file with another text.
+
+        :raises TimesTenError: if that text is not sound any more: then there is no safe edit.
+        """
+        if text == self.text:
+            return self
+        try:
+            return parsed(self.encode(text), self.path)
+        except TimesTenError as error:
+            raise TimesTenError(
+                f"{self.path}: there is no safe way to edit this file, the result would be refused ({error.message}): "
+                "add or remove the jobs by hand",
+                **error.details,
+            ) from error
+
+    def fail(self, index: int, message: str) -> TimesTenError:
+        return _fail(self.path, self.line(index), message)
+
+    def line(self, index: int) -> int:
+        return self.text.count("\n", 0, index) + 1
+
+    def line_start(self, index: int) -> int:
+        return self.text.rfind("\n", 0, index) + 1
+
+    def line_end(self, index: int) -> int:
+        """The start of the next line, or the end of the text."""
+        newline = self.text.find("\n", index)
+        return len(self.text) if newline < 0 else newline + 1
+
+    def items(self, key: str) -> list[Any]:
+        """The nodes of a list at the top, empty where there is none."""
+        value = self.fields.get(key, (None, None))[1]
+        return value.value if isinstance(value, yaml.SequenceNode) else []
+
+    def foreign(self, key: str) -> list[Any]:
+        """The nodes of a list at the top that are not in our block."""
+        block = self.block
+        if block is None or block.key != key:
+            return self.items(key)
+        ours = {id(chunk.node) for chunk in block.chunks}
+        return [item for item in self.items(key) if id(item) not in ours]
+
+    def chunks(self) -> list[Chunk]:
+        """Our jobs in this file."""
+        return self.block.chunks if self.block is not None and self.block.key == JOBS else []
+
+    def in_scalar(self, index: int) -> bool:
+        """Tell whether a position is inside a scalar of several lines, where nothing is a comment."""
+        at = bisect.bisect_right(self._long_scalars, (index, len(self.text) + 1)) - 1
+        return at >= 0 and self._long_scalars[at][0] <= index < self._long_scalars[at][1]
+
+    def comments(self, start: int, end: int) -> list[str]:
+        """The lines between two positions that are comments alone."""
+        found = re.compile(r"^[ \t]*(#[^\r\n]*)", re.MULTILINE).finditer(self.text, start, end)
+        return [match.group(1).rstrip() for match in found if not self.in_scalar(match.start(1))]
+
+    def _compose(self) -> Any:
+        try:
+            root = self._only_document(getattr(yaml, "CSafeLoader", _tolerant_loader()))
+        except yaml.composer.ComposerError as error:
+            if "duplicate anchor" not in str(error.context):
+                raise self._invalid(error) from error
+            # Allowed by YAML and by Prometheus; only PyYAML's composers refuse it.
+            try:
+                root = self._only_document(_tolerant_loader())
+            except yaml.YAMLError as again:
+                raise self._invalid(again) from again
+        except (yaml.YAMLError, RecursionError) as error:
+            raise self._invalid(error) from error
+        if root is None or _is_nothing(root):
+            return None
+        if not isinstance(root, yaml.MappingNode):
+            raise _fail(
+                self.path,
+                root.start_mark.line + 1,
+                "the file is not a mapping of sections (global:, scrape_configs:, ...)",
+            )
+        return root
+
+    def _only_document(self, loader_class: Any) -> Any:
+        """The root of the first document, the only one that Prometheus reads; what follows must be empty."""
+        loader = loader_class(self.text)
+        try:
+            root = loader.get_node() if loader.check_node() else None
+            while loader.check_node():
+                other = loader.get_node()
+                mark = other.start_mark
+                begins = re.compile(r"^---", re.MULTILINE).finditer(self.text, 0, mark.index)
+                begin = max((match.start() for match in begins), default=mark.index)
+                if not _is_nothing(other):
+                    raise _fail(
+                        self.path,
+                        self.line(begin),
+                        "a second document begins; Prometheus reads only the first: keep one document",
+                    )
+                self.end = min(self.end, begin)
+            return root
+        finally:
+            loader.dispose()
+
+    def _invalid(self, error: Exception) -> TimesTenError:
+        if not isinstance(error, yaml.MarkedYAMLError):
+            return TimesTenError(f"{self.path}: this is not valid YAML: {error}; repair it by hand")
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        lines = self.text.split("\n")
+        hint = "repair this line, or write it more simply"
+        if mark and mark.line < len(lines) and "\t" in lines[mark.line]:
+            hint = "there is a tab in this line: replace it by spaces"
+        began = ""
+        if error.context_mark:
+            began = f" ({error.context}, which began in line {error.context_mark.line + 1})"
+        return _fail(self.path, line, f"this is not valid YAML: {error.problem or error.context}{began}; {hint}")
+
+    def _walk(self, root: Any) -> None:
+        """Refuse duplicate keys at any depth (loading would hide them) and note the scalars that span lines."""
+        scalar = yaml.ScalarNode
+        seen = set()
+        stack = [root]
+        while stack:
+            node = stack.pop()
+            if isinstance(node, scalar):
+                start, end = node.start_mark, node.end_mark
+                if start.line != end.line:
+                    self._long_scalars.append((start.index, end.index))
+                continue
+            if id(node) in seen:
+                continue
+            seen.add(id(node))
+            if isinstance(node, yaml.SequenceNode):
+                stack += node.value
+                continue
+            names: set[tuple[Any, str]] = set()
+            for key, value in node.value:
+                stack += (key, value)
+                if isinstance(key, scalar):
+                    names.add((key.tag, key.value))
+                else:
+                    names.add((id(key), ""))
+            if len(names) < len(node.value):
+                self._refuse_twice(node)
+        self._long_scalars.sort()
+
+    def _refuse_twice(self, mapping: Any) -> None:
+        """:raises TimesTenError: for the first key of a mapping that is there a second time."""
+        lines: dict[tuple[str, str], int] = {}
+        for key, _value in mapping.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            line, name = key.start_mark.line + 1, (key.tag, key.value)
+            if name in lines:
+                first, second = sorted((lines[name], line))
+                raise _fail(
+                    self.path,
+                    second,
+                    f"the key {key.value!r} is there twice (first in line {first}): remove one of them",
+                )
+            lines[name] = line
+
+    # --- our block
+
+    def _find_block(self) -> Block | None:
+        markers = [match for match in _MARKER.finditer(self.text) if not self.in_scalar(match.start(1))]
+        if not markers:
+            return None
+        begin, tail = self._marker_pair(markers)
+        end = self.line_end(tail)
+        restore, body = self._restore_line(self.line_end(begin))
+        for key in (JOBS, FILES):
+            inside = [item for item in self.items(key) if begin <= item.start_mark.index < end]
+            if not inside:
+                continue
+            field = self.fields[key]
+            has_key = begin <= field[0].start_mark.index < end
+            if has_key != ("key" in restore):
+                raise self.fail(
+                    begin, f"the line '{key}:' was moved {'into' if has_key else 'out of'} the block: move it back"
+                )
+            if has_key:
+                body = self.line_end(field[0].start_mark.index)
+            block = Block(key, begin, body, tail, end, restore, [])
+            block.chunks = self._find_line(block, inside) if key == FILES else self._find_chunks(block, inside)
+            self._check_place(block, field)
+            return block
+        raise self.fail(
+            begin,
+            "the block of timesten.monitoring is not in the list scrape_configs (or holds no job): move it back, or "
+            "delete it with its markers and run again",
+        )
+
+    def _marker_pair(self, markers: list[re.Match[str]]) -> tuple[int, int]:
+        """:raises TimesTenError: if the marker lines are not one BEGIN and one END."""
+        lines = [(match.group(1), self.line(match.start())) for match in markers]
+        if [kind for kind, _line in lines] != ["BEGIN", "END"]:
+            found = ", ".join(f"{kind} in line {line}" for kind, line in lines)
+            raise _fail(
+                self.path,
+                lines[0][1],
+                f"the marker lines of timesten.monitoring are not one BEGIN followed by one END ({found}): restore "
+                "the file, or delete "
+                "everything that belongs to the block together with its markers and run again",
+            )
+        return markers[0].start(), markers[1].start()
+
+    def _restore_line(self, at: int) -> tuple[dict[str, Any], int]:
+        """What gave way to the block, and where the block goes on."""
+        match = _RESTORE.match(self.text, at)
+        if not match:
+            return {}, at
+        restore: dict[str, Any] = {}
+        with contextlib.suppress(ValueError):
+            restore = json.loads(match.group(1))
+        if not restore or any(
+            not isinstance(value, int if name == "split" else str) for name, value in restore.items()
+        ):
+            raise self.fail(at, "the restore line of the block was changed by hand: restore it, or remove it")
+        return restore, match.end()
+
+    def _check_place(self, block: Block, field: tuple[Any, Any]) -> None:
+        """Refuse markers that cut through something: another section, a job before or after the block."""
+        strange = [
+            key
+            for key, _value in self.root.value
+            if key is not field[0] and block.begin <= key.start_mark.index < block.end
+        ]
+        if strange:
+            raise self.fail(
+                block.begin, f"the block reaches around {strange[0].value!r}: move its markers back around its jobs"
+            )
+        lines = self.text[block.body : block.chunks[0].start].split("\n")
+        after = block.end
+        while after < len(self.text) and BLANK.match(self.text[after : self.line_end(after)].rstrip("\n")):
+            after = self.line_end(after)
+        line = self.text[after : self.line_end(after)]
+        behind = len(line) - len(line.lstrip(" "))
+        if field[1].flow_style:
+            cut = block.chunks[-1].node.end_mark.index > block.tail
+        else:
+            cut = after < self.end and behind > column_of(self, field[1])
+        if cut or not all(map(BLANK.match, lines)):
+            raise self.fail(
+                block.begin, "the markers of the block cut through a job: move them back around the jobs of the block"
+            )
+
+    def _heads(self, block: Block) -> list[re.Match[str]]:
+        found = _EXPORTER.finditer(self.text, block.body, block.tail)
+        return [match for match in found if not self.in_scalar(match.start(1))]
+
+    def _find_line(self, block: Block, inside: list[Any]) -> list[Chunk]:
+        """The one entry of the block in ``scrape_config_files``."""
+        if len(inside) != 1 or self._heads(block):
+            raise self.fail(
+                block.begin,
+                "the block in scrape_config_files must hold one file name: restore it, or delete it with its markers",
+            )
+        return [Chunk("", False, block.body, block.body, block.tail, inside[0])]
+
+    def _find_chunks(self, block: Block, inside: list[Any]) -> list[Chunk]:
+        heads = self._heads(block)
+        chunks = []
+        at = [item.start_mark.index for item in inside]
+        if not heads or at[0] < heads[0].start():
+            raise self._without_head(inside[0], block, heads)
+        for number, match in enumerate(heads):
+            end = heads[number + 1].start() if number + 1 < len(heads) else block.tail
+            first, last = bisect.bisect_left(at, match.start()), bisect.bisect_left(at, end)
+            if last - first > 1:
+                raise self._without_head(inside[first + 1], block, heads)
+            if last == first:
+                raise self.fail(
+                    match.start(),
+                    f"below '# exporter: {match.group(1)}' there is no job: move its job back below this line, or "
+                    "remove the line",
+                )
+            body = self.line_end(match.start())
+            chunks.append(Chunk(match.group(1), bool(match.group(2)), match.start(), body, end, inside[first]))
+        names = [chunk.exporter for chunk in chunks]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise self.fail(block.begin, f"exporter {twice} has two jobs in the block: remove one of them")
+        return chunks
+
+    def _without_head(self, item: Any, block: Block, heads: list[re.Match[str]]) -> TimesTenError:
+        """Tell a job of ours whose comment line was lost from a hand-written one that was put into the block."""
+        name = text_of(child(item, "job_name")) or ""
+        found = _OUR_CA_FILE.search(text_of(child(child(item, "tls_config"), "ca_file")) or "")
+        exporter = found.group(1) if found else name[len(_jobs.JOB_PREFIX) :]
+        lost = found or name.startswith(_jobs.JOB_PREFIX)
+        if lost and exporter not in [match.group(1) for match in heads]:
+            adopted = " (adopted)" if name != _jobs.job_name(exporter) else ""
+            return self.fail(
+                item.start_mark.index,
+                f"the comment '# exporter: {exporter}{adopted}' above this job was lost: write it back on a line of its "
+                "own",
+            )
+        return self.fail(
+            item.start_mark.index, "this job is inside the block but not one of ours: move it below the END line"
+        )
+
+
+def parsed(data: bytes, path: str) -> Source:
+    """Parse a file, or remember it: a plan looks at the same bytes several times, and nothing changes what it gets.
+
+    :raises TimesTenError: with file and line where it cannot be read as one YAML mapping or our markers were broken.
+    """
+    if YAML_IMPORT_ERROR:
+        raise TimesTenError(
+            "The Python package PyYAML is missing on this host: install python3-pyyaml (Oracle Linux, Red Hat) "
+            "or python3-yaml (Debian)",
+            exception=YAML_IMPORT_ERROR,
+        )
+    return remembered(data, path)
+
+
+remembered = functools.lru_cache(maxsize=8)(Source)
+
+
+@functools.lru_cache(maxsize=None)
+def _tolerant_loader() -> Any:
+    """PyYAML's Python loader, made to accept what libyaml or Prometheus accept too."""
+
+    class Loader(yaml.SafeLoader):
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            # A later anchor of the same name takes the place of the earlier one.
+            event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+            if not isinstance(event, yaml.AliasEvent):
+                self.anchors.pop(event.anchor, None)
+            return super().compose_node(parent, index)
+
+        def scan_to_next_token(self) -> None:
+            super().scan_to_next_token()
+            # As libyaml does: a tab separates where it cannot be indentation.
+            while self.peek() == "\t" and (self.flow_level or not self.allow_simple_key):
+                self.forward()
+                super().scan_to_next_token()
+
+    return Loader
+
+
+def _fail(path: str, line: int, message: str) -> TimesTenError:
+    return TimesTenError(f"{path}: line {line}: {message}", line=line)
+
+
+def _is_nothing(node: Any) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag == NULL and bool(node.start_mark.index == node.end_mark.index)
+
+
+def _decode(data: bytes, path: str) -> tuple[bytes, str]:
+    bom = b"\xef\xbb\xbf" if data.startswith(b"\xef\xbb\xbf") else b""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff") or data[:4] == b"\x00\x00\xfe\xff":
+        raise _fail(path, 1, "the file is in UTF-16 or UTF-32; save it as UTF-8 (for example with iconv -t UTF-8)")
+    try:
+        text = data[len(bom) :].decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, len(bom) + error.start) + 1
+        raise _fail(
+            path, line, f"byte 0x{error.object[error.start]:02x} is not UTF-8; save the file as UTF-8"
+        ) from error
+    if not data.translate(None, _PLAIN_BYTES):
+        return bom, text
+    for pattern, what in (
+        (_UNPRINTABLE, "YAML does not allow the character"),
+        (_ODD_BREAK, "readers disagree whether a line ends at"),
+    ):
+        found = pattern.search(text)
+        if found:
+            line = text.count("\n", 0, found.start()) + 1
+            raise _fail(path, line, f"{what} {found.group()!r}; remove it, or write it as an escape in double quotes")
+    return bom, text
+
+
+# --- nodes ------------------------------------------------------------------------------------------------------------
+
+
+def child(node: Any, name: str) -> Any:
+    """The value of a key of a mapping, merge keys (``<<``) included; None where there is none."""
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    merged: list[Any] = []
+    for key, value in node.value:
+        if key.tag == STR and key.value == name:
+            return value
+        if key.tag == MERGE:
+            merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
+    for other in merged:
+        found = child(other, name)
+        if found is not None:
+            return found
+    return None
+
+
+def text_of(node: Any) -> str | None:
+    return node.value if isinstance(node, yaml.ScalarNode) else None
+
+
+def targets_of(item: Any) -> tuple[str, ...]:
+    groups = child(item, "static_configs")
+    found = []
+    for group in groups.value if isinstance(groups, yaml.SequenceNode) else []:
+        targets = child(group, "targets")
+        found += [
+            target.value
+            for target in (targets.value if isinstance(targets, yaml.SequenceNode) else [])
+            if text_of(target) is not None
+        ]
+    return tuple(found)
+
+
+def only_target(item: Any) -> Any:
+    """The node of the target of a job that has exactly one."""
+    groups = child(item, "static_configs")
+    if isinstance(groups, yaml.SequenceNode) and len(groups.value) == 1:
+        targets = child(groups.value[0], "targets")
+        if isinstance(targets, yaml.SequenceNode) and len(targets.value) == 1:
+            return targets.value[0]
+    return None
+
+
+def whose_files(item: Any, store: str) -> str | None:
+    """The exporter whose files in our store a job names as its ``ca_file``."""
+    ca_file = text_of(child(child(item, "tls_config"), "ca_file"))
+    match = _OUR_CA_FILE.search(posixpath.normpath(ca_file)) if ca_file else None
+    if match and ca_file and posixpath.normpath(ca_file)[: match.start()] == posixpath.normpath(store):
+        return match.group(1)
+    return None
+
+
+def unmarked(item: Any, store: str) -> str | None:
+    """Tell whose job of ours this is where there are no markers: by its name, and by a ``ca_file`` in our store unless
+    it has none (insecure). An adopted job that was left as a plain one keeps its own name, and is its owner's."""
+    name = text_of(child(item, "job_name")) or ""
+    if not name.startswith(_jobs.JOB_PREFIX):
+        return None
+    exporter = name[len(_jobs.JOB_PREFIX) :]
+    if child(child(item, "tls_config"), "ca_file") is None:
+        return exporter or None
+    return exporter if whose_files(item, store) == exporter else None
+
+
+def equal(left: Any, right: Any, seen: set[tuple[int, int]]) -> bool:
+    """Compare two node trees: kinds, tags, values, order. Aliases may make them graphs, hence ``seen``."""
+    stack = [(left, right)]
+    while stack:
+        one, two = stack.pop()
+        if one is two:
+            continue
+        if type(one) is not type(two) or one.tag != two.tag:
+            return False
+        if isinstance(one, yaml.ScalarNode):
+            if one.value != two.value:
+                return False
+            continue
+        if (id(one), id(two)) in seen:
+            continue
+        seen.add((id(one), id(two)))
+        if len(one.value) != len(two.value):
+            return False
+        if isinstance(one, yaml.SequenceNode):
+            stack += zip(one.value, two.value)
+        else:
+            for (key_one, value_one), (key_two, value_two) in zip(one.value, two.value):
+                stack += ((key_one, key_two), (value_one, value_two))
+    return True
+
+
+def says(node: Any, value: Any) -> bool:
+    """Tell whether a node means exactly this value of ours, whatever its style and the order of its keys."""
+    if isinstance(value, Mapping):
+        if not isinstance(node, yaml.MappingNode) or len(node.value) != len(value):
+            return False
+        return all(key.tag == STR and key.value in value and says(item, value[key.value]) for key, item in node.value)
+    if isinstance(value, (list, tuple)):
+        return (
+            isinstance(node, yaml.SequenceNode) and len(node.value) == len(value) and all(map(says, node.value, value))
+        )
+    if not isinstance(node, yaml.ScalarNode):
+        return False
+    if isinstance(value, str):
+        return bool(node.tag == STR and node.value == value)
+    kind = "null" if value is None else type(value).__name__
+    return bool(node.tag == f"tag:yaml.org,2002:{kind}" and node.value == _jobs.scalar(value, "value"))
+
+
+# --- outline of one item ----------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Field:
+    """One key of an item: where the key starts, where its value starts, where the content of the value ends."""
+
+    start: int
+    value: int
+    end: int
+
+
+class _Outline:
+    """The keys of the only item of a block list and the end of its last content, comments and blank lines aside.
+
+    Events, not nodes: the end of a block node is where the next thing begins, and an alias has no place of its own in
+    a node.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.fields: dict[str, Field] = {}
+        self.last = 0
+        self._flow: list[bool] = []
+        self._name: str | None = None
+        self._key_start = 0
+        self._is_key = True
+        loader = getattr(yaml, "CSafeLoader", _tolerant_loader())(text)
+        try:
+            while loader.check_event():
+                self._see(loader.get_event())
+        finally:
+            loader.dispose()
+
+    def _see(self, event: Any) -> None:
+        start, end = event.start_mark.index, event.end_mark.index
+        opens = isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent))
+        closes = isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent))
+        leaf = isinstance(event, (yaml.ScalarEvent, yaml.AliasEvent))
+        if leaf or (closes and self._flow.pop()):
+            self.last = end
+        # Depth 2 is inside the item's own mapping.
+        if len(self._flow) == 2:
+            self._see_part(event, start, opens, closes, leaf)
+        if opens:
+            self._flow.append(bool(event.flow_style))
+            self.last = max(self.last, start + 1 if event.flow_style else start)
+
+    def _see_part(self, event: Any, start: int, opens: bool, closes: bool, leaf: bool) -> None:
+        if leaf or opens:
+            if self._is_key:
+                self._name = event.value if isinstance(event, yaml.ScalarEvent) else None
+                self._key_start = start
+            elif self._name is not None:
+                self.fields[self._name] = Field(self._key_start, start, start)
+        if leaf or closes:
+            if not self._is_key and self._name is not None:
+                self.fields[self._name].end = self.last
+            self._is_key = not self._is_key
+
+
+def dashes_of(src: Source, key: str) -> list[int]:
+    """The line starts of the items of a block list, in order.
+
+    :raises TimesTenError: if they cannot be told apart (an item that shares its line with something else).
+    """
+    node = src.fields[key][1]
+    column = column_of(src, node)
+    pattern = re.compile(rf"^ {{{column}}}-(?=[ \t\r\n]|\Z)", re.MULTILINE)
+    limit = min(node.end_mark.index, src.end)
+    found = [
+        match.start()
+        for match in pattern.finditer(src.text, src.line_start(node.start_mark.index), limit)
+        if not src.in_scalar(match.end() - 1)
+    ]
+    if len(found) != len(node.value):
+        raise src.fail(
+            node.start_mark.index,
+            f"the items of {key} do not begin on lines of their own: write each '- ' at the start of a line",
+        )
+    return found
+
+
+def first_dash(src: Source, node: Any) -> int:
+    """Where the first dash of a block list stands; an anchor or a tag may stand before it."""
+    at = int(node.start_mark.index)
+    while src.text[at] != "-":
+        skip = re.compile(r"[&!]\S*|\s+|#.*").match(src.text, at)
+        if not skip:
+            raise src.fail(at, "the beginning of this list was not understood: put its first '- ' on a line of its own")
+        at = skip.end()
+    return at
+
+
+def column_of(src: Source, node: Any) -> int:
+    """The column of the dashes of a block list."""
+    at = first_dash(src, node)
+    return at - src.line_start(at)
+
+
+def item_region(src: Source, dashes: list[int], number: int, key: str) -> tuple[int, int, dict[str, Field]]:
+    """Start, end and keys of an item, all as positions in the file; comments below it that stand deeper than its dash
+    are keys that somebody switched off, and belong to it."""
+    start = dashes[number]
+    node = src.fields[key][1]
+    limit = dashes[number + 1] if number + 1 < len(dashes) else min(node.end_mark.index, src.end)
+    try:
+        outline = _Outline(src.text[start:limit])
+    except yaml.YAMLError as error:
+        raise src.fail(
+            start, f"this item cannot be understood by itself ({error}): write it without tag shorthands"
+        ) from error
+    for field in outline.fields.values():
+        field.start += start
+        field.value += start
+        field.end += start
+    end = outline.last + start
+    end = end if src.text[end - 1] == "\n" else src.line_end(end)
+    deeper = re.compile(rf"(?:[ \t]*\r?\n)*[ ]{{{column_of(src, node) + 1},}}#(?P<text>.*)(?:\n|\Z)")
+    while end < limit:
+        comment = deeper.match(src.text, end)
+        if not comment or comment.end() > limit or _MARKER.match(src.text, src.line_start(comment.start("text"))):
+            break
+        end = comment.end()
+    return start, end, outline.fields

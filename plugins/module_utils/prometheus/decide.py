@@ -1,0 +1,474 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a call would change, and why: a pure function of what was seen and what the task asks for."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any, Iterable, Mapping
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, jobs
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
+    LATER,
+    Definition,
+    Expected,
+    Settings,
+    StateEntry,
+    StoreState,
+    some,
+)
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import Deliveries, Observation
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.store import check_delivery_name
+
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_PAIR = ("generation", "delivery", "sha256", "ca_sha256")
+_LIMITS = {"ca_certificate": 1 << 18, "certificate": 1 << 16, "bundle": 1 << 16}
+"""Characters. Three CA certificates with RSA keys of 4096 bits are 6,000."""
+_CERTIFICATES = 32
+_ALT_NAMES = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What would change.
+
+    :ivar definitions: all exporters of the client after the run, by name.
+    :ivar jobs: their jobs.
+    :ivar entries: what the store's state will say of each.
+    :ivar accepted: the mentioned exporters whose elements can be used, in the task's order.
+    :ivar rejected: the others, with the reason; their jobs and deliveries stay as they are.
+    :ivar switch: exporter to the delivery that becomes current, None where it needs none any more.
+    :ivar before: exporter to its present delivery.
+    :ivar deliver: exporters whose delivery has to be written first, with the elements that carry them.
+    :ivar reasons: by exporter, what changes for it and why.
+    :ivar present: our jobs as the configuration has them before.
+    :ivar view: the configuration as it will be.
+    :ivar absent: jobs that are configured and that Prometheus does not run.
+    :ivar followed: exporters whose delivery was switched in a rotation, which is still to be proven.
+    :ivar named_files: removed exporters whose files the configuration still names: their adopted jobs stay.
+    """
+
+    definitions: Mapping[str, Definition]
+    jobs: Mapping[str, jobs.Job]
+    entries: Mapping[str, StateEntry]
+    accepted: tuple[str, ...]
+    rejected: Mapping[str, str]
+    removed: tuple[str, ...]
+    switch: Mapping[str, str | None]
+    before: Mapping[str, str | None]
+    expected: Mapping[str, Expected]
+    deliver: Mapping[str, Mapping[str, Any]]
+    reasons: Mapping[str, list[str]]
+    source: bytes
+    scrape_source: bytes | None
+    edit: config.EditResult
+    present: config.ConfigView
+    view: config.ConfigView
+    absent: tuple[str, ...]
+    followed: tuple[str, ...]
+    unmentioned: tuple[str, ...]
+    named_files: frozenset[str]
+    unfinished: bool
+    warnings: tuple[str, ...]
+
+    @property
+    def configures(self) -> bool:
+        """Whether a configuration file changes."""
+        return self.edit.changed
+
+    @property
+    def reloads(self) -> bool:
+        """Whether Prometheus has to read its configuration again."""
+        return self.configures or bool(self.absent) or self.unfinished
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything changes."""
+        return self.reloads or any((self.switch, self.removed, self.deliver, self.followed))
+
+
+@dataclasses.dataclass
+class _Delivery:
+    """What happens to the pair of one exporter."""
+
+    entry: StateEntry
+    expected: Expected | None = None
+    switches: bool = False
+    carried: bool = False
+    followed: bool = False
+    reasons: list[str] = dataclasses.field(default_factory=list)
+
+
+def fleet_of(settings: Settings, state: StoreState) -> str:
+    """The fleet that a task speaks for: as given, else the only one that the store knows."""
+    if settings.fleet is not None:
+        return settings.fleet
+    fleets = {entry.get("fleet", "") for entry in state["exporters"].values()} - {""}
+    return fleets.pop() if len(fleets) == 1 else ""
+
+
+def is_owned(entry: StateEntry | None, fleet: str) -> bool:
+    """Whether an exporter is this fleet's to change: its own, or nobody's."""
+    return entry is None or entry.get("fleet", "") in ("", fleet)
+
+
+def decide(settings: Settings, seen: Observation, rejected: Mapping[str, str], check_mode: bool, store: str) -> Plan:
+    """Compare what the task asks for with what is there.
+
+    :param rejected: exporters whose deliveries turned out to be bad, with the reason.
+    :param store: path of the store.
+    :raises TimesTenError: before anything is touched, where the task as a whole cannot be done.
+    """
+    _check_task(settings, seen)
+    known = seen.state["exporters"]
+    fleet = fleet_of(settings, seen.state)
+    elements, faults = _accept(settings, seen, rejected, check_mode, store)
+    removal = _removal(settings, known, elements, fleet)
+    protected = {name for name in known if name in faults or not is_owned(known[name], fleet)}
+    previous = {name: entry["definition"] for name, entry in known.items()}
+    definitions = jobs.merge(previous, elements.values(), settings.defaults, removal, settings.purge, both_ports=True)
+    definitions = dict(sorted({**{name: previous[name] for name in protected}, **definitions}.items()))
+    names.check_distinct(definitions, "exporters")
+    ours = set(known)
+    if settings.layout == "template" or seen.view.layout != "template":
+        # Otherwise they have no marks: jobs that were adopted once, and left as plain ones.
+        ours |= set(seen.view.ours)
+    gone = sorted(name for name in ours - set(definitions) - set(faults) if settings.purge or name in removal)
+    built = {name: jobs.build(definition, store) for name, definition in definitions.items()}
+    edit = _edit(settings, seen, built, gone, faults)
+    pairs = {
+        name: _decide_pair(name, element, known.get(name), seen.deliveries.get(name, Deliveries()))
+        for name, element in elements.items()
+    }
+    return _Decision(
+        settings, seen, fleet, definitions, built, tuple(elements), faults, gone, edit, pairs, store
+    ).plan()
+
+
+def _check_task(settings: Settings, seen: Observation) -> None:
+    revision = seen.state["revision"]
+    if settings.revision is not None and settings.revision != revision:
+        by = seen.state.get("by")
+        raise TimesTenError(
+            f"store: {settings.store} was changed by another run{f' ({by})' if by else ''} since it was inspected "
+            f"(revision {revision}, not {settings.revision}); nothing was changed, run again"
+        )
+    for path, client in seen.neighbours.items():
+        if client != settings.name:
+            raise TimesTenError(
+                f"config_file: the jobs of client {client!r} (store {path}) are in {settings.config_file} or "
+                f"{settings.scrape_file}: give each Prometheus of a host a configuration of its own. Nothing was changed"
+            )
+    mentioned = [element["name"] for element in settings.exporters]
+    names.check_distinct(mentioned, "exporters")
+    both = sorted(set(settings.remove or ()).intersection(mentioned))
+    if both:
+        raise TimesTenError(f"remove: {', '.join(both)} cannot be in both remove and exporters")
+
+
+def _removal(settings: Settings, known: Mapping[str, StateEntry], elements: Mapping[str, Any], fleet: str) -> set[str]:
+    removal = set(settings.remove or ())
+    foreign = sorted(name for name in removal if not is_owned(known.get(name), fleet))
+    if foreign:
+        raise TimesTenError(
+            f"remove: {some(foreign)} belong to fleet {known[foreign[0]].get('fleet')!r}, not to {fleet!r}: remove them "
+            f"there, or set fleet. Nothing was changed"
+        )
+    if not settings.both_ports:
+        left = jobs.left_ports(elements.values())
+        removal |= {name for name in left if is_owned(known.get(name), fleet)}
+    return removal
+
+
+# --- the elements -----------------------------------------------------------------------------------------------------
+
+
+def _accept(
+    settings: Settings, seen: Observation, rejected: Mapping[str, str], check_mode: bool, store: str
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """The elements that can be used, and by exporter what is wrong with the others."""
+    known = seen.state["exporters"]
+    fleet = fleet_of(settings, seen.state)
+    elements, faults = {}, dict(rejected)
+    for number, item in enumerate(settings.exporters):
+        name = item["name"]
+        if name in faults:
+            continue
+        try:
+            element = check_element(number, item, check_mode)
+            if not is_owned(known.get(name), fleet):
+                raise TimesTenError(f"it belongs to fleet {known[name].get('fleet')!r}; this run speaks for {fleet!r}")
+            definition = jobs.merge({}, [element], settings.defaults)[name]
+            jobs.build(definition, store)
+            _check_carried(element, seen.deliveries.get(name, Deliveries()), check_mode)
+        except TimesTenError as error:
+            faults[name] = error.message
+        else:
+            elements[name] = element
+    return elements, faults
+
+
+def check_element(number: int, item: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """An element of ``exporters``, less what was not given.
+
+    :raises TimesTenError: naming what is wrong with it.
+    """
+    where = f"exporters[{number}]"
+    element = {key: value for key, value in item.items() if value is not None}
+    name = names.check_name(element["name"], f"{where}: name")
+    alt_names = element.get("alt_names", ())
+    if LATER in alt_names:
+        del element["alt_names"]
+    elif len(alt_names) > _ALT_NAMES:
+        raise TimesTenError(f"{where} ({name}): alt_names has {len(alt_names)} names, more than {_ALT_NAMES}")
+    else:
+        for alt_name in alt_names:
+            names.check_host(alt_name.rstrip("."), f"{where} ({name}): alt_names", wildcard=True)
+    if element.get("insecure"):
+        return element
+    missing = [key for key in _PAIR if not element.get(key)]
+    if missing:
+        raise TimesTenError(
+            f"{where} ({name}): {', '.join(missing)} must be given unless insecure is true; they are in "
+            f"the answer of tt_exporter_host"
+        )
+    if any(element[key] == LATER for key in _PAIR):
+        if not check_mode:
+            raise TimesTenError(f"exporter {name}: {LATER!r} is an answer of check mode; it cannot be delivered")
+        return element
+    check_delivery_name(element["delivery"], element["generation"], f"exporter {name}")
+    for key in ("sha256", "ca_sha256"):
+        if not _SHA256.match(element[key]):
+            raise TimesTenError(f"exporter {name}: {key}: {element[key][:80]!r} is not a SHA-256 fingerprint")
+    for key, limit in _LIMITS.items():
+        if len(element.get(key, "")) > limit:
+            raise TimesTenError(f"exporter {name}: {key} has {len(element[key])} characters, more than {limit}")
+    if element.get("ca_certificate", "").count("-----BEGIN") > _CERTIFICATES:
+        raise TimesTenError(f"exporter {name}: ca_certificate holds more than {_CERTIFICATES} certificates")
+    return element
+
+
+def _expected(name: str, element: Mapping[str, Any]) -> Expected:
+    return Expected(name, *(element[key] for key in _PAIR))
+
+
+def _is_stored(element: Mapping[str, Any], stored: Deliveries) -> bool:
+    """Whether the delivery that an element names is in the store, in use or not."""
+    expected = _expected(element["name"], element)
+    one = stored.in_use if stored.current == expected.delivery else stored.named
+    return one is not None and one.fits(expected)
+
+
+def _check_carried(element: Mapping[str, Any], stored: Deliveries, check_mode: bool) -> None:
+    """:raises TimesTenError: if a delivery is neither stored nor carried by the task."""
+    if element.get("insecure") or check_mode or _is_stored(element, stored):
+        return
+    if not element.get("bundle") or not element.get("certificate"):
+        raise TimesTenError(
+            f"exporter {element['name']}: delivery {element['delivery']} is not stored here and the task carries no "
+            f"certificate and bundle: let the exporter's host answer in the same run (timesten.monitoring.site does)"
+        )
+    if not element.get("ca_certificate") and stored.current is None:
+        raise TimesTenError(f"exporter {element['name']}: the task carries no ca_certificate and none is stored")
+
+
+def _decide_pair(name: str, element: Mapping[str, Any], entry: StateEntry | None, stored: Deliveries) -> _Delivery:
+    current = stored.current
+    if element.get("insecure"):
+        outcome = _Delivery({"generation": None, "delivery": None, "sha256": None, "ca_sha256": None})
+        if current is not None:
+            outcome.switches = True
+            outcome.reasons.append("it is insecure now and needs no pair")
+        return outcome
+    expected = _expected(name, element)
+    outcome = _Delivery(
+        {
+            "generation": expected.generation,
+            "delivery": expected.delivery,
+            "sha256": expected.sha256,
+            "ca_sha256": expected.ca_sha256,
+        },
+        expected,
+    )
+    noted = (entry or {}).get("delivery")
+    if current == expected.delivery and stored.in_use is not None and stored.in_use.fits(expected):
+        outcome.entry["not_after"], outcome.entry["files"] = stored.in_use.not_after, stored.in_use.files
+        if noted is not None and noted != expected.delivery:
+            outcome.followed = True
+            outcome.reasons.append(f"delivery {expected.delivery} replaced {noted} in a rotation")
+        return outcome
+    outcome.switches = True
+    if current is None:
+        outcome.reasons.append("no pair is stored")
+    elif stored.in_use is None:
+        outcome.reasons.append(f"the stored delivery {current} is damaged")
+    elif expected.delivery != current:
+        outcome.reasons.append(f"delivery {expected.delivery} replaces {current}")
+    else:
+        outcome.reasons.append(f"the stored delivery {current} is another one than the exporter's of that name")
+    known = LATER not in (expected.generation, expected.delivery, expected.sha256, expected.ca_sha256)
+    outcome.carried = (
+        known and not _is_stored(element, stored) and bool(element.get("bundle") and element.get("certificate"))
+    )
+    return outcome
+
+
+# --- the configuration ------------------------------------------------------------------------------------------------
+
+
+def _edit(
+    settings: Settings,
+    seen: Observation,
+    built: Mapping[str, jobs.Job],
+    gone: Iterable[str],
+    faults: Mapping[str, str],
+) -> config.EditResult:
+    if settings.layout == "template":
+        if settings.rendered is None:
+            raise TimesTenError("rendered: layout template needs the whole file; the role prometheus_host renders it")
+        return config.check_rendered(seen.files, settings.rendered.encode("utf-8"), built.values())
+    return edit_config(settings, seen, [job for name, job in built.items() if name not in faults], gone)
+
+
+def edit_config(
+    settings: Settings, seen: Observation, wanted: Iterable[jobs.Job], gone: Iterable[str]
+) -> config.EditResult:
+    """Set and remove jobs in the configuration as it was seen, as the task's options say."""
+    return config.edit(seen.files, wanted, layout=settings.layout, remove=gone, on_existing=settings.on_existing)
+
+
+# --- the outcome ------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class _Decision:
+    """The parts of a plan, on their way into one."""
+
+    settings: Settings
+    seen: Observation
+    fleet: str
+    definitions: dict[str, Definition]
+    built: dict[str, jobs.Job]
+    accepted: tuple[str, ...]
+    rejected: dict[str, str]
+    gone: list[str]
+    edit: config.EditResult
+    pairs: dict[str, _Delivery]
+    store: str
+
+    def plan(self) -> Plan:
+        """Put the plan together."""
+        settings, seen, edit = self.settings, self.seen, self.edit
+        reasons: dict[str, list[str]] = {name: [] for name in (*self.definitions, *self.rejected)}
+        for name, pair in self.pairs.items():
+            reasons[name] += pair.reasons
+        for name in edit.added:
+            reasons.setdefault(name, []).append("it has no job yet")
+        for name in edit.changed_names:
+            reasons.setdefault(name, []).append("its job differs")
+        named_files = frozenset(name for name in self.gone if f"{self.store}/{name}/".encode() in edit.config)
+        warnings = self._warnings(reasons, named_files)
+        absent = self._absent()
+        for name in absent:
+            reasons[name].append("Prometheus does not have its job although the configuration does")
+        view = seen.view
+        if edit.changed:
+            others = {path: data for path, data in seen.files.others.items() if path not in edit.obsolete}
+            after = dataclasses.replace(seen.files, config=edit.config, scrape_file=edit.scrape_file, others=others)
+            view = config.read(after)
+        elements = {item["name"]: item for item in settings.exporters}
+        return Plan(
+            definitions=self.definitions,
+            jobs=self.built,
+            entries=self._entries(),
+            accepted=self.accepted,
+            rejected=self.rejected,
+            removed=tuple(self.gone),
+            switch={
+                name: pair.expected.delivery if pair.expected else None
+                for name, pair in self.pairs.items()
+                if pair.switches
+            },
+            before={name: seen.deliveries.get(name, Deliveries()).current for name in self.pairs},
+            expected={name: pair.expected for name, pair in self.pairs.items() if pair.expected},
+            deliver={name: elements[name] for name, pair in self.pairs.items() if pair.carried},
+            reasons=reasons,
+            source=seen.files.config,
+            scrape_source=seen.files.scrape_file,
+            edit=edit,
+            present=seen.view,
+            view=view,
+            absent=absent,
+            followed=tuple(name for name, pair in self.pairs.items() if pair.followed),
+            unmentioned=self._unmentioned(),
+            named_files=named_files,
+            unfinished=bool(seen.state.get("unfinished")),
+            warnings=tuple(warnings),
+        )
+
+    def _entries(self) -> dict[str, StateEntry]:
+        known = self.seen.state["exporters"]
+        entries: dict[str, StateEntry] = {}
+        for name, definition in self.definitions.items():
+            entry: StateEntry = {**known.get(name, {}), "definition": definition}
+            if name in self.pairs:
+                entry.pop("files", None)
+                entry.pop("not_after", None)
+                entry.update(self.pairs[name].entry)
+                if self.fleet:
+                    entry["fleet"] = self.fleet
+            entries[name] = entry
+        return entries
+
+    def _unmentioned(self) -> tuple[str, ...]:
+        known = self.seen.state["exporters"]
+        rest = set(self.definitions) - set(self.accepted) - set(self.rejected)
+        return tuple(sorted(name for name in rest if is_owned(known.get(name), self.fleet)))
+
+    def _warnings(self, reasons: dict[str, list[str]], named_files: Iterable[str]) -> list[str]:
+        settings, seen = self.settings, self.seen
+        warnings = []
+        lost = sorted(set(seen.state["exporters"]) - set(seen.view.ours) - set(self.edit.kept) - set(self.rejected))
+        if lost and not seen.state.get("unfinished") and settings.layout != "template":
+            warnings.append(
+                f"{settings.config_file} no longer held the jobs of {some(lost)}: something else rewrites the file "
+                f"(a role that templates it whole?); they are put back. Have that role keep them, or use layout template"
+            )
+            for name in lost:
+                if name in reasons:
+                    reasons[name].append("its job was wiped from the configuration")
+        unmentioned = self._unmentioned()
+        if unmentioned and settings.exporters:
+            warnings.append(
+                f"not mentioned by this run and left as they are: {some(unmentioned)}; purge: true removes them"
+            )
+        for name in sorted(named_files):
+            warnings.append(
+                f"exporter {name}: its job was adopted and stays in {settings.config_file} as a plain one, and so does "
+                f"{self.store}/{name}, whose files it names; remove both once that job is not wanted any more"
+            )
+        for name in self.edit.kept:
+            warnings.append(
+                f"exporter {name}: a hand-written job scrapes it and is kept (on_existing: keep); it is not ours "
+                f"and not checked"
+            )
+        return warnings
+
+    def _absent(self) -> tuple[str, ...]:
+        """Jobs that the file has and Prometheus does not run: with files that it could not read at the last reload
+        there is no other sign."""
+        running = self.seen.jobs
+        if running is None:
+            return ()
+        return tuple(
+            name
+            for name, job in self.seen.view.ours.items()
+            if name in self.pairs
+            and not self.pairs[name].switches
+            and name not in self.edit.changed_names
+            and job.job_name not in running
+        )

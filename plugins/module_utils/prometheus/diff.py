@@ -1,0 +1,114 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a change looks like to a person: lines of the configuration and facts of certificates, never a secret."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Any, Sequence
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import Plan
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import Context, Observation
+
+_SECRET = re.compile(
+    r"""(?:[\w-]*(?:passw|passphrase|secret|token|credential|private_key|access_key|api_?key|signature)[\w-]*|\bca|\bcert"""
+    r"""|\bkey)["']?[ \t]*:[ \t]*(?=\S)""",
+    re.IGNORECASE,
+)
+# Whatever stands in these may be a secret, under any name.
+_SECRETS = re.compile(
+    r"""\b(?:params|headers|http_headers|proxy_connect_header|basic_auth)["']?[ \t]*:""", re.IGNORECASE
+)
+_KEY_MATERIAL = re.compile(r"^[ \t]*[A-Za-z0-9+/=]{40,}[ \t]*$|-----BEGIN")
+_LOGIN = re.compile(r"(://)[^/\s@'\"]+@")
+HIDDEN = "(hidden)"
+_NO_LOGIN = rf"\1{HIDDEN}@"
+
+
+def file_diff(path: str, before: bytes, after: bytes) -> str:
+    """The changed lines of a configuration file, without a line of context and with values that may be secret hidden.
+
+    :returns: a unified diff; "" where nothing differs.
+    """
+    if before == after:
+        return ""
+    old, new = (data.decode("utf-8", "replace").splitlines() for data in (before, after))
+    shown_old, shown_new = hide(old), hide(new)
+    start = 0
+    while start < min(len(old), len(new)) and old[start] == new[start]:
+        start += 1
+    end = 0
+    while end < min(len(old), len(new)) - start and old[-1 - end] == new[-1 - end]:
+        end += 1
+    matcher = difflib.SequenceMatcher(None, old[start : len(old) - end], new[start : len(new) - end])
+    lines = [f"--- {path}", f"+++ {path}"]
+    for kind, *at in matcher.get_opcodes():
+        if kind == "equal":
+            continue
+        first, last, begin, stop = (start + number for number in at)
+        lines.append(f"@@ -{_span(first, last)} +{_span(begin, stop)} @@")
+        lines += [f"-{line}" for line in shown_old[first:last]]
+        lines += [f"+{line}" for line in shown_new[begin:stop]]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _span(first: int, last: int) -> str:
+    length = last - first
+    number = first + 1 if length else first
+    return str(number) if length == 1 else f"{number},{length}"
+
+
+def hide(lines: Sequence[str]) -> list[str]:
+    """Hide values that may be secret, in a whole file: what a line belongs to may stand far above it."""
+    shown = []
+    column: int | None = None
+    for line in lines:
+        depth = len(line) - len(line.lstrip())
+        if column is not None and (not line.strip() or depth > column):
+            shown.append(HIDDEN)
+            continue
+        match = _SECRETS.search(line) or _SECRET.search(line)
+        column = None if match is None else match.start()
+        if match is not None:
+            shown.append(_LOGIN.sub(_NO_LOGIN, line[: match.end()]).rstrip() + f" {HIDDEN}")
+        elif _KEY_MATERIAL.search(line):
+            shown.append(HIDDEN)
+        else:
+            shown.append(_LOGIN.sub(_NO_LOGIN, line))
+    return shown
+
+
+def certificate_diff(plan: Plan, seen: Observation) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Facts of the client certificates before and after, of those that change; never a key."""
+    before, after = {}, {}
+    for name, delivery in plan.switch.items():
+        stored = seen.deliveries[name].in_use if name in seen.deliveries else None
+        facts = (
+            None
+            if stored is None
+            else {"delivery": stored.delivery, "sha256": stored.sha256, **(stored.certificate or {})}
+        )
+        before[name] = facts
+        after[name] = None if delivery is None else {"delivery": delivery, "sha256": plan.expected[name].sha256}
+    if plan.deliver:
+        from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates
+
+        for name, item in plan.deliver.items():
+            certificate = certificates.load_one(item["certificate"].encode("utf-8"), f"exporter {name}: certificate")
+            after[name] = certificates.facts(certificate)
+    return before, after
+
+
+def diff(ctx: Context, plan: Plan, seen: Observation) -> list[dict[str, Any]]:
+    """What changes, as Ansible shows it."""
+    text = file_diff(ctx.config.path, plan.source, plan.edit.config)
+    if ctx.settings.layout == "files" or plan.edit.scrape_file is not None:
+        text += file_diff(ctx.scrape_file.path, plan.scrape_source or b"", plan.edit.scrape_file or b"")
+    before, after = certificate_diff(plan, seen)
+    shown: list[dict[str, Any]] = [{"prepared": text}] if text else []
+    if before != after:
+        header = f"certificates of client {ctx.settings.name}"
+        shown.append({"before_header": header, "after_header": header, "before": before, "after": after})
+    return shown

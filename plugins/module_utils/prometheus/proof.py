@@ -1,0 +1,404 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The proof that a change works: what Prometheus runs, whether its targets are up, and whether others are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+import tempfile
+import time
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, jobs
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Target, advice
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
+    Definition,
+    Expected,
+    Row,
+    StateEntry,
+    new_row,
+)
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import Plan
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import Context
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.store import as_user
+
+if TYPE_CHECKING:
+    import ssl
+
+    from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
+
+_DISCOVERY = 15.0
+"""Seconds. Prometheus hands new targets over every 5 s; three times that, for a busy machine."""
+_AT_ONCE = 64
+_REFUSAL = 5.0
+"""Seconds that an exporter has to refuse. One that does not is waited for, so that a slow one is not called open."""
+_JOB = re.compile(r"^- job_name: ", re.MULTILINE)
+_LEFT_OUT = "<secret>"
+"""What Prometheus shows in place of a secret."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Proof:
+    """What was seen.
+
+    :ivar failures: by exporter, what does not work and what to do.
+    """
+
+    rows: list[Row]
+    failures: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """What has to be true of one exporter's target.
+
+    :ivar labels: of the target before relabelling; None where the job was adopted and has labels of its owner's.
+    :ivar addresses: of which its target has to be one.
+    :ivar since: the last scrape has to have begun after this moment; 0.0 where nothing changed.
+    """
+
+    job: str
+    labels: Mapping[str, str] | None
+    addresses: tuple[str, ...]
+    interval: float
+    since: float
+
+    def holds(self, target: Target) -> bool:
+        """Whether the target is up, and is the one that was asked for."""
+        return target.health == "up" and target.scraped >= self.since and self.is_about(target)
+
+    def is_about(self, target: Target) -> bool:
+        """Whether the target is the one that was asked for, whatever its health."""
+        if self.labels is None:
+            return target.labels.get("__address__") in self.addresses
+        return target.is_of(self.labels)
+
+
+def claims(
+    wanted: Sequence[str], view: config.ConfigView, built: Mapping[str, jobs.Job], since: Mapping[str, float]
+) -> dict[str, Claim]:
+    """What has to be proven of each exporter that has a job."""
+    made = {}
+    for name in wanted:
+        job = view.ours.get(name)
+        if job is not None:
+            labels = None if job.adopted or name not in built else jobs.discovered_labels(built[name].config)
+            made[name] = Claim(job.job_name, labels, job.targets, job.interval, since.get(name, 0.0))
+    return made
+
+
+def prove(ctx: Context, plan: Plan, moment: float, reloaded: bool) -> Proof:
+    """Prove the mentioned exporters after a change.
+
+    :param moment: the change was over then; what changed has to have been scraped later.
+    :param reloaded: whether Prometheus has read its configuration anew.
+    :raises TimesTenError: if Prometheus does not run what was written at all.
+    """
+    wanted = [name for name in plan.accepted if name not in plan.edit.kept]
+    since = {name: moment for name in wanted if plan.reasons[name]}
+    proven = claims(wanted, plan.view, plan.jobs, since)
+    rows = {name: new_row(name) for name in plan.accepted}
+    failures: dict[str, str] = {}
+    if ctx.api is None:
+        return Proof(list(rows.values()), failures)
+    differs = {}
+    if reloaded and ctx.settings.layout != "files":
+        differs = running_differs(ctx.api.configuration(), plan, proven)
+    for name in sorted(set(wanted) - set(proven)):
+        differs[name] = f"{ctx.config.path} does not hold its job where it can be told as ours"
+    for name, text in differs.items():
+        rows[name]["up"], rows[name]["advice"] = False, text
+        failures[name] = text
+    rest = {name: claim for name, claim in proven.items() if name not in failures}
+    failures.update(check_health(ctx, rest, plan.definitions, plan.expected, rows))
+    return Proof(list(rows.values()), failures)
+
+
+# --- what runs --------------------------------------------------------------------------------------------------------
+
+
+def running_differs(text: str, plan: Plan, proven: Mapping[str, Claim]) -> dict[str, str]:
+    """Compare the configuration that Prometheus runs with what was written.
+
+    :param text: as Prometheus tells it, defaults filled in.
+    :returns: by exporter, how its job differs.
+    :raises TimesTenError: if no job is as it was written: then Prometheus read another file.
+    """
+    starts = [match.start() for match in _JOB.finditer(text)]
+    running = {}
+    for start, end in zip(starts, [*starts[1:], len(text)]):
+        name = text[start:end].split("\n", 1)[0][len("- job_name: ") :].strip("\"' ")
+        running[name] = text[start:end]
+    changed = {*plan.edit.added, *plan.edit.changed_names}
+    differs = {}
+    for name, claim in proven.items():
+        if claim.job not in running:
+            differs[name] = f"the configuration that Prometheus runs has no job {claim.job}"
+        elif name in changed and claim.labels is not None:
+            key = first_difference(_item(running[claim.job], claim.job), plan.jobs[name].config)
+            if key is not None:
+                differs[name] = f"Prometheus runs another job {claim.job} than was written ({key} differs)"
+    left = [name for name in plan.removed if name in plan.present.ours and plan.present.ours[name].job_name in running]
+    left = [name for name in left if name not in plan.named_files]
+    written = [name for name in changed if name in proven]
+    if left or (written and all(name in differs for name in written)):
+        what = differs[written[0]] if written and not left else f"it still has the jobs of {', '.join(left)}"
+        raise TimesTenError(
+            f"Prometheus was reloaded but does not run what was written: {what}. It may see the file through a mount of the "
+            f"single file (mount its directory instead), or read another file (see --config.file of its process)"
+        )
+    return differs
+
+
+def _item(text: str, job: str) -> Mapping[str, Any]:
+    import yaml
+
+    lines = text.splitlines(keepends=True)
+    kept = [lines[0]]
+    for line in lines[1:]:
+        if not line.startswith(" "):
+            break
+        kept.append(line)
+    try:
+        value = yaml.load("".join(kept), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe ones
+        return dict(value[0])
+    except (yaml.YAMLError, TypeError, ValueError, IndexError, KeyError) as error:
+        raise TimesTenError(f"the running job {job} cannot be read as YAML: {error}") from error
+
+
+def first_difference(running: Mapping[str, Any], written: Mapping[str, Any]) -> str | None:
+    """The first key of a job that Prometheus runs with another value than was written; None if there is none."""
+    for key, value in written.items():
+        if key in jobs.MANAGED or key == "relabel_configs":
+            if not _holds(running.get(key), value):
+                return key
+        elif value and key not in running and not isinstance(value, str):
+            # Prometheus leaves out what is empty, and writes sizes and times in its own way.
+            return key
+        elif isinstance(value, (bool, int)) and running.get(key, 0) != value:
+            return key
+    return None
+
+
+def _holds(running: Any, written: Any) -> bool:
+    """Whether a running value has everything that was written; defaults may have come to it."""
+    if isinstance(written, Mapping):
+        if not isinstance(running, Mapping):
+            return not written
+        return all(_holds(running.get(key), value) for key, value in written.items())
+    if isinstance(written, (list, tuple)):
+        if not isinstance(running, list):
+            return not written
+        return len(running) == len(written) and all(map(_holds, running, written))
+    if running is None:
+        return not written
+    if str(running) == str(written) or running == _LEFT_OUT:
+        return True
+    try:
+        return jobs.parse_duration(str(running), "") == jobs.parse_duration(str(written), "")
+    except TimesTenError:
+        return False
+
+
+# --- targets ----------------------------------------------------------------------------------------------------------
+
+
+def check_health(
+    ctx: Context,
+    proven: Mapping[str, Claim],
+    definitions: Mapping[str, Definition],
+    expected: Mapping[str, Expected],
+    rows: Mapping[str, Row],
+) -> dict[str, str]:
+    """Wait until all targets are up; fills the rows.
+
+    :returns: by exporter, the error and what to do about it.
+    """
+    if ctx.api is None or not proven:
+        return {}
+    limit = ctx.settings.wait_timeout
+    if limit is None:
+        limit = 2 * max(claim.interval for claim in proven.values()) + _DISCOVERY
+    targets = _await(ctx, proven, limit)
+    failures = {}
+    for name, claim in proven.items():
+        target, row = targets.get(name), rows[name]
+        row["up"] = target is not None and claim.holds(target)
+        row["last_error"] = "" if target is None else re.sub(r'^Get "[^"]*": ', "", target.error)
+        if not row["up"]:
+            _advise(ctx, claim, target, row, definitions[name], expected.get(name))
+            failures[name] = f"{row['last_error'] or 'not up'} -> {row['advice']}"
+    return failures
+
+
+def _await(ctx: Context, proven: Mapping[str, Claim], limit: float) -> dict[str, Target]:
+    """Targets by exporter: the one that proved itself, else the last that was seen.
+
+    One good scrape proves what did not change: among a thousand targets there may always be one that has just missed a
+    scrape. What changed has to be up by its last scrape at the end as well.
+    """
+    if ctx.api is None:
+        return {}
+    deadline = time.monotonic() + limit
+    pause = 0.1
+    targets: dict[str, Target] = {}
+    good: set[str] = set()
+    while True:
+        by_job: dict[str, list[Target]] = {}
+        for target in ctx.api.targets():
+            by_job.setdefault(target.job, []).append(target)
+        for name, claim in proven.items():
+            candidates = by_job.get(claim.job, [])
+            best = next((target for target in candidates if claim.holds(target)), None)
+            if name in good and best is None and not claim.since:
+                continue
+            if best is None:
+                good.discard(name)
+            else:
+                good.add(name)
+            last = best or next(filter(claim.is_about, candidates), candidates[0] if candidates else None)
+            if last is None:
+                targets.pop(name, None)
+            else:
+                targets[name] = last
+        if len(good) == len(proven) or time.monotonic() > deadline:
+            return targets
+        time.sleep(pause)
+        pause = min(pause * 1.3, 1.0)
+
+
+def _advise(
+    ctx: Context, claim: Claim, target: Target | None, row: Row, definition: Definition, expected: Expected | None
+) -> None:
+    """Say what to do about a failure: by the files as the Prometheus user sees them, by a handshake, and by
+    Prometheus's words."""
+    if expected is not None and ctx.identity is not None:
+        from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import deliveries
+
+        places = [(ctx.store.in_use(expected.exporter), expected)]
+        faults = as_user(ctx.identity, functools.partial(deliveries.check_all, places))
+        if faults:
+            row["advice"] = faults[expected.exporter]
+            return
+    probed = None if definition.get("insecure") else shake(ctx, definition).status
+    if target is None:
+        row["last_error"] = "the job is absent: Prometheus has the configuration but made no target of it"
+        row["advice"] = (
+            "Prometheus could not use one of the job's files when it read the configuration (its log says which: error "
+            "creating new scrape pool); as its user they can be read from here, so look at the sandbox of its unit "
+            "(ProtectHome, ProtectSystem, InaccessiblePaths)"
+        )
+    elif not claim.is_about(target):
+        row["last_error"] = "Prometheus scrapes another target for this job than was written"
+        row["advice"] = (
+            f"its target is {target.url}: it has not taken over the new job; look at its log, and at relabel_configs"
+        )
+    else:
+        row["advice"] = advice(row["last_error"], probed)
+
+
+def shake(ctx: Context, definition: Definition) -> probe.Outcome:
+    """A handshake as Prometheus does it, with the pair in use."""
+    from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
+
+    job = jobs.build(definition, ctx.store.path).config["tls_config"]
+    try:
+        return probe.tls(
+            definition["address"],
+            definition["port"],
+            job["ca_file"],
+            job["cert_file"],
+            job["key_file"],
+            job.get("server_name", definition["address"]),
+        )
+    except OSError as error:
+        return probe.Outcome("files", str(error))
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------------
+
+
+def prove_refusals(
+    ctx: Context, wanted: Sequence[str], entries: Mapping[str, StateEntry], rows: Sequence[Row], always: bool
+) -> dict[str, list[str]]:
+    """Prove for exporters that the delivered pair is accepted and that nobody else is; fills the rows.
+
+    No request is sent, so nothing is counted against the exporter's rate limit.
+
+    :param entries: the store's word on all exporters of the client.
+    :param always: whether to try the delivered pair also where Prometheus has just proven it by a scrape.
+    :returns: by exporter, one sentence for each thing that is not as it should be.
+    """
+    secured = [name for name in wanted if not entries[name]["definition"].get("insecure")]
+    if not secured:
+        return {}
+    from concurrent.futures import ThreadPoolExecutor
+
+    from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
+
+    by_name = {row["name"]: row for row in rows}
+    with tempfile.TemporaryDirectory(prefix="timesten-probe-") as directory:
+        nobody = probe.client_context()
+        stranger = probe.client_context(None, *probe.stranger_pair(directory))
+
+        def examine(name: str) -> list[str]:
+            row, definition = by_name[name], entries[name]["definition"]
+            faults = [] if not always and row["up"] else _prove_accepted(ctx, definition, row)
+            return faults + _prove_refused(ctx, definition, row, nobody, stranger)
+
+        with ThreadPoolExecutor(max_workers=min(_AT_ONCE, len(secured))) as pool:
+            faults = dict(zip(secured, pool.map(examine, secured)))
+    return {name: sentences for name, sentences in faults.items() if sentences}
+
+
+def _where(definition: Definition) -> str:
+    return f"exporter {definition['name']} ({names.target(definition['address'], definition['port'])})"
+
+
+def _prove_accepted(ctx: Context, definition: Definition, row: Row) -> list[str]:
+    from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
+
+    own = shake(ctx, definition)
+    row["served_sha256"] = own.sha256
+    row["accepted"] = own.status == probe.ACCEPTED
+    if row["accepted"]:
+        return []
+    return [
+        f"{_where(definition)}: the handshake with the delivered pair was not accepted but {own.status} ({own.detail})"
+    ]
+
+
+def _prove_refused(
+    ctx: Context, definition: Definition, row: Row, nobody: ssl.SSLContext, stranger: ssl.SSLContext
+) -> list[str]:
+    from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
+
+    host, port = definition["address"], definition["port"]
+    if row["accepted"] is None:
+        row["accepted"] = True
+    place = ctx.store.in_use(definition["name"])
+    files = tuple(f"{place}/{name}" for name in ("ca.crt", "client.crt", "client.key"))
+    own = functools.partial(probe.Companion, host, port, *files)
+    without = probe.refusal(functools.partial(probe.tls, host, port, settle=_REFUSAL, context=nobody), own)
+    foreign = probe.refusal(functools.partial(probe.tls, host, port, settle=_REFUSAL, context=stranger), own)
+    plain = probe.plain_refusal(
+        functools.partial(probe.plain_http, host, port, settle=_REFUSAL), own, (without, foreign)
+    )
+    row["served_sha256"] = row["served_sha256"] or without.sha256
+    row["refused_without_certificate"] = without.status == probe.REFUSED
+    row["refused_foreign_pair"] = foreign.status == probe.REFUSED
+    row["refused_plain_http"] = plain.status == probe.REFUSED
+    return [
+        f"{_where(definition)}: a connection {how} was not refused but {outcome.status} ({outcome.detail})"
+        for how, outcome in (
+            ("without a certificate", without),
+            ("with a foreign pair", foreign),
+            ("over plain http", plain),
+        )
+        if outcome.status != probe.REFUSED
+    ]

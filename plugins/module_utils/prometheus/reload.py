@@ -1,0 +1,210 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Prometheus's process and its reload."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import files
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Api, ReloadRefused
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import ReloadMethod
+
+_TIMEOUT = 60.0
+"""Seconds. A reload of 1,000 jobs takes less than one, but rules and service discovery may need more."""
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+# --- the process ------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """A Prometheus that was started with our configuration file.
+
+    :ivar config: the file's path as the process sees it.
+    """
+
+    pid: int
+    uid: int
+    config: str
+
+
+def find_processes(config_file: str) -> list[Process]:
+    """Processes of Prometheus that read a configuration file, also through a mount of their own."""
+    found = []
+    real = os.path.realpath(config_file)
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/cmdline", "rb") as stream:
+                words = [word.decode("utf-8", "replace") for word in stream.read().split(b"\0")]
+            program, given = os.path.basename(words[0]), _config_argument(words)
+            # An exporter such as prometheus-node-exporter has no such flag.
+            if not program.startswith("prometheus") or (given is None and program != "prometheus"):
+                continue
+            inside = os.path.join(os.readlink(f"/proc/{name}/cwd"), given or "prometheus.yml")
+            if os.path.realpath(inside) == real or _is_same(f"/proc/{name}/root{inside}", real):
+                found.append(Process(int(name), os.stat(f"/proc/{name}").st_uid, inside))
+        except OSError:
+            continue
+    return found
+
+
+def _is_same(one: str, other: str) -> bool:
+    with contextlib.suppress(OSError):
+        return os.path.samefile(one, other)
+    return False
+
+
+def _config_argument(words: list[str]) -> str | None:
+    for number, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        if flag in ("--config.file", "-config.file"):
+            return value if equals else (words + [""])[number + 1]
+    return None
+
+
+def is_mounted_alone(process: Process) -> bool:
+    """Tell whether the process sees the file through a mount of that file alone: it then never sees a new one."""
+    try:
+        with open(f"/proc/{process.pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
+            points = {_OCTAL.sub(lambda code: chr(int(code.group(1), 8)), line.split(" ")[4]) for line in stream}
+    except OSError:
+        return False
+    return not points.isdisjoint((os.path.normpath(process.config), os.path.realpath(process.config)))
+
+
+# --- the reload -------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """How a reload is asked for; known to be possible before anything is changed."""
+
+    method: str
+    unit: str = ""
+    pid: int = 0
+
+
+def find_way(api: Api, method: ReloadMethod, unit: str, pid_file: str | None, config_file: str, uid: int) -> Way:
+    """Choose how to reload.
+
+    :param method: auto takes the lifecycle endpoint where it is enabled, else the unit where it is active, else the
+        signal.
+    :param pid_file: where the process id stands; None looks for the process that was started with ``config_file``.
+    :param uid: the Prometheus user; nobody else's process gets a signal.
+    :raises TimesTenError: if a reload is not possible in that way.
+    """
+    enabled = api.flags().get("web.enable-lifecycle") == "true" if method in ("auto", "http") else False
+    if method == "http" and not enabled:
+        raise TimesTenError(
+            f"reload: the Prometheus at {api.url} was started without --web.enable-lifecycle, so it cannot be reloaded "
+            f"by http; start it with that, or set reload to systemd or signal. Nothing was changed"
+        )
+    if enabled:
+        return Way("http")
+    active = method != "signal" and (method == "systemd" or os.geteuid() == 0) and _unit_is_active(unit)
+    if active:
+        return Way("systemd", unit)
+    if method == "systemd":
+        raise TimesTenError(
+            f"reload_unit: systemd has no active unit {unit}; set reload_unit to that of this Prometheus, or set reload to "
+            f"http or signal. Nothing was changed"
+        )
+    return Way("signal", pid=_pid_of(pid_file, config_file, uid))
+
+
+def reload(api: Api, way: Way) -> str:
+    """Make Prometheus read its configuration, and have its own metrics confirm it.
+
+    :returns: the method that was used.
+    :raises TimesTenError: if Prometheus refuses, or does not confirm in time.
+    """
+    before = api.reloaded()
+    if way.method == "http":
+        api.reload()
+    elif way.method == "systemd":
+        _reload_unit(way.unit)
+    else:
+        try:
+            os.kill(way.pid, signal.SIGHUP)
+        except OSError as error:
+            raise TimesTenError(f"cannot signal Prometheus (process {way.pid}): {error.strerror}") from error
+    deadline = time.monotonic() + _TIMEOUT
+    while True:
+        now = api.reloaded()
+        if now.successful and now.moment > before.moment:
+            return way.method
+        # A failure leaves no time behind, so it can only be told from an older one where there was none.
+        if not now.successful and before.successful:
+            raise ReloadRefused(
+                "Prometheus refused the configuration at the reload; its log has the reason (level=error, "
+                "component of the configuration)"
+            )
+        if time.monotonic() > deadline:
+            raise TimesTenError(
+                f"Prometheus did not confirm the reload ({way.method}) within {_TIMEOUT:g} s "
+                f"(prometheus_config_last_reload_successful is {int(now.successful)}); its log has the reason"
+            )
+        time.sleep(0.05)
+
+
+def _unit_is_active(unit: str) -> bool:
+    if shutil.which("systemctl") is None:
+        return False
+    command = ["systemctl", "is-active", "--quiet", unit]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def _reload_unit(unit: str) -> None:
+    done = subprocess.run(
+        ["systemctl", "reload", unit],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    if done.returncode != 0:
+        text = done.stdout.decode("utf-8", "replace").strip()
+        raise TimesTenError(
+            f"systemctl reload {unit} failed: {text}; set reload_unit, or set reload to http or signal",
+            rc=done.returncode,
+        )
+
+
+def _pid_of(pid_file: str | None, config_file: str, uid: int) -> int:
+    if pid_file is None:
+        own = [process.pid for process in find_processes(config_file) if process.uid == uid]
+        if not own:
+            raise TimesTenError(
+                f"no Prometheus process of uid {uid} was started with --config.file={config_file}; set "
+                f"reload_pid_file, or set reload to http or systemd. Nothing was changed"
+            )
+        return own[0]
+    try:
+        text = files.read(pid_file, 100).decode("ascii", "replace").strip()
+    except FileNotFoundError:
+        raise TimesTenError(
+            f"reload_pid_file: {pid_file} does not exist; leave it out to have the process looked for"
+        ) from None
+    pid = int(text) if text.isdigit() else 0
+    owner = None
+    with contextlib.suppress(OSError):
+        owner = os.stat(f"/proc/{pid}").st_uid if pid > 1 else None
+    if owner != uid:
+        raise TimesTenError(
+            f"reload_pid_file: {pid_file} says {text!r}, which is not a process of the Prometheus user; no "
+            f"signal was sent"
+        )
+    return pid

@@ -1,0 +1,99 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A configuration file that belongs to somebody else: what is kept, what is refused, whose change survives."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config_file import (
+    ConfigFile,
+    Moved,
+)
+
+OWN = (os.geteuid(), os.getegid(), 0o640)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> ConfigFile:
+    (tmp_path / "prometheus.yml").write_bytes(b"old\n")
+    return ConfigFile(str(tmp_path / "prometheus.yml"))
+
+
+def test_only_what_was_read_is_replaced(file: ConfigFile) -> None:
+    candidate = file.stage(b"ours\n", OWN)
+    Path(file.path).write_bytes(b"old\ntheirs\n")
+    with pytest.raises(Moved, match=r"prometheus\.yml was changed by somebody else"):
+        file.commit(candidate, b"old\n")
+    assert file.read() == b"old\ntheirs\n"
+    file.commit(candidate, b"old\ntheirs\n")
+    assert file.read() == b"ours\n"
+    for data in (b"next", None):
+        with pytest.raises(Moved):
+            file.write(data, b"old\n", OWN)
+    file.write(None, b"ours\n", OWN)
+    assert os.listdir(os.path.dirname(file.path)) == []
+
+
+def test_a_file_that_is_not_there_may_not_appear(file: ConfigFile) -> None:
+    os.unlink(file.path)
+    candidate = file.stage(b"ours\n", OWN)
+    Path(file.path).write_bytes(b"theirs\n")
+    with pytest.raises(Moved):
+        file.commit(candidate, None)
+
+
+def test_hard_links_are_refused_by_name(file: ConfigFile) -> None:
+    file.refuse_loss()
+    os.link(file.path, file.path + ".other")
+    with pytest.raises(TimesTenError, match=r"config_file: .*prometheus\.yml has more than one name"):
+        file.refuse_loss()
+
+
+def test_attributes_are_kept(file: ConfigFile) -> None:
+    try:
+        os.setxattr(file.path, "user.owner", b"somebody")
+    except OSError:
+        pytest.skip("the file system of the temporary directory keeps no attributes")
+    file.write(b"ours\n", b"old\n", OWN)
+    assert os.getxattr(file.path, "user.owner") == b"somebody"
+
+
+def test_an_attribute_that_cannot_be_kept_is_named(file: ConfigFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        os.setxattr(file.path, "user.owner", b"somebody")
+    except OSError:
+        pytest.skip("the file system of the temporary directory keeps no attributes")
+
+    def refuse(*_args: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "setxattr", refuse)
+    with pytest.raises(TimesTenError, match=r"has the attribute user\.owner, which its new content would lose"):
+        file.write(b"ours\n", b"old\n", OWN)
+    assert file.read() == b"old\n" and os.listdir(os.path.dirname(file.path)) == ["prometheus.yml"]
+
+
+def test_a_directory_that_is_a_link_is_the_same_directory(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/prometheus.yml").write_bytes(b"old\n")
+    (tmp_path / "link").symlink_to("real")
+    file = ConfigFile(str(tmp_path / "link/prometheus.yml"))
+    candidate = file.stage(b"ours\n", OWN)
+    with file.beside(candidate) as place:
+        assert Path(place).read_bytes() == b"ours\n"
+    assert Path(candidate).exists()
+
+
+def test_candidates_of_a_scrape_file_lie_where_no_pattern_matches(tmp_path: Path) -> None:
+    (tmp_path / "scrape_configs").mkdir()
+    file = ConfigFile(str(tmp_path / "scrape_configs/timesten.yml"), "scrape_file")
+    candidate = file.stage(b"ours\n", OWN, ["scrape_configs/*"], str(tmp_path))
+    assert list((tmp_path / "scrape_configs").iterdir()) == []
+    file.commit(candidate, None)
+    assert file.read() == b"ours\n"

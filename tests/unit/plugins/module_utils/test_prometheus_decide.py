@@ -1,0 +1,406 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a call on a Prometheus host would change, as a table: no file, no process, no root."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, jobs
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
+    LATER,
+    Settings,
+    Stored,
+)
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import Plan, decide
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import Deliveries, Observation
+
+STORE = "/etc/prometheus/timesten"
+GENERATION = "20261124T104900Z-00000001"
+SOURCE = (
+    b"global: {scrape_interval: 15s}\nscrape_configs:\n- job_name: theirs\n  static_configs: [{targets: ['t:1']}]\n"
+)
+SETTINGS = Settings(
+    name="prom1",
+    config_file="/etc/prometheus/prometheus.yml",
+    store=STORE,
+    user="prometheus",
+    group=None,
+    promtool=None,
+    layout="inline",
+    scrape_file="/etc/prometheus/timesten.yml",
+    rendered=None,
+    on_existing="fail",
+    reload="auto",
+    reload_unit="prometheus",
+    reload_pid_file=None,
+    running=True,
+    purge=False,
+    remove=None,
+    keep_deliveries=2,
+    wait_timeout=None,
+    revision=None,
+    run={},
+    exporters=(),
+    defaults={},
+)
+
+
+def element(name: str = "exp1", number: int = 1, **changes: Any) -> dict[str, Any]:
+    """An element as it comes with a new pair."""
+    return {
+        "name": name,
+        "address": f"{name}.example.com",
+        "port": 8888,
+        "insecure": False,
+        "generation": GENERATION,
+        "delivery": f"{GENERATION}-{number}",
+        "sha256": f"{number}" * 64,
+        "ca_sha256": "c" * 64,
+        "ca_certificate": "CA",
+        "certificate": "CERTIFICATE",
+        "bundle": "BUNDLE",
+        "alt_names": None,
+        **changes,
+    }
+
+
+def light(**changes: Any) -> dict[str, Any]:
+    """An element as it comes when nothing has to be transferred."""
+    return element(**{"ca_certificate": None, "certificate": None, "bundle": None, **changes})
+
+
+def stored(number: int = 1, **changes: Any) -> Stored:
+    values = {"sha256": f"{number}" * 64, "ca_sha256": "c" * 64, **changes}
+    return Stored(f"{GENERATION}-{number}", not_after="2027-01-01T00:00:00Z", files=[[number]] * 3, **values)
+
+
+def in_use(number: int = 1, **changes: Any) -> Deliveries:
+    return Deliveries(f"{GENERATION}-{number}", stored(number, **changes))
+
+
+def definition(name: str, **changes: Any) -> dict[str, Any]:
+    return {"name": name, "address": f"{name}.example.com", "port": 8888, "insecure": False, **changes}
+
+
+def entry(name: str, number: int = 1, **changes: Any) -> dict[str, Any]:
+    pair = {
+        key: value
+        for key, value in element(name, number).items()
+        if key in ("generation", "delivery", "sha256", "ca_sha256")
+    }
+    marks = {"not_after": "2027-01-01T00:00:00Z", "files": [[number]] * 3}
+    return {"definition": definition(name), **pair, **marks, **changes}
+
+
+def with_jobs(*names: str, source: bytes = SOURCE) -> bytes:
+    return config.edit(files(source), [jobs.build(definition(name), STORE) for name in names]).config
+
+
+def files(source: bytes, scrape_file: bytes | None = None, **others: bytes) -> config.Files:
+    return config.Files(source, SETTINGS.config_file, STORE, SETTINGS.scrape_file, scrape_file, others)
+
+
+def look(
+    *known: str,
+    running: bool = True,
+    source: bytes | None = None,
+    entries: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Observation:
+    """A host on which the known exporters are in place."""
+    source = with_jobs(*known) if source is None else source
+    seen = files(source)
+    view = config.read(seen)
+    values: dict[str, Any] = {
+        "state": {
+            "revision": "r1",
+            "client": "prom1",
+            "exporters": {**{name: entry(name) for name in known}, **(entries or {})},
+        },
+        "files": seen,
+        "view": view,
+        "neighbours": {},
+        "deliveries": {name: in_use() for name in known},
+        "jobs": frozenset(job.job_name for job in view.ours.values()) if running else None,
+    }
+    return Observation(**{**values, **changes})
+
+
+def plan(seen: Observation, *elements: dict[str, Any], check: bool = False, rejected: Any = (), **changes: Any) -> Plan:
+    settings = dataclasses.replace(SETTINGS, exporters=elements, **changes)
+    return decide(settings, seen, dict(rejected), check, STORE)
+
+
+# --- one exporter ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("item", "deliveries", "reasons", "switches", "carried"),
+    [
+        pytest.param(element(), Deliveries(), ["no pair is stored"], True, True, id="new"),
+        pytest.param(light(), in_use(), [], False, False, id="in use"),
+        pytest.param(element(), in_use(), [], False, False, id="in use, carried all the same"),
+        pytest.param(
+            element(number=2), in_use(), [f"delivery {GENERATION}-2 replaces {GENERATION}-1"], True, True, id="renewed"
+        ),
+        pytest.param(
+            light(number=2),
+            Deliveries(f"{GENERATION}-1", stored(), stored(2)),
+            [f"delivery {GENERATION}-2 replaces {GENERATION}-1"],
+            True,
+            False,
+            id="staged before",
+        ),
+        pytest.param(
+            element(number=2),
+            Deliveries(f"{GENERATION}-1", stored(), stored(2, sha256="d" * 64)),
+            [f"delivery {GENERATION}-2 replaces {GENERATION}-1"],
+            True,
+            True,
+            id="staged before, but another one",
+        ),
+        pytest.param(
+            element(),
+            Deliveries(f"{GENERATION}-1", None),
+            [f"the stored delivery {GENERATION}-1 is damaged"],
+            True,
+            True,
+            id="damaged",
+        ),
+        pytest.param(
+            element(),
+            in_use(sha256="d" * 64),
+            [f"the stored delivery {GENERATION}-1 is another one than the exporter's of that name"],
+            True,
+            True,
+            id="another one of that name",
+        ),
+        pytest.param(
+            element(),
+            in_use(ca_sha256="d" * 64),
+            [f"the stored delivery {GENERATION}-1 is another one than the exporter's of that name"],
+            True,
+            True,
+            id="another CA",
+        ),
+    ],
+)
+def test_pair(item: Any, deliveries: Deliveries, reasons: list[str], switches: bool, carried: bool) -> None:
+    made = plan(look("exp1", deliveries={"exp1": deliveries}), item)
+    assert made.reasons["exp1"] == reasons and not made.rejected
+    assert ("exp1" in made.switch, "exp1" in made.deliver) == (switches, carried)
+    assert made.changed == switches and not made.reloads
+    assert made.before == {"exp1": deliveries.current}
+
+
+def test_new_exporter_gets_a_job() -> None:
+    made = plan(look(), element())
+    assert made.reasons["exp1"] == ["no pair is stored", "it has no job yet"]
+    assert made.configures and made.reloads and b"job_name: timesten-exp1" in made.edit.config
+    assert made.edit.config.startswith(SOURCE)
+
+
+def test_insecure_exporter_needs_no_pair() -> None:
+    made = plan(look("exp1"), {"name": "exp1", "address": "a", "port": 1, "insecure": True})
+    assert made.switch == {"exp1": None}
+    assert made.reasons["exp1"] == ["it is insecure now and needs no pair", "its job differs"]
+    assert made.entries["exp1"]["delivery"] is None and "files" not in made.entries["exp1"]
+
+
+def test_changed_job() -> None:
+    made = plan(look("exp1"), light(port=9999))
+    assert made.reasons["exp1"] == ["its job differs"] and made.reloads and not made.switch
+
+
+def test_followed_in_a_rotation() -> None:
+    seen = look("exp1", deliveries={"exp1": in_use(2)})
+    made = plan(seen, light(number=2))
+    assert made.followed == ("exp1",) and made.changed and not made.reloads and not made.switch
+    assert made.reasons["exp1"] == [f"delivery {GENERATION}-2 replaced {GENERATION}-1 in a rotation"]
+
+
+def test_job_that_prometheus_does_not_run() -> None:
+    made = plan(look("exp1", jobs=frozenset()), light())
+    assert made.absent == ("exp1",) and made.reloads
+    assert made.reasons["exp1"] == ["Prometheus does not have its job although the configuration does"]
+    assert not plan(look("exp1", running=False), light()).absent
+    assert not plan(look("exp1", jobs=frozenset()), light(port=9999)).absent, "the reload comes anyway"
+
+
+def test_unfinished_run_is_reloaded() -> None:
+    seen = look("exp1")
+    state = {**seen.state, "unfinished": True}
+    assert plan(dataclasses.replace(seen, state=state), light()).reloads
+
+
+def test_unchanged_files_are_remembered() -> None:
+    made = plan(look("exp1"), light())
+    assert made.entries["exp1"]["files"] == [[1]] * 3 and made.entries == {"exp1": entry("exp1")}
+
+
+# --- one bad element costs that exporter only ----------------------------------------------------------------------------
+
+
+BAD = [
+    ("name", "../../etc", "not a usable name"),
+    ("name", ".transport", "not a usable name"),
+    ("name", "a\0b", "not a usable name"),
+    ("address", None, "address"),
+    ("address", "a b", "neither a host name"),
+    ("port", None, "not a port"),
+    ("port", 0, "not a port"),
+    ("port", 65536, "not a port"),
+    ("alt_names", ["a\0b"], "alt_names"),
+    ("alt_names", ["x\n- job_name: evil"], "alt_names"),
+    ("alt_names", ["{a: b}"], "alt_names"),
+    ("alt_names", ["${HOME}"], "alt_names"),
+    ("alt_names", ["a"] * 201, "201 names"),
+    ("sha256", "xyz", "not a SHA-256"),
+    ("sha256", "A" * 64, "not a SHA-256"),
+    ("ca_sha256", "../..", "not a SHA-256"),
+    ("delivery", "/srv/precious", "not one of generation"),
+    ("delivery", "../../../../srv/precious", "not one of generation"),
+    ("delivery", f"{GENERATION}-x", "not one of generation"),
+    ("delivery", "20270101T000000Z-00000009-1", "not one of generation"),
+    ("delivery", "current", "not one of generation"),
+    ("generation", "../x", "not a usable name"),
+    ("generation", None, "must be given"),
+    ("delivery", None, "must be given"),
+    ("sha256", "", "must be given"),
+    ("ca_sha256", None, "must be given"),
+    ("bundle", None, "carries no certificate and bundle"),
+    ("certificate", None, "carries no certificate and bundle"),
+    ("ca_certificate", None, "carries no ca_certificate"),
+    ("ca_certificate", "-----BEGIN CERTIFICATE-----\n" * 10000, "ca_certificate"),
+    ("ca_certificate", "-----BEGIN" * 33, "more than 32 certificates"),
+    ("certificate", "x" * 65537, "characters"),
+    ("bundle", "x" * 65537, "characters"),
+    ("delivery", LATER, "answer of check mode"),
+    ("labels", {"a-b": "c"}, "label name"),
+    ("labels", {"a": 1}, "quote it"),
+    ("scrape_interval", "soon", "duration"),
+    ("scrape_interval", "0s", "no time at all"),
+    ("metrics_path", "metrics", "does not begin with"),
+    ("job_label", "$1", "job_label"),
+    ("extra", {"tls_config": {}}, "managed by this collection"),
+    ("extra", {"a": "\x1b[2J"}, "control character"),
+]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"), BAD, ids=[f"{key}-{number}" for number, (key, *_) in enumerate(BAD)]
+)
+def test_a_bad_element_costs_its_exporter_only(key: str, value: Any, reason: str) -> None:
+    bad = element("exp2", **{key: value}) if key != "name" else {**element("exp2"), "name": value}
+    made = plan(look(), bad, element("exp1"), light(name="exp3"), rejected={})
+    assert set(made.rejected) == {bad["name"], "exp3"} and reason in made.rejected[bad["name"]]
+    assert made.accepted == ("exp1",) and made.switch == {"exp1": f"{GENERATION}-1"}
+    assert sorted(made.definitions) == ["exp1"] and b"exp2" not in made.edit.config
+
+
+@pytest.mark.parametrize("purge", [False, True])
+def test_a_refused_exporter_keeps_its_job_and_delivery(purge: bool) -> None:
+    seen = look("exp1", "exp2")
+    made = plan(seen, element("exp1", delivery="/srv"), light(name="exp2"), purge=purge)
+    assert not made.changed and not made.removed and made.edit.config == seen.files.config
+    assert made.entries == {"exp1": entry("exp1"), "exp2": entry("exp2")}
+    assert made.unmentioned == () and not made.warnings
+
+
+def test_a_refused_exporter_whose_entry_was_lost_keeps_its_job_under_purge() -> None:
+    seen = look(source=with_jobs("exp1"))
+    made = plan(seen, element("exp1", port=0), purge=True)
+    assert made.edit.config == seen.files.config and made.removed == ()
+
+
+def test_a_delivery_that_turned_out_bad_is_taken_out() -> None:
+    made = plan(look("exp1"), element("exp1", 2), element("exp2"), rejected={"exp1": "forged"})
+    assert made.rejected == {"exp1": "forged"} and list(made.deliver) == ["exp2"]
+    assert made.entries["exp1"]["delivery"] == f"{GENERATION}-1"
+
+
+def test_check_mode_predicts_what_is_known_after_apply() -> None:
+    later = element(**dict.fromkeys(("generation", "delivery", "sha256", "ca_sha256"), LATER), alt_names=[LATER])
+    made = plan(look(running=False), later, check=True)
+    assert made.changed and not made.rejected and not made.deliver
+
+
+# --- exporters that are not mentioned, removed, or another's ---------------------------------------------------------------
+
+
+def test_what_is_not_mentioned_stays() -> None:
+    made = plan(look("exp1", "exp2"), light())
+    assert not made.changed and made.unmentioned == ("exp2",)
+    assert "not mentioned by this run and left as they are: exp2" in made.warnings[0]
+
+
+def test_purge_and_remove() -> None:
+    assert plan(look("exp1", "exp2"), light(), purge=True).removed == ("exp2",)
+    assert plan(look("exp1", "exp2"), remove=("exp2", "exp9")).removed == ("exp2",)
+    with pytest.raises(TimesTenError, match="cannot be in both remove and exporters"):
+        plan(look("exp1"), light(), remove=("exp1",))
+
+
+def test_the_job_of_the_other_port_goes() -> None:
+    spare = element("exp1.spare", usual_port=8888)
+    assert plan(look("exp1"), spare).removed == ("exp1",)
+    assert plan(look("exp1"), spare, both_ports=True).removed == ()
+    assert plan(look("exp1"), {**spare, "delivery": "/srv"}).removed == ()
+
+
+@pytest.mark.parametrize("purge", [False, True])
+def test_another_fleets_exporters_are_left_alone(purge: bool) -> None:
+    seen = look(
+        "exp1", "exp2", "exp3", entries={"exp2": entry("exp2", fleet="other"), "exp3": entry("exp3", fleet="ours")}
+    )
+    made = plan(seen, light(), light(name="exp2", port=1), fleet="ours", purge=purge)
+    assert made.rejected == {"exp2": "it belongs to fleet 'other'; this run speaks for 'ours'"}
+    assert made.removed == (("exp3",) if purge else ())
+    assert made.unmentioned == (() if purge else ("exp3",))
+    assert made.entries["exp1"]["fleet"] == "ours" and made.entries["exp2"] == entry("exp2", fleet="other")
+    with pytest.raises(TimesTenError, match="exp2 belong to fleet 'other'"):
+        plan(seen, fleet="ours", remove=("exp2",))
+
+
+def test_the_only_fleet_is_the_default() -> None:
+    seen = look("exp1", entries={"exp1": entry("exp1", fleet="ours")})
+    assert plan(seen, light(), element("exp2")).entries["exp2"]["fleet"] == "ours"
+
+
+# --- the task as a whole -------------------------------------------------------------------------------------------------
+
+
+def test_refusals_of_the_whole_task() -> None:
+    with pytest.raises(TimesTenError, match=r"changed by another run since it was inspected \(revision r1, not r0\)"):
+        plan(look(), element(), revision="r0")
+    with pytest.raises(TimesTenError, match="the same name"):
+        plan(look(), element("exp1"), element("EXP1"))
+    with pytest.raises(TimesTenError, match="the jobs of client 'prom2'"):
+        plan(look(neighbours={"/other": "prom2"}), element())
+    plan(look(neighbours={"/moved": "prom1"}), element())
+    with pytest.raises(TimesTenError, match="layout template needs the whole file"):
+        plan(look(), element(), layout="template")
+    foreign = SOURCE + b"- job_name: mine\n  static_configs: [{targets: ['exp1.example.com:8888']}]\n"
+    with pytest.raises(TimesTenError, match="on_existing"):
+        plan(look(source=foreign), element())
+
+
+def test_a_wiped_block_is_put_back() -> None:
+    made = plan(look("exp1", source=SOURCE, deliveries={"exp1": in_use()}), light())
+    assert "no longer held the jobs of exp1" in made.warnings[0]
+    assert made.reasons["exp1"] == ["it has no job yet", "its job was wiped from the configuration"]
+
+
+def test_template_to_inline_takes_the_plain_jobs_back() -> None:
+    block = with_jobs("exp1")
+    plain = b"".join(line for line in block.splitlines(keepends=True) if not line.lstrip().startswith(b"# "))
+    made = plan(look("exp1", source=plain), light())
+    assert (
+        made.edit.config.count(b"job_name: timesten-exp1") == 1 and b"# BEGIN timesten.monitoring" in made.edit.config
+    )
