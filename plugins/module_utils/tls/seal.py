@@ -120,14 +120,6 @@ def unseal(bundle: str, private_pem: bytes, exporter: str, client: str, generati
         raise TimesTenError(f"{what} was changed or cut on its way; nothing was stored") from error
 
 
-def bundle_recipient(bundle: str) -> str | None:
-    """The key id that a bundle names as its recipient; None if it names none."""
-    try:
-        return str(json.loads(bundle)["recipient"])
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
 def _named(exporter: str, client: str, generation: str, fingerprint: str, recipient: str) -> dict[str, object]:
     return {
         "version": VERSION,

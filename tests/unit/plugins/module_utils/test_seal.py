@@ -33,7 +33,7 @@ def test_round_trip(transport):
     bundle = _seal.seal(KEY, *NAMED, public)
     assert _seal.unseal(bundle, private, *NAMED) == KEY
     assert _seal.public_key(private) == public
-    assert _seal.bundle_recipient(bundle) == _seal.key_id(public)
+    assert json.loads(bundle)["recipient"] == _seal.key_id(public)
     assert len(base64.b64decode(public)) == 65
     assert "\n" not in bundle and bundle.isascii()
 
@@ -98,7 +98,6 @@ def test_for_another_recipient(transport):
 @pytest.mark.parametrize("text", ["null", "[]", "1", '"x"', "{}", "\x00", "{" * 100])
 def test_what_is_no_bundle(transport, text):
     assert "nothing was stored" in failure(text, transport[0])
-    assert _seal.bundle_recipient(text) is None
 
 
 def test_size_is_capped(transport):
