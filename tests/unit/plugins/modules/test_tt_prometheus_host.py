@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from ansible.module_utils import basic
 
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.modules import tt_prometheus_host
 
 
@@ -46,3 +47,40 @@ def test_the_answer_shows_names_and_errors_but_no_bundle(
     assert answer["invocation"]["module_args"]["name"] == "prom1"
     for secret in ("SEALED", "CERTIFICATE0", "AUTHORITY", "WHOLE FILE", "hunter2"):
         assert secret not in text
+
+
+REFUSED = [
+    ("present", {"switch": {"exp1": {}}}, "switch"),
+    ("released", {"switch": {"exp1": {}}}, "switch"),
+    ("inspected", {"remove": ["exp1"]}, "remove"),
+    ("verified", {"remove": ["exp1"]}, "remove"),
+    ("following", {"remove": ["exp1"]}, "remove"),
+    ("verified", {"purge": True}, "purge"),
+    ("staged", {"purge": True}, "purge"),
+    ("verified", {"both_ports": True}, "both_ports"),
+    ("absent", {"both_ports": True}, "both_ports"),
+    ("inspected", {"revision": "r"}, "revision"),
+    ("present", {"rendered": "x"}, "rendered"),
+    ("verified", {"rendered": "x", "layout": "template"}, "rendered"),
+    *(("present", {"wait_timeout": value}, "wait_timeout") for value in ("nan", "inf", "-1", "1e308")),
+    ("present", {"keep_deliveries": -1}, "keep_deliveries"),
+    *(
+        ("present", {option: "/a\0b"}, option)
+        for option in ("name", "config_file", "store", "user", "fleet", "promtool")
+    ),
+]
+
+
+@pytest.mark.parametrize(("state", "options", "named"), REFUSED)
+def test_an_option_that_cannot_be_used_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, state: str, options: dict[str, Any], named: str
+) -> None:
+    made, _logged = module(monkeypatch, state=state, **options)
+    with pytest.raises(TimesTenError, match=f"^{named}: "):
+        tt_prometheus_host.check_options(made.params)
+
+
+@pytest.mark.parametrize("state", tt_prometheus_host.STATES)
+def test_what_the_role_gives_in_every_state_is_taken(monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    made, _logged = module(monkeypatch, state=state, exporters=EXPORTERS, labels={}, keep_deliveries=2, switch={})
+    tt_prometheus_host.check_options(made.params)
