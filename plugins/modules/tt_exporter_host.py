@@ -751,7 +751,7 @@ def main():
         "since": {"type": "str"},
         "strategy": {"type": "str", "choices": ["gap", "spare_port"], "default": "gap"},
         "switch": {"type": "dict", "default": {}},
-        "run": _argspec.RUN,
+        "run": {**_argspec.RUN, "default": {}},
     }
     run(ExporterModule(argument_spec=spec, supports_check_mode=True), work)
 

@@ -14,7 +14,6 @@ pytest.importorskip("ansible", reason="filters run on the controller")
 from ansible.errors import AnsibleError
 
 from ansible_collections.timesten.monitoring.plugins.filter.run_problems import run_problems
-from ansible_collections.timesten.monitoring.plugins.filter.unfinished_hosts import unfinished_hosts
 
 GROUPS = {"timesten_exporters": ["exp1", "exp2"], "prometheus_servers": ["prom1", "prom2"]}
 ALL = ["exp1", "exp2", "prom1", "prom2"]
@@ -109,33 +108,6 @@ def test_same_name_target_and_client():
         "the target exp2:8888 is there 2 times: on exp1, exp2",
         "the client name prom1-a is there 2 times: on prom1, prom1-a",
     ]
-
-
-def test_unfinished_hosts():
-    variables = {
-        "done": {"exporter_host_result": {"changed": True, "exporters": []}},
-        "failed": {"exporter_host_result": {"failed": True, "msg": "No space left on device.", "exporters": []}},
-        "dead": {"exporter_host_result": {"unreachable": True, "msg": "Task failed: No route to host"}},
-        "untouched": {},
-    }
-    expected = {"failed": "No space left on device", "dead": "it could not be reached: No route to host"}
-    assert unfinished_hosts(variables, list(variables), "exporter_host", begun=True) == expected
-    assert unfinished_hosts(variables, list(variables), "exporter_host") == {
-        **expected,
-        "untouched": "it was not begun",
-    }
-
-
-def test_unfinished_hosts_of_a_loop():
-    variables = {
-        "done": {"prometheus_host_result": {"results": [{"name": "a"}, {"name": "b"}]}},
-        "dead": {"prometheus_host_result": {"unreachable": True, "msg": "All items completed", "results": [{"unreachable": True, "msg": "refused"}]}},
-        "failed": {"prometheus_host_result": {"failed": True, "msg": "the reason"}},
-    }  # fmt: skip
-    assert unfinished_hosts(variables, list(variables), "prometheus_host") == {
-        "dead": "it could not be reached: refused",
-        "failed": "the reason",
-    }
 
 
 def test_spare_ports_count_as_targets():

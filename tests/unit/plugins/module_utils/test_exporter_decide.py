@@ -279,11 +279,11 @@ def test_a_log_that_cannot_be_opened_is_found_before_anything_is_stopped(tmp_pat
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("log_file", "/a\0b", "exporters[0].log_file: '/a\\x00b' holds a NUL"),
-        ("pid_file", "/a\0b", "exporters[0].pid_file: '/a\\x00b' holds a NUL"),
-        ("environment", {"A=B": "1"}, "exporters[0].environment: 'A=B' is no name of a variable"),
-        ("environment", {"": "1"}, "exporters[0].environment: '' is no name of a variable"),
-        ("environment", {"1A": "1"}, "exporters[0].environment: '1A' is no name of a variable"),
+        ("log_file", "/a\0b", "exporters[0].log_file: '/a\\x00b'"),
+        ("pid_file", "/a\0b", "exporters[0].pid_file: '/a\\x00b'"),
+        ("environment", {"A=B": "1"}, "exporters[0].environment: 'A=B' is not the name of an environment variable"),
+        ("environment", {"": "1"}, "exporters[0].environment: '' is not the name of an environment variable"),
+        ("environment", {"1A": "1"}, "exporters[0].environment: '1A' is not the name of an environment variable"),
         ("environment", {"A": "1\0"}, "exporters[0].environment: the value of A holds a NUL"),
     ],
 )
