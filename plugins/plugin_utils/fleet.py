@@ -649,7 +649,10 @@ def _check_serial(value: Sequence[str], _given_as: Any) -> str | None:
     for item in value:
         number = re.match(r"([0-9]{1,6})(%?)\Z", item)
         if not number or int(number.group(1)) == 0 or (number.group(2) and int(number.group(1)) > 100):
-            return f'{item.replace(";", ",")!r} is neither a number of hosts (10) nor a share of them (1% to 100%), or a list of those as in -e \'{{"timesten_serial": [1, "50%"]}}\''
+            return (
+                f"{item.replace(';', ',')!r} is neither a number of hosts (10) nor a share of them (1% to 100%), or a list of those "
+                'as in -e \'{"timesten_serial": [1, "50%"]}\''
+            )
     return None if value else "[] is empty"
 
 

@@ -355,8 +355,8 @@ def unscraped(fleet: Fleet, hosts: Iterable[str]) -> list[str]:
         return []
     return [
         f"No Prometheus scrapes {_some(found)}, so nothing proves {'it' if len(found) == 1 else 'them'}: exporter_host_prometheus_hosts and "
-        "prometheus_host_exporter_hosts have to name each other's hosts. Correct them, set the exporter's state to stopped (exporter_host_exporters), or take the host out of "
-        "the inventory."
+        "prometheus_host_exporter_hosts have to name each other's hosts. Correct them, set the exporter's state to stopped "
+        "(exporter_host_exporters), or take the host out of the inventory."
     ]
 
 

@@ -18,8 +18,8 @@ import functools
 import gc
 import json
 import posixpath
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Callable, TypeVar, cast
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config_adopt, patterns
@@ -53,7 +53,7 @@ try:
 except ImportError:
     pass  # config_source says so
 
-_Function = TypeVar("_Function", bound="Callable[..., Any]")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 # --- what goes in and comes out ---------------------------------------------------------------------------------------

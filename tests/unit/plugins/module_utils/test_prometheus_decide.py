@@ -294,7 +294,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "reason"), BAD, ids=[f"{key}-{number}" for number, (key, *_) in enumerate(BAD)]
+    ("key", "value", "reason"), BAD, ids=[f"{key}-{number}" for number, (key, *_rest) in enumerate(BAD)]
 )
 def test_a_bad_element_costs_its_exporter_only(key: str, value: Any, reason: str) -> None:
     bad = element("exp2", **{key: value}) if key != "name" else {**element("exp2"), "name": value}

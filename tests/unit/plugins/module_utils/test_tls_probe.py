@@ -250,7 +250,9 @@ def attempts(files, port):
 
 
 def verdicts(files, port):
-    own = lambda: _tls_probe.Companion("127.0.0.1", port, files.ca, *files.pair)  # noqa: E731
+    def own():
+        return _tls_probe.Companion("127.0.0.1", port, files.ca, *files.pair)
+
     all_three = attempts(files, port)
     plain = all_three.pop("plain")
     seen = {who: _tls_probe.refusal(attempt, own) for who, attempt in all_three.items()}

@@ -419,7 +419,7 @@ def test_plain_is_fast(unit: str) -> None:
 
 
 def _check_text(text: str, limit: int = 5000) -> None:
-    assert type(text) is str and len(text) <= limit
+    assert isinstance(text, str) and len(text) <= limit
     bad = [character for character in text if unicodedata.category(character)[0] == "C"]
     assert not bad and text.isprintable() and text == " ".join(text.split()), ascii(text)
 
@@ -582,7 +582,7 @@ def _mutate(raw: Raw, chance: random.Random) -> None:
 def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
         for name, item in value.items():
-            assert type(name) is str
+            assert isinstance(name, str)
             yield "key", name
             yield from _texts(item, name)
     elif isinstance(value, list):

@@ -443,7 +443,9 @@ def test_every_variable_with_generated_values():
         longest = max(longest, time.monotonic() - began)
         if messages:
             refused += 1
-            key = next(iter(variables[name][0]), "") if isinstance(variables[name], list) and variables[name] and isinstance(variables[name][0], dict) else ""  # fmt: skip
+            given = variables[name]
+            is_element = isinstance(given, list) and bool(given) and isinstance(given[0], dict)
+            key = next(iter(given[0]), "") if is_element else ""
             role = name.rpartition("_")[0]
             if not any(name in message or f"{role}_{key}" in message for message in messages):
                 unnamed.append((variables, messages))
