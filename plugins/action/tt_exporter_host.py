@@ -12,6 +12,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.timesten.monitoring.plugins.lookup.this_run import this_run
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as prometheus_jobs
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, diffs, rotation, steps
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import ExporterHostAnswer
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.border import HostAction
@@ -361,6 +362,11 @@ def _clients(inspected: Mapping[str, Any], host: ExporterHost) -> list[dict[str,
         for name, interval in answer.scrape_intervals.items():
             if name in mine:
                 stored.setdefault(name, {})["scrape_interval"] = interval
+        for name, definition in answer.definitions.items():
+            if name in stored and not definition.get("insecure"):
+                # What Prometheus verifies now has to stay in the certificate until the job has moved.
+                tls = prometheus_jobs.build(definition, "/").config["tls_config"]
+                stored[name]["verifies"] = tls.get("server_name", definition["address"])
         found.append(
             {
                 "name": client,
