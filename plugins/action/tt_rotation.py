@@ -42,7 +42,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             }
             for exporter in fleet.exporters.values()
         }
-        beside = run.rotate_strategy == rotation.SPARE_PORT
         rows = rotation.plan(
             staged,
             inventory.clients(fleet.prometheus_hosts, steps.DELIVERED),
@@ -51,8 +50,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 **{host: inventory.clock(host, steps.DELIVERED) for host in fleet.prometheus_hosts},
             },
             takers,
-            [e.name for e in fleet.exporters.values() if beside and e.spare_port is not None],
+            [exporter.name for exporter in fleet.exporters.values() if exporter.spare_port is not None],
             time.time(),
+            run.rotate_strategy == rotation.SPARE_PORT,
             run.rotate_optional,
             run.rotate_confirm,
             run.rotate_force,

@@ -614,7 +614,7 @@ def rotations(inventory: Inventory, check_mode: bool) -> list[Rotated]:
     ended = inventory.exporters(wave, steps.ENDED)
     retired = inventory.exporters(wave, steps.RETIRED)
     left = {} if check_mode else inventory.leaving()
-    seen = Seen(None, inventory.clients(fleet.prometheus_hosts, steps.PROVEN), judged)
+    seen = Seen(staged, inventory.clients(fleet.prometheus_hosts, steps.PROVEN), judged)
     entries = []
     for exporter in fleet.exporters.values():
         if exporter.host not in wave or (only is not None and exporter.name not in only):
@@ -668,38 +668,42 @@ def _rotated(
         return Rotated(row.exporter, row.host, "refused", text, False)
     if verdict is None:
         return Rotated(row.exporter, row.host, "failed", "what became of its switch was not judged", False, True)
-    host = ended.get(row.host)
-    answer = None if host is None else host.exporters.get(row.exporter)
-    said = None if answer is None else answer.status
-    if verdict.action == "confirm":
-        if said != "confirmed":
-            told = (answer.error or answer.failed if answer else None) or (host.failed if host else None)
-            text = f"it switched, but its host did not keep that ({told or f'it says {said}' if said else 'it did not answer'})"
-            return Rotated(row.exporter, row.host, "went back" if said == "reverted" else "failed", text, False, True)
+    said, silent = _last_word(row, ended)
+    # With the strategy spare_port the end of one of the two processes ends a rotation.
+    gone, unheard = _last_word(row, retired)
+    if verdict.action == "confirm" and said == "confirmed":
         took = "" if verdict.window is None else f", took {verdict.window:.2f} s of {timing}"
-        if row.strategy == SPARE_PORT:
+        if verdict.leaves:
             port = "usual" if row.job == row.exporter else "spare"
             took = (
                 "" if verdict.window is None else f", on its {port} port, where it served after {verdict.window:.2f} s"
             )
-            other = retired.get(row.host)
-            gone = None if other is None else other.exporters.get(row.exporter)
-            if not leaves or gone is None or gone.failed:
-                why = (gone.failed if gone else None) or (other.failed if other else None) or "its host did not answer"
-                text = f"switched, {change}{took}, but the process on its other port may still run: {why}"
+            if not leaves or gone != "confirmed":
+                text = f"switched, {change}{took}, but the process on its other port may still run: {unheard}"
                 return Rotated(row.exporter, row.host, "failed", text, False, True)
         return Rotated(row.exporter, row.host, "switched", f"switched, {change}{took}", True, True)
-    reason = verdict.reason or "the switch was not proven"
+    if verdict.leaves and gone == "reverted":
+        said = gone
+    reason = verdict.reason or f"its host did not keep the switch ({silent})"
+    if verdict.action == "release" and verdict.status == "missed":
+        return Rotated(row.exporter, row.host, "refused", f"not switched: {reason}", False)
+    if said == "reverted" or (verdict.action == "release" and verdict.status == "reverted"):
+        text = f"went back to the generation before, as its host says: {reason}"
+        return Rotated(row.exporter, row.host, "went back", text, False, True)
     if verdict.action == "release":
-        return Rotated(
-            row.exporter, row.host, "went back", f"not switched ({verdict.status or 'unknown'}): {reason}", False, True
-        )
-    if verdict.action == "revert" and said == "reverted":
-        return Rotated(
-            row.exporter, row.host, "went back", f"went back to the generation before: {reason}", False, True
-        )
+        text = f"the switch failed: {reason}; what it serves now was not seen: run timesten.monitoring.verify"
+        return Rotated(row.exporter, row.host, "failed", text, False, True)
     text = f"{reason}; what it serves now was not seen: it goes back by itself, run timesten.monitoring.verify after {row.confirm:.0f} s"
     return Rotated(row.exporter, row.host, "failed", text, False, True)
+
+
+def _last_word(row: Row, answers: Mapping[str, ExporterHostAnswer]) -> tuple[str | None, str]:
+    """Return the status in a host's answer for an exporter, and what to say where it is not the one that was expected."""
+    host = answers.get(row.host)
+    answer = None if host is None else host.exporters.get(row.exporter)
+    if answer is None:
+        return None, (host.failed if host else None) or "its host did not answer"
+    return answer.status, answer.failed or answer.error or f"its host says {answer.status}"
 
 
 def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
@@ -726,7 +730,7 @@ def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
     answered = {**{name: answer for name, answer in inspected.items() if answer.failed}, **clients}
     rotated = [Rotated.from_dict(item) for item in inventory.registered("timesten_rotated").get("entries") or []]
     found = pairs(fleet, inventory.hosts, Seen(converged, answered), check_mode)
-    done = {entry.exporter: entry for entry in rotated}
+    done = {entry.exporter for entry in rotated if entry.pairs or not entry.good}
     kept = [pair for pair in found if pair.exporter not in done]
     for entry in rotated:
         kept += entry.pairs if entry.good else _unrotated(entry, found)

@@ -35,6 +35,8 @@ _REACTION = 0.2
 _LONGER = 1.5
 """The next restart may take longer than those that were measured by this factor."""
 _MOMENTS = 12
+_HORIZON = 600.0
+"""Seconds ahead that are looked at, at most: a host may name any interval, and one of a day beside one of a tenth of a second has no end."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +165,7 @@ def switch_moments(
     if not scrapes:
         return [start + number * 5.0 for number in range(count)], float("inf")
     longest = max(scrape.interval for scrape in scrapes)
-    horizon = start + max(60.0, 4 * longest)
+    horizon = start + min(max(60.0, 4 * longest), _HORIZON)
     free = gaps(scrapes, start, horizon)
     # The first gap begins at start, in its middle.
     largest = max((end - begin for begin, end in free[1:]), default=0.0)
@@ -179,6 +181,7 @@ def plan(
     takers: Mapping[str, Mapping[str, str]],
     spare_ports: Iterable[str],
     now: float,
+    beside: bool = False,
     optional: Sequence[str] = (),
     confirm: float = 120.0,
     force: bool = False,
@@ -190,8 +193,9 @@ def plan(
     :param delivered: answers of the clients that could be asked, by client.
     :param clocks: by host.
     :param takers: by exporter, the clients that the inventory has for it, each with its host.
-    :param spare_ports: the exporters that may use their spare port in this run.
+    :param spare_ports: the exporters that have a spare port in the inventory.
     :param now: the controller's clock, in seconds since the epoch.
+    :param beside: whether this run asks for the strategy spare_port.
     :param optional: clients that may fail to take part.
     :param confirm: seconds, on top of three scrape intervals.
     :param lead: seconds until the first moment, for the hosts to get ready.
@@ -204,7 +208,7 @@ def plan(
             rotation = exporter.rotation
             if exporter.failed or rotation is None or rotation.skipped is not None or rotation.to_generation is None:
                 continue
-            beside = rotation.strategy == SPARE_PORT and name in spare
+            strategy = SPARE_PORT if beside and name in spare else GAP
             job = names.on_port(name, bool(exporter.spare) and name in spare)
             client_hosts = takers.get(name, {})
             clients = tuple(client for client in client_hosts if client not in rotation.evicted)
@@ -216,13 +220,13 @@ def plan(
                 for client in clients
                 if client not in rotation.clients and client not in optional
             ]
-            if rotation.strategy == SPARE_PORT and not beside:
-                missing.append("its host wants the strategy spare_port, which this run did not ask for")
+            if rotation.strategy != strategy:
+                missing.append(f"its host wants the strategy {rotation.strategy}, this run {strategy}")
             window = (rotation.restart_seconds or 0.0) * _LONGER + _REACTION
             moments, largest = switch_moments(list(scrapes.values()), window, start, force)
             refused = "; ".join(missing) or None
-            if refused is None and not moments and not beside:
-                refused = _refusal(window, largest, scrapes, name in spare or bool(rotation.has_spare_port))
+            if refused is None and not moments and strategy == GAP:
+                refused = _refusal(window, largest, scrapes, name in spare)
             row = Row(
                 exporter=name,
                 host=host,
@@ -230,7 +234,7 @@ def plan(
                 old_sha256=rotation.old_sha256,
                 new_sha256=rotation.new_sha256,
                 clients=clients,
-                strategy=SPARE_PORT if beside else GAP,
+                strategy=strategy,
                 job=job,
                 window=round(window, 3),
                 gap=round(min(largest, 1e6), 3),
@@ -381,7 +385,8 @@ def _verdict(
         action, reason = "revert", "the process that made the switch was killed"
     else:
         said = None if answer is None else answer.error or answer.failed
-        reason = said or host_failed or "its host could not be reached any more"
+        unsaid = f"its host says no more than {status}" if status else "its host could not be reached any more"
+        reason = said or host_failed or unsaid
         action = "release" if status in _ENDED else "none"
     leaves = row.strategy == SPARE_PORT and action in ("confirm", "revert")
     return Verdict(row.exporter, row.host, action, reason, status, window, leaves, row.job)
