@@ -21,7 +21,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter impor
 
 FILES = pathlib.Path(__file__).resolve().parents[2] / "roles/reference_exporter/files"
 # Where another process finds ``ansible_collections``.
-COLLECTIONS = str(pathlib.Path(_process.__file__).parents[5])
+COLLECTIONS = str(pathlib.Path(_process.__file__).parents[6])
 
 _DRIVER = """
 import importlib, sys

@@ -1028,11 +1028,10 @@ def test_wrong_owner(place):
 def test_unprivileged_user():
     """As the role does it: an account that can only write to its own directory."""
     try:
-        code = "import ansible, ansible_collections.timesten.monitoring.plugins.modules.tt_exporter"
-        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": kit.COLLECTIONS}
-        subprocess.run([kit.sys.executable, "-c", code], user=65534, env=environment, check=True)
+        subprocess.run([kit.sys.executable, "-c", "import ansible"], user=65534, check=True)
+        subprocess.run(["test", "-r", f"{kit.COLLECTIONS}/ansible_collections"], user=65534, check=True)
     except (PermissionError, subprocess.CalledProcessError):
-        pytest.skip(f"nobody cannot run {kit.sys.executable} here; the tests on real hosts have such an account")
+        pytest.skip(f"nobody cannot reach {kit.sys.executable}; the tests on real hosts have such an account")
     with tempfile.TemporaryDirectory() as name:
         root = pathlib.Path(name)
         root.chmod(0o755)
