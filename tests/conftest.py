@@ -9,7 +9,10 @@ gone would dangle; hence the links are kept here, and pytest-ansible finds them 
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+
+from gates.environments import CACHE, ROOT
 
 # On the oldest and newest Python there is no controller; whoever runs the tests there has set PYTHONPATH.
 try:
@@ -17,7 +20,9 @@ try:
 except ImportError:
     inject = None
 
-ROOT = Path(__file__).resolve().parents[1]
+# Through the link that .cache may be, an interpreter would have the very path that CACHE avoids.
+if Path(sys.executable).is_relative_to(ROOT / ".cache"):
+    sys.executable = str(CACHE / Path(sys.executable).relative_to(ROOT / ".cache"))
 LINKED = ("galaxy.yml", "meta", "playbooks", "plugins", "roles")
 
 

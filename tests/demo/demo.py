@@ -26,6 +26,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT / "tests"))
 
+from gates.environments import CACHE  # noqa: E402
 from lab import packages  # noqa: E402
 
 VERSIONS = ("2.42", "2.53")
@@ -184,9 +185,8 @@ def main() -> int:
     """Run the demo; return 0 if everything was proven."""
     signal.signal(signal.SIGTERM, lambda *_arguments: sys.exit(143))
     began = time.monotonic()
-    cache = PROJECT / ".cache"
-    cache.mkdir(exist_ok=True)
-    run = Path(tempfile.mkdtemp(prefix="demo-", dir=cache))
+    CACHE.mkdir(exist_ok=True)
+    run = Path(tempfile.mkdtemp(prefix="demo-", dir=CACHE))
     try:
         with contextlib.ExitStack() as stack:
             servers = {}

@@ -8,19 +8,63 @@ Standard library only: it runs before anything is installed. ``environments.py N
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import hashlib
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+
+class BadCache(Exception):
+    """The directory for what is built cannot be used; the message says why and what to do."""
+
+
+def cache_of(checkout: Path, elsewhere: Path = Path("/var/tmp")) -> Path:
+    """The directory for all that is built from a checkout: its ``.cache``.
+
+    Interpreter lines and ssh options hold no blank, other users start programs that lie there, and a lab has a /run and
+    a /dev/shm of its own. Where the checkout's path forbids one of these, ``.cache`` is a link to a directory below
+    ``elsewhere``; what a real ``.cache`` held already moves there.
+
+    Raises:
+        BadCache: that directory is there and belongs to somebody else.
+    """
+    link = checkout / ".cache"
+    if not link.is_symlink() and _is_usable(checkout):
+        return link
+    key = hashlib.sha256(os.fsencode(checkout)).hexdigest()[:16]
+    target = Path(os.readlink(link)) if link.is_symlink() else elsewhere / f"timesten-monitoring-{os.geteuid()}-{key}"
+    target = checkout / target
+    # Several processes may come here at once.
+    target.mkdir(mode=0o755, exist_ok=True)
+    status = target.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise BadCache(f"{target} is no directory that only this user may change: remove it, and {link} if it is there")
+    if link.is_dir() and not link.is_symlink():
+        for path in link.iterdir():
+            shutil.move(path, target / path.name)
+        link.rmdir()
+    with contextlib.suppress(FileExistsError):
+        link.symlink_to(target)
+    return target
+
+
+def _is_usable(checkout: Path) -> bool:
+    if re.search(r"[^\w./@+-]", str(checkout)) or checkout.is_relative_to("/run") or checkout.is_relative_to("/dev"):
+        return False
+    # Without root nobody else starts anything.
+    return os.geteuid() != 0 or all(path.stat().st_mode & 0o001 for path in [checkout, *checkout.parents])
+
+
 ROOT = Path(__file__).resolve().parents[2]
-CACHE = ROOT / ".cache"
+CACHE = cache_of(ROOT)
 
 
 class MissingInterpreter(Exception):
@@ -78,11 +122,11 @@ def interpreter(oldest: tuple[int, int], newest: tuple[int, int], *, prefer_newe
 def environment(name: str, python: Path) -> Path:
     """The ``bin`` directory of the virtualenv ``.cache/NAME`` holding exactly requirements/NAME.txt.
 
-    Built anew where the requirements or the interpreter have changed, else returned as it is.
+    Built anew where the requirements, the interpreter or its own place have changed, else returned as it is.
     """
     # One interpreter has several names; another name must not mean another environment.
     python = python.resolve()
-    directory = CACHE / name
+    directory = (CACHE / name).resolve()
     requirements = ROOT / "requirements" / f"{name}.txt"
     version = subprocess.run([python, "-VV"], capture_output=True, text=True, check=True).stdout
     stamp = hashlib.sha256(f"{python}\n{version}\n".encode() + requirements.read_bytes()).hexdigest()
@@ -90,7 +134,8 @@ def environment(name: str, python: Path) -> Path:
     CACHE.mkdir(exist_ok=True)
     with open(CACHE / f"{name}.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if mark.is_file() and mark.read_text() == stamp:
+        activate = directory / "bin/activate"
+        if mark.is_file() and mark.read_text() == stamp and str(directory) in activate.read_text(encoding="utf-8"):
             return directory / "bin"
         print(f"== building .cache/{name} with {version.split('(')[0].strip()} ({python})", file=sys.stderr, flush=True)
         shutil.rmtree(directory, ignore_errors=True)

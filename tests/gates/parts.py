@@ -15,14 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-ROOT = Path(__file__).resolve().parents[2]
+if not __package__:
+    # Run as a program: its directory is no package's then.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+from gates.environments import CACHE, ROOT
 
 # Two files at a time: a test that plays a playbook or waits for a scrape leaves half of a machine idle. The tests of a
 # file stay together, because they share what took long to make.
 SIDE_BY_SIDE = ["-n2", "--dist=loadfile"]
 # Quick ones first. The value is what pytest gets.
 PARTS = {
-    "lint": ["tests/gates/test_lint.py", "tests/gates/test_repository.py"],
+    "lint": ["tests/gates/test_lint.py", "tests/gates/test_repository.py", "tests/gates/test_environments.py"],
     "docs": ["tests/gates/test_docs.py", "tests/docs"],
     "sanity": ["tests/gates/test_sanity.py"],
     "unit": ["tests/unit", *SIDE_BY_SIDE],
@@ -56,7 +59,7 @@ def run(part: str, arguments: Sequence[str]) -> Outcome:
     if part in NEED_ROOT and os.geteuid() != 0:
         outcome.note = "left out: needs root"
         return outcome
-    report = ROOT / ".cache" / "results" / f"{part}.xml"
+    report = CACHE / "results" / f"{part}.xml"
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
     targets = [word for word in PARTS[part] if not word.startswith("tests/") or (ROOT / word).exists()]

@@ -146,7 +146,7 @@ def test_a_text_cannot_write_on_the_screen(fleet: Fleet) -> None:
 
 def test_an_answer_of_absurd_size(fleet: Fleet) -> None:
     run = forged(fleet, "exp2", "answer['exporters'][0]['alt_names'] = ['x' * 1000] * 40000\n")
-    assert run.report()["exp2"].startswith("exp2: the answer has ")
+    assert "the answer has " in run.report()["exp2"]
     assert {state for pair, state in run.pairs().items() if pair[1] == "exp1"} == {"proven"}
 
 

@@ -31,6 +31,8 @@ mount -t tmpfs -o mode=0755,nosuid,nodev tmpfs run
 mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs tmp
 mount -t tmpfs -o mode=0700,nosuid,nodev tmpfs root
 
+mount --bind /run/programs opt/lab # what hosts need of the project, wherever that lies
+
 mkdir run/machine run/sshd
 pivot_root . run/machine
 cd /

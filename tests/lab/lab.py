@@ -45,16 +45,18 @@ from typing import Any, NamedTuple, TypeVar
 if not __package__:
     # Run as a program: without this, "lab" would be this file.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+from gates.environments import CACHE
 from lab import packages
 
 T = TypeVar("T")
 
-LABS = packages.PROJECT / ".cache" / "lab"
+LABS = CACHE / "lab"
 SWITCH = Path(__file__).with_name("switch.sh")
 HOST = Path(__file__).with_name("host.sh")
 SYSTEMD_HOST = Path(__file__).with_name("systemd.sh")
 CGROUPS = Path("/sys/fs/cgroup")
 CONTROLLER = "controller"
+PROGRAMS = Path("/opt/lab")  # of the project, on every host: a host does not see what lies below /tmp, /root, /run
 NETWORK = "10.77"  # 10.77.0.1 is the controller, 10.77.1.N the exporter hosts, 10.77.2.N the Prometheus hosts
 LOGIN, ADMINISTRATOR = "deploy", "timesten"
 START_TIMEOUT = 60.0  # seconds for all hosts to answer; a loaded machine needs a multiple of the usual one or two
@@ -82,6 +84,11 @@ class Host(NamedTuple):
     address: str
     version: str
     systemd: bool = False
+
+
+def on_host(program: Path) -> Path:
+    """Return where every host finds a program of an unpacked Prometheus, also of one that was unpacked after it came up."""
+    return PROGRAMS / program.relative_to(packages.TREES)
 
 
 class Lab:
@@ -470,10 +477,14 @@ ssh_args = -F none {ssh_args}
             **{f"prometheus-{version}": tree for version, tree in trees.items()},
         }.items():
             self._switch_run(["cp", "--archive", str(tree), f"/run/layers/{name}"])
+        packages.TREES.mkdir(parents=True, exist_ok=True)
+        (run / "programs").mkdir()
+        self._switch_run(["mount", "-o", "bind,ro", str(packages.TREES), "/run/programs"])
         public_key = (self.directory / "ssh" / "id_ed25519.pub").read_text(encoding="utf-8")
         for role, user in (("exporter", ADMINISTRATOR), ("prometheus", "prometheus")):
             base = layers / role
             base.mkdir(mode=0o755)
+            _directories(base / PROGRAMS.relative_to("/"))
             ids = _write_accounts(base / "etc", user)
             _write(base / "etc/hosts", (self.directory / "hosts").read_text(encoding="utf-8"))
             _write(base / "etc/sudoers", f"root ALL=(ALL:ALL) ALL\n{LOGIN} ALL=(ALL:ALL) NOPASSWD: ALL\n", 0o440)

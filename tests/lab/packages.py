@@ -24,9 +24,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-PROJECT = Path(__file__).resolve().parents[2]
+from gates import environments
+
 # One cache per user: root's trees keep root's ownership, which sudo insists on, and no user trips over another's files.
-CACHE = PROJECT / ".cache" / "packages" / str(os.geteuid())
+CACHE = environments.CACHE / "packages" / str(os.geteuid())
+TREES = CACHE / "prometheus"
 
 HOST_PACKAGES = (
     "cron",
@@ -67,11 +69,10 @@ def prometheus(version: str) -> Prometheus:
 
     :raises PackageError: no release on the machine's mirror has it, or apt failed.
     """
-    trees = CACHE / "prometheus"
-    found = _cached_prometheus(trees, version)
+    found = _cached_prometheus(TREES, version)
     if found is None:
         with _locked():
-            found = _cached_prometheus(trees, version) or _fetch_prometheus(trees, version)
+            found = _cached_prometheus(TREES, version) or _fetch_prometheus(TREES, version)
     return Prometheus(found.name, found / "usr/bin/prometheus", found / "usr/bin/promtool", found)
 
 
@@ -184,7 +185,7 @@ def _directory(path: Path) -> Path:
         path.mkdir(parents=True, exist_ok=True)
     except PermissionError as error:
         raise PackageError(
-            f"cannot make {path}: {error.strerror}. Give {PROJECT / '.cache'} to this user or remove it."
+            f"cannot make {path}: {error.strerror}. Give {environments.CACHE} to this user or remove it."
         ) from None
     return path
 

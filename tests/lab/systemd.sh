@@ -23,4 +23,4 @@ library=$(echo "$packages"/lib/*/systemd)
 export LD_LIBRARY_PATH="$library:${library%/systemd}"
 exec "$packages/bin/systemd-nspawn" --quiet --boot --console=pipe --directory="$host/root" --machine="$name" \
     --network-namespace-path="/run/netns/$name" --register=no --keep-unit --link-journal=no --resolv-conf=off \
-    --timezone=off --tmpfs=/root:mode=0700 </dev/null
+    --timezone=off --tmpfs=/root:mode=0700 --bind-ro=/run/programs:/opt/lab </dev/null

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from lab import lab as lab_module
+from lab import packages
 from lab.lab import Lab, LabError
 
 pytestmark = pytest.mark.lab
@@ -176,6 +177,18 @@ def test_hosts_are_apart_from_each_other_and_the_machine(lab: Lab) -> None:
     assert len(keys) == len(lab.hosts)
 
 
+def promtool_of(lab: Lab, host: str) -> str:
+    return command(lab, host, str(lab_module.on_host(packages.prometheus("2.42").promtool)), "--version")
+
+
+def test_the_projects_programs_are_at_one_place_on_every_host(lab: Lab) -> None:
+    """Wherever the checkout lies: a host has a /tmp, /root and /run of its own. A host cannot change them."""
+    for host in ("exp1", "prom3"):
+        assert promtool_of(lab, host).startswith("promtool, version 2.42")
+        done = lab.run(["touch", str(lab_module.PROGRAMS / "mark")], host, capture_output=True, text=True)
+        assert "Read-only file system" in done.stderr
+
+
 def test_a_host_key_that_changed_is_refused(lab: Lab) -> None:
     known = lab.directory / "ssh" / "known_hosts"
     before = known.read_text(encoding="utf-8")
@@ -235,6 +248,7 @@ def test_a_host_with_systemd() -> None:
         assert reports.count('"ansible_service_mgr": "systemd"') == 1
         assert command(running, "exp2", "systemctl", "is-active", "ssh", "cron").split() == ["active", "active"]
         assert command(running, "exp2", "systemctl", "list-units", "--state=failed", "--plain", "--no-legend") == ""
+        assert promtool_of(running, "exp2").startswith("promtool, version 2.42")
         command(running, "exp2", "touch", "/etc/mark", "/run/mark", "/root/mark")
         running.kill("exp2")
         assert [host for host, state in running.status().items() if state["up"]] == ["exp1"]
