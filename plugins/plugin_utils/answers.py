@@ -877,9 +877,19 @@ def _proof(value: Any, where: str, asked: frozenset[str] | None) -> Proof:
         advice=checks.text(given.get("advice", ""), f"{where}.advice"),
         served_sha256=optional(checks.sha256, given.get("served_sha256"), f"{where}.served_sha256"),
         not_after=optional(checks.timestamp, given.get("not_after"), f"{where}.not_after"),
-        failed=optional(checks.text, given.get("failed"), f"{where}.failed", 2000),
+        failed=_fault(given, where),
         **{key: optional(checks.truth, given.get(key), f"{where}.{key}") for key in tried},
     )
+
+
+def _fault(given: Mapping[str, Any], where: str) -> str | None:
+    """Why an exporter failed: the module says that it did and why, an answer that was parsed before says why."""
+    failed = given.get("failed")
+    if isinstance(failed, str):
+        return checks.text(failed, f"{where}.failed", 2000)
+    if failed is None or not checks.truth(failed, f"{where}.failed"):
+        return None
+    return reason({"msg": checks.text(given.get("msg"), f"{where}.msg", 4000)})
 
 
 def _revision(value: Any, where: str) -> str:

@@ -403,7 +403,7 @@ def test_verify_tells_what_does_not_hold_and_a_limit_repairs_it(fleet: Fleet, fi
     stop_exporter(fleet.lab, "exp2")
     fleet.await_health({(server, name): "down" if name == "exp2" else "up" for server, name in PAIRS})
     run = fleet.run(VERIFY, expect=2)
-    assert run.pairs() == {pair: "failed" if pair[1] == "exp2" else "proven" for pair in PAIRS}
+    assert run.pairs() == {pair: "failed" if pair[1] == "exp2" else "proven" for pair in PAIRS}, run.output
     assert all("connection refused" in pair["reason"] for pair in run.ledger["pairs"] if pair["exporter"] == "exp2")
     assert run.report() == {}, "the reason stands at the pairs"
     run = fleet.run(SITE, "--limit", "exp2:prometheus_servers")
