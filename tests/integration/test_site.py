@@ -438,7 +438,7 @@ def test_wrong_variables(fleet: Fleet, first: First) -> None:
     for expected in (
         "exp1: exporter_host_prot is not a variable of the role exporter_host; exporter_host_port is",
         "exp1: exporter_host_port: 88888 is not between 1 and 65535",
-        "exp2: exporter_host_exporters[0].home is not a key that it has; timesten_home is",
+        "exp2: exporter_host_exporters[0].home is not a key that it has",
         "exp3: argument 'exporter_host_port' is of type .*str.* and we were unable to convert to int",
         "exp3: value of exporter_host_regenerate must be one of: never, when_due, when_changed, always, got: sometimes",
         "prom1: value of prometheus_host_on_existing must be one of: fail, adopt, keep, got: overwrite",
