@@ -766,4 +766,6 @@ def _of_removal(inventory: Inventory, check_mode: bool) -> Ledger:
                 f"there is no client {', '.join(removal.forget)}, neither in the inventory nor with a pair of an exporter of this run; nothing was "
                 f"changed. Those with a pair are {', '.join(have) or 'none'}."
             )
-    return Ledger("remove", check_mode, (), tuple(hosts), (), tuple(problems), removal.advice)
+    # What is left to do is said once the rest is done.
+    done = not problems and all(host.reason is None for host in hosts)
+    return Ledger("remove", check_mode, (), tuple(hosts), (), tuple(problems), removal.advice if done else ())
