@@ -15,6 +15,7 @@ from typing import Any, Iterable, Literal, Mapping, Sequence
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import steps
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import (
+    LATER,
     ExporterAnswer,
     ExporterHostAnswer,
     PrometheusAnswer,
@@ -557,7 +558,8 @@ def _rotated(
     check_mode: bool,
 ) -> Rotated:
     servers = f"servers {', '.join(row.servers) or 'none'}"
-    change = f"{str(row.old_sha256 or 'unknown')[:16]} -> {str(row.new_sha256 or 'known after apply')[:16]}, {servers}"
+    new = LATER if row.new_sha256 in (None, LATER) else str(row.new_sha256)[:16]
+    change = f"{str(row.old_sha256 or 'unknown')[:16]} -> {new}, {servers}"
     timing = f"{row.window:.2f} s expected, gap {'any' if row.gap >= 1e6 else f'{row.gap:.2f} s'}"
     if check_mode:
         if row.refused is not None:
