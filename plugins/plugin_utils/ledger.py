@@ -587,7 +587,7 @@ def _rotated(
         return Rotated(row.exporter, row.host, "switched", f"switched, {change}{took}", True, True)
     if verdict.leaves and gone == "reverted":
         said = gone
-    reason = verdict.reason or f"its host did not keep the switch ({silent})"
+    reason = verdict.reason or f"its host has not said that it keeps the switch ({silent})"
     if verdict.action == "release" and verdict.status == "missed":
         return Rotated(row.exporter, row.host, "refused", f"not switched: {reason}", False)
     if said == "reverted" or (verdict.action == "release" and verdict.status == "reverted"):
