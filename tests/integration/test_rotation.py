@@ -101,7 +101,7 @@ def test_check_mode_shows_the_plan_and_changes_nothing(fleet: rotation_kit.Fleet
 
 
 def test_one_worker_task_for_each_host_and_step(fleet: rotation_kit.Fleet) -> None:
-    """Forked processes of the controller; a task that is skipped is one, too. Module calls: one for each of these tasks of a host."""
+    """Forked processes of the controller; a task that is skipped is one, too."""
     output = fleet.play("rotate", "-e", "rotate_force=true")
     worked, skipped, included = rotation_kit.worker_tasks(output)
     exporters, servers = 1, len(BOTH)
