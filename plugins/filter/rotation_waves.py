@@ -59,13 +59,13 @@ def rotation_waves(
 ) -> list[list[str]]:
     """Return the hosts of each wave."""
     known = fleet.recall(hostvars, groups)
-    names = due if due is not None else known.run.rotate_exporters
+    names = due if due is not None else known.run.rotate_exporters or None
     mine = [
         host
         for host in known.run.rotate_hosts or known.exporter_hosts
         if host in hosts
         and host in known.exporter_hosts
-        and (not names or any(exporter.name in names for exporter in known.exporter_hosts[host].exporters))
+        and (names is None or any(exporter.name in names for exporter in known.exporter_hosts[host].exporters))
     ]
     size = known.run.rotate_wave
     return [mine[start : start + size] for start in range(0, len(mine), size)]

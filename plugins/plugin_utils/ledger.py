@@ -16,6 +16,7 @@ from typing import Any, Iterable, Literal, Mapping, Sequence
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import steps
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import (
+    LATER,
     ExporterAnswer,
     ExporterHostAnswer,
     PrometheusAnswer,
@@ -656,7 +657,8 @@ def _rotated(
     check_mode: bool,
 ) -> Rotated:
     servers = f"servers {', '.join(row.servers) or 'none'}"
-    change = f"{str(row.old_sha256 or 'unknown')[:16]} -> {str(row.new_sha256 or 'known after apply')[:16]}, {servers}"
+    new = LATER if row.new_sha256 in (None, LATER) else str(row.new_sha256)[:16]
+    change = f"{str(row.old_sha256 or 'unknown')[:16]} -> {new}, {servers}"
     timing = f"{row.window:.2f} s expected, gap {'any' if row.gap >= 1e6 else f'{row.gap:.2f} s'}"
     if check_mode:
         if row.refused is not None:
@@ -684,7 +686,7 @@ def _rotated(
         return Rotated(row.exporter, row.host, "switched", f"switched, {change}{took}", True, True)
     if verdict.leaves and gone == "reverted":
         said = gone
-    reason = verdict.reason or f"its host did not keep the switch ({silent})"
+    reason = verdict.reason or f"its host has not said that it keeps the switch ({silent})"
     if verdict.action == "release" and verdict.status == "missed":
         return Rotated(row.exporter, row.host, "refused", f"not switched: {reason}", False)
     if said == "reverted" or (verdict.action == "release" and verdict.status == "reverted"):
@@ -866,4 +868,6 @@ def _of_removal(inventory: Inventory, check_mode: bool) -> Ledger:
                 f"there is no client {', '.join(removal.forget)}, neither in the inventory nor with a pair of an exporter of this run; nothing was "
                 f"changed. Those with a pair are {', '.join(have) or 'none'}."
             )
-    return Ledger("remove", check_mode, (), tuple(hosts), (), tuple(problems), removal.advice)
+    # What is left to do is said once the rest is done.
+    done = not problems and all(host.reason is None for host in hosts)
+    return Ledger("remove", check_mode, (), tuple(hosts), (), tuple(problems), removal.advice if done else ())

@@ -14,8 +14,10 @@ from typing import Any, Iterable, Literal, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import (
+    LATER,
     ExporterAnswer,
     ExporterHostAnswer,
+    Pair,
     PrometheusAnswer,
     Proof,
 )
@@ -130,6 +132,16 @@ class Leaving:
     host: str
     job: str
     action: Literal["retire", "revert"]
+
+
+def pair_of(answer: ExporterAnswer, client: str) -> Pair | None:
+    """Return the pair of a client. Check mode makes neither generation nor pair, but tells for whom it would."""
+    pair, staged = answer.pairs.get(client), answer.rotation
+    if pair is None and staged is not None and staged.to_generation == LATER and client in staged.clients:
+        pair = Pair(client)
+    if pair is None or (pair.delivery and pair.sha256):
+        return pair
+    return dataclasses.replace(pair, delivery=pair.delivery or LATER, sha256=pair.sha256 or LATER)
 
 
 def gaps(scrapes: Iterable[Scrape], start: float, end: float) -> list[tuple[float, float]]:

@@ -12,6 +12,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core import na
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as prometheus_jobs
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import ExporterHostAnswer
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Fleet
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.rotation import pair_of
 
 
 def exporters(
@@ -41,7 +42,7 @@ def exporters(
             item.update(name=names.on_port(exporter.name, True), port=exporter.spare_port, usual_port=exporter.port)
         item["insecure"] = exporter.insecure
         if not exporter.insecure:
-            pair = answer.pairs.get(client)
+            pair = pair_of(answer, client)
             if pair is None:
                 continue
             material = {

@@ -106,7 +106,19 @@ class Fleet:
 
     def command(self, *arguments: str) -> list[str]:
         program = pathlib.Path(sys.executable).with_name("ansible-playbook")
-        return [str(program), "-i", str(self.root / "inventory.json"), *arguments]
+        report = ["-e", f"timesten_report={self.root}/report.json"]
+        return [str(program), "-i", str(self.root / "inventory.json"), *report, *arguments]
+
+    def report(self) -> dict[str, Any]:
+        """What the last run that came to its end has written of itself; it is read once."""
+        path = self.root / "report.json"
+        found = json.loads(path.read_text())
+        path.unlink()
+        return dict(found)
+
+    def states(self) -> dict[tuple[str, str], str]:
+        """What the last run saw of each pair, by exporter and client."""
+        return {(pair["exporter"], pair["client"]): pair["state"] for pair in self.report()["pairs"]}
 
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
@@ -221,6 +233,22 @@ class Fleet:
                 record = json.loads(path.read_text())
                 if lives(record):
                     os.kill(record["pid"], signal.SIGKILL)
+
+
+def worker_tasks(output: str) -> tuple[int, int, int]:
+    """Return how many tasks of a run worked, were skipped, and included others; each is a forked process of the controller."""
+    worked = skipped = included = 0
+    meta = False
+    for line in output.splitlines():
+        if line.startswith("TASK ["):
+            meta = line.startswith(("TASK [Stop at the first failure]", "TASK [Nothing is wrong]"))
+        elif line.startswith(("ok: [", "changed: [", "fatal: [")):
+            worked += 1
+        elif line.startswith("skipping: [") and not meta:
+            skipped += 1
+        elif line.startswith("included: "):
+            included += len(line.partition(" for ")[2].partition(" => ")[0].split(", "))
+    return worked, skipped, included
 
 
 def lives(record: dict[str, Any]) -> bool:

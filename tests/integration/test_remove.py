@@ -212,6 +212,7 @@ def test_one_prometheus(site: Site, tmp_path: pathlib.Path) -> None:
     output = said(site.fleet.play(REMOVE, "-e", "remove_prometheus=prom2"))
     assert site.is_as_before("prom2")
     assert not site.store("prom2").exists()
+    assert f"clients.{site.manifest('exp3')['generation']}: prom1, prom2, prom3 -> prom1, prom3" in plan
     assert sorted(os.listdir(site.store("prom2").parent)) == ["data", "prometheus.log", "prometheus.yml"]
     assert site.jobs("prom2") == {}
     assert sorted(site.manifest("exp3")["pairs"]) == ["probe", "prom1", "prom3"]
@@ -242,11 +243,13 @@ def test_a_dead_prometheus_keeps_its_exporters(site: Site) -> None:
     output = said(site.fleet.play(REMOVE, "-e", "remove_everything=true", fails=True))
     assert "does not answer" in output and "prometheus_host_running: false" in output
     assert site.fleet.instances["exp3"].exporters()
+    assert "exp3: it was not begun" in output and "Take the hosts out of the inventory" not in output
     # The other one has let go of it; that is for the next run to find done.
-    assert {path: data for path, data in site.state().items() if "prom3" not in path} == {
+    after = site.state()
+    server.start()
+    assert {path: data for path, data in after.items() if "prom3" not in path} == {
         path: data for path, data in before.items() if "prom3" not in path
     }
-    server.start()
 
 
 def test_everything(site: Site) -> None:

@@ -21,6 +21,7 @@ from integration.exporter_kit import until
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 BOTH = ("prom1", "prom2")
+PROVEN = {("exp1", name): "proven" for name in BOTH}
 # Another host's name makes another controller.
 ELSEWHERE = ("unshare", "--uts", "sh", "-c", 'hostname elsewhere && exec "$@"', "sh")
 
@@ -86,13 +87,38 @@ def test_check_mode_shows_the_plan_and_changes_nothing(fleet: rotation_kit.Fleet
         fleet.current(),
         [fleet.delivery(name) for name in BOTH],
     )
-    output = fleet.play("rotate", "--check", "-e", "rotate_force=true")
-    assert '"window"' in output and '"old_sha256"' in output and '"servers"' in output
+    fleet.play("rotate", "--check", "-e", "rotate_force=true")
+    report = fleet.report()
+    [line] = report["rotations"]
+    plan = r"exp1: would be switched, [0-9a-f]{16} -> known after apply, servers prom1, prom2, [0-9.]+ s expected, gap [0-9.]+ s"
+    assert re.fullmatch(plan, line), line
+    assert report["good"] and [host["changed"] for host in report["hosts"]] == [["exp1: planned"]]
     assert before == (
         sorted((fleet.directory() / "generations").iterdir()),
         fleet.current(),
         [fleet.delivery(name) for name in BOTH],
     )
+
+
+def test_one_worker_task_for_each_host_and_step(fleet: rotation_kit.Fleet) -> None:
+    """Forked processes of the controller; a task that is skipped is one, too."""
+    output = fleet.play("rotate", "-e", "rotate_force=true")
+    worked, skipped, included = rotation_kit.worker_tasks(output)
+    exporters, servers = 1, len(BOTH)
+    # stage, switch, confirm; inspected, staged, following, present, released; plan, go, judge, record, report.
+    assert worked == 3 * exporters + 5 * servers + 5, output
+    # Each step of one kind of hosts for the hosts of the other, and one that would leave a port.
+    assert skipped == 3 * servers + 5 * exporters + (exporters + servers), output
+    assert included == exporters + servers, output
+    all_up(fleet, *BOTH)
+
+
+def test_names_that_do_not_exist_are_refused(fleet: rotation_kit.Fleet) -> None:
+    before = fleet.current()
+    for option in ("rotate_exporters=nosuch", "rotate_exporters=exp", "rotate_exporters=exp12"):
+        output = fleet.play("rotate", "-e", option, "-e", "rotate_force=true", fails=True)
+        assert f"rotate_exporters: '{option.partition('=')[2]}' is not an exporter; " in output, output
+    assert is_on(fleet, before, *BOTH)
 
 
 def test_controller_killed_in_the_switch(fleet: rotation_kit.Fleet) -> None:
@@ -109,6 +135,7 @@ def test_controller_killed_in_the_switch(fleet: rotation_kit.Fleet) -> None:
     assert (fleet.directory() / "generations" / new).is_dir()
     until(fleet.quiet, 200, "the end of the following")
     fleet.play("rotate", "-e", "rotate_force=true")
+    assert fleet.states() == PROVEN
     assert is_on(fleet, new, *BOTH), "the generation that was ready is used by the next run"
 
 
@@ -141,7 +168,9 @@ def test_prometheus_cut_off_before_the_switch(fleet: rotation_kit.Fleet) -> None
         output = fleet.play("rotate", "-e", "rotate_force=true", fails=True)
     finally:
         fleet.servers["prom2"].start()
-    assert "prom2 could not be made ready" in output
+    assert "exp1: not switched, and nothing live was changed: prom2 could not be made ready" in output
+    report = fleet.report()
+    assert (report["good"], report["pairs"]) == (False, [])
     assert is_on(fleet, before, *BOTH)
     all_up(fleet, *BOTH)
 
@@ -157,6 +186,8 @@ def test_prometheus_cut_off_in_the_switch(fleet: rotation_kit.Fleet) -> None:
     finally:
         fleet.servers["prom2"].start()
     assert fleet.record()["status"] == "reverted"
+    [line] = fleet.report()["rotations"]
+    assert line.startswith("exp1: went back to the generation before, as its host says: prom2: "), line
     assert is_on(fleet, before, *BOTH)
     all_up(fleet, *BOTH)
 
@@ -173,6 +204,8 @@ def test_new_generation_that_does_not_work(fleet: rotation_kit.Fleet) -> None:
     assert record["status"] == "failed" and record["generation"] == new.name
     assert not new.exists(), "what has failed is not tried again"
     assert not (fleet.directory() / "lease.json").exists()
+    [line] = fleet.report()["rotations"]
+    assert line.startswith("exp1: the switch failed: ") and "nothing" not in line and "went back" not in line, line
     assert is_on(fleet, before, *BOTH)
     all_up(fleet, *BOTH)
 
@@ -181,7 +214,11 @@ def test_rollback(fleet: rotation_kit.Fleet) -> None:
     before = fleet.current()
     fleet.play("rotate", "-e", "rotate_force=true")
     assert fleet.current() != before
+    fleet.play("rollback", "--check", "-e", "rotate_force=true")
+    [line] = fleet.report()["rotations"]
+    assert "exp1: would be switched, " in line and "servers prom1, prom2" in line and "known after" not in line
     fleet.play("rollback", "-e", "rotate_force=true")
+    assert fleet.states() == PROVEN
     assert is_on(fleet, before, *BOTH)
     all_up(fleet, *BOTH)
 
@@ -193,12 +230,20 @@ def test_site_rotates_what_does_not_fit(fleet: rotation_kit.Fleet) -> None:
         "exporter_host_alt_names": ["localhost", "exp1.example.com"],
         "rotate_force": True,
     }
+    fleet.play("site", "--check", "-e", json.dumps(wanted))
+    report = fleet.report()
+    assert {pair["state"] for pair in report["pairs"]} == {"predicted"} and len(report["pairs"]) == 2
+    assert "exp1: would be switched, " in report["rotations"][0] and fleet.current() == before
     fleet.play("site", "-e", json.dumps(wanted))
+    report = fleet.report()
+    assert {(pair["exporter"], pair["client"]): pair["state"] for pair in report["pairs"]} == PROVEN
+    assert report["rotations"][0].startswith("exp1: switched, ")
     assert fleet.record()["status"] == "confirmed" and fleet.current() != before
     assert manifest(fleet)["leaf"]["alt_names"] == ["localhost", "exp1.example.com"]
     all_up(fleet, *BOTH)
     again = fleet.play("site", "-e", json.dumps(wanted))
     assert "changed=0" in again and "changed=1" not in again
+    assert fleet.report()["rotations"] == []
 
 
 def test_evict_and_readmit(fleet: rotation_kit.Fleet) -> None:
@@ -213,8 +258,18 @@ def test_evict_and_readmit(fleet: rotation_kit.Fleet) -> None:
         "the evicted Prometheus being refused",
     )
     all_up(fleet, "prom1")
-    assert "has no generation before" in fleet.play("rollback", fails=True)
-    assert "prom2 was evicted" in fleet.play("site")
-    assert "prom2" not in manifest(fleet)["pairs"]
+    for options in (("--check",), ()):
+        assert "has no generation before" in fleet.play("rollback", *options, fails=True)
+        assert not fleet.report()["good"]
+    evicted = {("exp1", "prom1"): "proven", ("exp1", "prom2"): "evicted"}
+    for name, options in (("site", ()), ("rotate", ("-e", "rotate_force=true"))):
+        fleet.play(name, *options)
+        assert fleet.states() == evicted
+        assert "prom2" not in manifest(fleet)["pairs"]
+    all_up(fleet, "prom1")
+    # The generation before holds no pair of prom2: going back gives it nothing.
+    fleet.play("rollback", "-e", "rotate_force=true")
+    assert fleet.states() == evicted and "prom2" not in manifest(fleet)["pairs"]
     fleet.play("site", "-e", json.dumps({"exporter_host_readmit": ["prom2"]}))
+    assert fleet.states() == PROVEN
     all_up(fleet, *BOTH)

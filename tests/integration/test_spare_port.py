@@ -97,13 +97,20 @@ def nothing_was_lost(fleet: rotation_kit.Fleet, since: float) -> None:
 
 def test_there_and_back_without_a_lost_scrape(fleet: rotation_kit.Fleet, job: str) -> None:
     since = time.time()
-    assert "again with rotate_strategy=spare_port" in fleet.play("rotate", fails=True)
+    for options, said in (((), "not switched, and nothing live was changed"), (("--check",), "would be refused")):
+        output = fleet.play("rotate", *options, fails=True)
+        assert f"exp1: {said}: the switch may take" in output and "again with rotate_strategy=spare_port" in output
     for target in (other(job), job):
         before, running = fleet.current(), fleet.instances["exp1"].exporters()
-        plan = fleet.play("rotate", *SPARE, "--check")
-        assert f'"job": "{target.removeprefix("timesten-")}"' in plan and '"strategy": "spare_port"' in plan
+        fleet.play("rotate", *SPARE, "--check")
+        assert "would be switched, " in fleet.report()["rotations"][0]
+        assert fleet.targets("prom1") == {other(target): ("up", f"localhost:{fleet.port(other(target)[9:])}")}
         assert fleet.current() == before and fleet.instances["exp1"].exporters() == running
-        fleet.play("rotate", *SPARE)
+        output = fleet.play("rotate", *SPARE)
+        # Those of a restart, and: leave; let go; retire.
+        assert rotation_kit.worker_tasks(output)[0] == 3 + 5 * len(BOTH) + 5 + 1 + len(BOTH) + 1, output
+        [line] = fleet.report()["rotations"]
+        assert f"on its {'spare' if target.endswith('.spare') else 'usual'} port" in line
         assert fleet.current() != before
         serves(fleet, target)
         for options in (("--check",), ()):
@@ -167,6 +174,8 @@ def test_one_prometheus_cannot_reach_the_spare_port(fleet: rotation_kit.Fleet, j
     finally:
         fleet.write()
     assert fleet.record()["status"] == "reverted", output
+    [line] = fleet.report()["rotations"]
+    assert line.startswith("exp1: went back to the generation before, as its host says: prom2: "), line
     assert fleet.current() == before
     serves(fleet, job)
     time.sleep(2.2 * fleet.interval)

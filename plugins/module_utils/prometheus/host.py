@@ -276,8 +276,12 @@ def absent(ctx: Context, diff: bool) -> dict[str, Any]:
     with _held(ctx, makes=False):
         change = Change(ctx)
         seen, plan = change.plan()
-        left_alone = set(plan.named_files) | set(plan.definitions)
-        remains = bool(ctx.store.remains(left_alone.__contains__)) if existed else False
+
+        def is_named(name: str) -> bool:
+            """Whether the configuration still names files of an exporter, also where an earlier call has let go of it."""
+            return f"{ctx.store.path}/{name}/".encode() in plan.edit.config
+
+        remains = bool(ctx.store.remains(lambda name: name in plan.definitions or is_named(name))) if existed else False
         clears = everything and not plan.definitions
         cleared = clears and existed and (remains or set(os.listdir(ctx.store.path)) <= {".lock"})
         reloaded: str | bool = False
@@ -287,7 +291,7 @@ def absent(ctx: Context, diff: bool) -> dict[str, Any]:
             seen, plan, done = change.run()
             reloaded = done.reloaded
         if clears and not ctx.check_mode:
-            ctx.store.destroy(plan.named_files.__contains__)
+            ctx.store.destroy(is_named)
     result = {
         "changed": plan.changed or cleared,
         "removed": list(plan.removed),
