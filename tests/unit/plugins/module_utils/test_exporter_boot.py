@@ -22,6 +22,9 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter impor
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import units as _exporter_units
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import utility as _ttexporter_cli
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running import log
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine import crontab
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine import processes as _kernel
 
 STAND_IN = pathlib.Path(__file__).resolve().parents[2] / "fixtures" / "stand_in_exporter.py"
 SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
@@ -113,11 +116,11 @@ def test_a_run_finds_nothing_to_change(host, settings, shell):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     state = _process.inspect(wanted, settle=20)
     assert (state.status, state.drift, state.adopted) == (_process.RUNNING, (), False)
-    by_script = _process._environment(state.pid)
+    by_script = _kernel.environment(state.pid)
     status = pathlib.Path(f"/proc/{state.pid}/status").read_text()
     _process.stop(wanted, state)
     started = _process.start(wanted)
-    by_module = _process._environment(started.pid)
+    by_module = _kernel.environment(started.pid)
     _process.stop(wanted, started)
     # What a shell on the way adds differs from shell to shell.
     own = {"PWD", "OLDPWD", "SHLVL", "_"}
@@ -163,7 +166,7 @@ def test_one_that_runs_already(host):
     os.kill(int(pid), signal.SIGKILL)
     host.pid_file.write_text(f"{os.getpid()}\n")
     host.write(wanted)
-    eventually(lambda: not _process.listeners(host.port))
+    eventually(lambda: not _kernel.listeners(host.port))
     assert host.start().returncode == 0
     assert int(host.pid_file.read_text()) not in (int(pid), os.getpid())
 
@@ -178,7 +181,7 @@ def test_failures(host):
     done = host.start()
     assert done.returncode == 1
     assert "it has not written" in done.stderr and "within 1 s" in done.stderr
-    eventually(lambda: not _process.listeners(host.port))
+    eventually(lambda: not _kernel.listeners(host.port))
     (host.directory / "current").unlink()
     done = host.start()
     assert (done.returncode, done.stderr.split(";")[0]) == (
@@ -193,11 +196,11 @@ def test_failures(host):
 
 
 def test_a_large_log_is_renamed(host):
-    host.log_file.write_bytes(b"x" * (_process.LOG_LIMIT + 1))
+    host.log_file.write_bytes(b"x" * (log.LOG_LIMIT + 1))
     host.write(host.wanted())
     assert host.start().returncode == 0
     assert host.log_file.stat().st_size == 0
-    assert (host.directory / "exporter.log.1").stat().st_size == _process.LOG_LIMIT + 1
+    assert (host.directory / "exporter.log.1").stat().st_size == log.LOG_LIMIT + 1
 
 
 def test_another_environment_of_one_that_was_started_at_boot(host):
@@ -243,8 +246,8 @@ OTHER = "".join(f"{line}\n" for line in _exporter_boot.crontab_lines("exp1-b", "
     ],
 )
 def test_the_crontab_of_others_is_kept(before, lines, after):
-    assert _exporter_boot.crontab_with(before, "exp1", lines) == after
-    assert _exporter_boot.crontab_with(after, "exp1", lines) == after
+    assert crontab.with_entry(before, _exporter_boot.crontab_mark("exp1"), lines) == after
+    assert crontab.with_entry(after, _exporter_boot.crontab_mark("exp1"), lines) == after
 
 
 def test_the_line_is_run_by_a_shell(host):
@@ -268,15 +271,15 @@ def test_the_line_is_run_by_a_shell(host):
 def test_no_cron(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(TimesTenError, match=r"cannot run crontab: .*; install cron, or set boot to systemd or none"):
-        _exporter_boot.read_crontab()
+        crontab.read()
     (tmp_path / "crontab").write_text(
         "#!/bin/sh\necho 'You (x) are not allowed to use this program (crontab)' >&2\nexit 1\n"
     )
     (tmp_path / "crontab").chmod(0o755)
     with pytest.raises(TimesTenError, match=r"crontab -l failed with exit status 1: You .* not allowed"):
-        _exporter_boot.read_crontab()
+        crontab.read()
     with pytest.raises(TimesTenError, match=r"crontab - failed with exit status 1: You .* not allowed"):
-        _exporter_boot.write_crontab("")
+        crontab.write("")
 
 
 # --- units ------------------------------------------------------------------------------------------------------------
@@ -310,7 +313,7 @@ def test_units_hold_what_is_asked_for():
         "ConditionPathExists=/opt/m/exp1/run",
         "ExecStart=/opt/m/exp1/run",
         "KillSignal=SIGINT",
-        "PIDFile=/run/tt/exp1.pid",
+        "PIDFile=/opt/m/exp1/run.pid",
         "ReadWritePaths=/opt/m/exp1 /run/tt /var/log/tt",
         "Restart=always",
         "StartLimitIntervalSec=0",

@@ -26,6 +26,9 @@ import pytest
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes as _process
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import utility as _ttexporter_cli
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running import command_line, log, pid_file
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine import processes as _kernel
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine import systemd
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe as _tls_probe
 
 STAND_IN = pathlib.Path(__file__).resolve().parents[2] / "fixtures" / "stand_in_exporter.py"
@@ -150,7 +153,7 @@ class Host:
 
     def serving(self, child):
         """Wait until a child listens."""
-        eventually(lambda: child.poll() is not None or set(_process.listeners()) & _process.sockets(child.pid))
+        eventually(lambda: child.poll() is not None or set(_kernel.listeners()) & _kernel.sockets(child.pid))
         assert child.poll() is None
         return child
 
@@ -172,13 +175,13 @@ class Host:
 @pytest.mark.parametrize("name", ["ttExporter", "a b", "x) Z 1 (y", ") S 9 9 9 ("])
 def test_parse_stat_whatever_the_name(name):
     fields = " ".join(str(number) for number in range(4, 50))
-    assert _process.parse_stat(f"17 ({name}) S {fields}\n") == ("S", 4, 6, 22)
+    assert _kernel.parse_stat(f"17 ({name}) S {fields}\n") == ("S", 4, 6, 22)
 
 
 def test_parse_status():
-    assert _process.parse_status("Name:\tx\nTgid:\t12\nUid:\t1\t2\t3\t4\n") == (12, 2)
+    assert _kernel.parse_status("Name:\tx\nTgid:\t12\nUid:\t1\t2\t3\t4\n") == (12, 2)
     with pytest.raises(ValueError, match="no Tgid or Uid"):
-        _process.parse_status("Name:\tUid: 3\n")
+        _kernel.parse_status("Name:\tUid: 3\n")
 
 
 TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -190,10 +193,11 @@ TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retr
 
 
 def test_parse_listeners():
-    assert _process.parse_listeners(TCP, 12345) == {501: 1000, 504: 7}
-    assert _process.parse_listeners(TCP, 22) == {503: 0}
-    assert _process.parse_listeners(TCP, 54321) == {}
-    assert _process.parse_listeners(TCP) == {501: 1000, 503: 0, 504: 7}
+    assert [dataclasses.astuple(one) for one in _kernel.parse_listeners(TCP)] == [
+        (501, 12345, 1000),
+        (503, 22, 0),
+        (504, 12345, 7),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -216,7 +220,7 @@ def test_parse_listeners():
     ],
 )
 def test_systemd_unit(text, unit):
-    assert _process.systemd_unit(text) == unit
+    assert systemd.unit_of(text) == unit
 
 
 @pytest.mark.parametrize(
@@ -261,7 +265,7 @@ BASE = {"port": "1", "certificate-directory": "/a", "pid-file": "/p"}
     ],
 )
 def test_compare_options(running, wanted, expected):
-    assert _process.compare_options(running, wanted) == expected
+    assert command_line.compare_options(running, wanted) == expected
 
 
 @pytest.mark.parametrize(
@@ -269,12 +273,12 @@ def test_compare_options(running, wanted, expected):
     [(b"", None), (b" \n", None), (b"\0\0\0\0", None), (b"17", 17), (b"17\n", 17), (b" 4194304\r\n", 4194304)],
 )
 def test_parse_pid(data, pid):
-    assert _process.parse_pid(data, "/p") == pid
+    assert pid_file.parse_pid(data, "/p") == pid
 
 
 @pytest.mark.parametrize("data", [b"0", b"-1", b"12x", b"1 2", b"12345678901", b"\xff", b"root:x:0:0"])
 def test_parse_pid_refuses_what_is_no_pid(data):
-    assert "pid_file: /p holds b'" in failure(_process.parse_pid, data, "/p")
+    assert "pid_file: /p holds b'" in failure(pid_file.parse_pid, data, "/p")
 
 
 def status_of(mode, uid=None, gid=0):
@@ -297,9 +301,9 @@ def status_of(mode, uid=None, gid=0):
 )
 def test_check_private(status, problem):
     if problem is None:
-        _process.check_private("/d", status)
+        pid_file.check_private("/d", status)
     else:
-        message = failure(_process.check_private, "/d", status)
+        message = failure(pid_file.check_private, "/d", status)
         assert f"pid_file: /d {problem}" in message
         assert "leave pid_file out" in message
 
@@ -347,7 +351,7 @@ def test_read_process_tells_living_processes_only():
     try:
         process = _process.read_process(child.pid)
         assert (process.parent, process.session, process.uid) == (os.getpid(), os.getsid(0), os.geteuid())
-        assert abs(_process._age(process)) < 60
+        assert abs(_kernel.age(process)) < 60
         child.kill()
         eventually(lambda: pathlib.Path(f"/proc/{child.pid}/stat").read_text().split(")")[-1].split()[0] == "Z")
         assert _process.read_process(child.pid) is None
@@ -395,8 +399,10 @@ def test_port_holder(address):
 def test_commands_of_others_are_shown_without_their_options():
     process = _process.Process(1, 1, 1, 1, 0, ("/usr/bin/python3", "server.py", "--password", "secret"))
     assert process.command == "/usr/bin/python3 server.py"
-    exporter = dataclasses.replace(process, argv=("ttExporter", "-port", "1"))
-    assert exporter.command == "ttExporter -port 1"
+    exporter = dataclasses.replace(process, argv=("ttExporter", "-port", "1", "-x", "y"))
+    assert _process.described(exporter) == "ttExporter -port 1 -x y"
+    renamed = dataclasses.replace(process, argv=("worker", "-port", "1", "-pid-file", "/p", "-password", "secret"))
+    assert _process.described(renamed) == "worker -port 1 -pid-file /p"
     assert dataclasses.replace(process, argv=()).command == "a process without a command line"
 
 
@@ -612,10 +618,10 @@ def test_the_log_is_appended_and_rotated(host):
     for count in (1, 2):
         _process.stop(wanted, _process.start(wanted))
         assert host.log_file.read_text() == "hello\n" * count
-    os.truncate(host.log_file, _process.LOG_LIMIT + 1)
+    os.truncate(host.log_file, log.LOG_LIMIT + 1)
     _process.stop(wanted, _process.start(wanted))
     assert host.log_file.read_text() == "hello\n"
-    assert (host.directory / "exporter.log.1").stat().st_size == _process.LOG_LIMIT + 1
+    assert (host.directory / "exporter.log.1").stat().st_size == log.LOG_LIMIT + 1
 
 
 def test_logs_that_are_refused(host):
@@ -670,19 +676,19 @@ def test_a_signal_reaches_only_the_process_that_was_seen(monkeypatch):
     child = spawn("sleep", "600")
     try:
         process = _process.read_process(child.pid)
-        assert not _process.send_signal(
+        assert not _kernel.send_signal(
             dataclasses.replace(process, start_ticks=process.start_ticks + 1), signal.SIGKILL
         )
-        assert not _process.send_signal(dataclasses.replace(process, uid=process.uid + 1), signal.SIGKILL)
+        assert not _kernel.send_signal(dataclasses.replace(process, uid=process.uid + 1), signal.SIGKILL)
         assert child.poll() is None
         if os.geteuid() == 0:
-            message = as_nobody(lambda: _process.send_signal(process, signal.SIGKILL))
+            message = as_nobody(lambda: _kernel.send_signal(process, signal.SIGKILL))
             assert f"nobody may not signal process {child.pid} of root (sleep 600); run as root" in message
             assert child.poll() is None
         monkeypatch.delattr(os, "pidfd_open", raising=False)
-        assert _process.send_signal(process, signal.SIGKILL)
+        assert _kernel.send_signal(process, signal.SIGKILL)
         assert child.wait(10) == -signal.SIGKILL
-        assert not _process.send_signal(process, signal.SIGKILL)
+        assert not _kernel.send_signal(process, signal.SIGKILL)
     finally:
         child.kill()
         child.wait()
@@ -928,10 +934,11 @@ def test_a_starting_process_is_given_time(host):
 
 
 def supervise(host, monkeypatch, wanted, rounds=2):
-    """Keep an exporter running as a unit with Restart=always does; that /proc names the unit is the one thing that is
-    pretended.
+    """Keep an exporter running as a unit with Restart=always does; that /proc names the unit and systemd calls it active
+    is pretended.
     """
-    monkeypatch.setattr(_process, "manager", lambda pid: "ttexporter-exp1.service")
+    monkeypatch.setattr(systemd, "manager", lambda pid: "ttexporter-exp1.service")
+    monkeypatch.setattr(systemd, "active_state", lambda unit: "active")
     loop = f'for round in {" ".join(str(number) for number in range(rounds))}; do "$@"; done'
     child = subprocess.Popen(
         ["/bin/sh", "-c", loop, "unit", *wanted.utility.argv(*wanted.arguments)],
@@ -971,7 +978,7 @@ def test_a_unit_that_starts_something_else_is_told(host, monkeypatch):
 def test_our_own_unit_is_no_manager(host):
     state = _process.start(host.wanted())
     assert state.manager is None
-    assert _process.manager(os.getpid()) is None
+    assert systemd.manager(os.getpid()) is None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
