@@ -806,10 +806,10 @@ def test_the_exporter_of_another_directory_or_instance_is_not_adopted(host):
     other = host.path / "other"
     other.mkdir()
     (other / "state.json").write_text("{}")
-    arguments = _ttexporter_cli.start_arguments(host.port, str(host.wallet), False, str(other / "exporter.pid"))
+    arguments = _ttexporter_cli.start_arguments(host.port, str(other), False, str(other / "exporter.pid"))
     child = host.serving(host.by_hand(arguments))
     state = _process.inspect(host.wanted())
-    assert state.status == "stopped"
+    assert (state.status, state.held_by_neighbour) == ("stopped", True)
     assert f"port {host.port} is held by process {child.pid} of user" in state.why
     (other / "state.json").unlink()
     assert _process.inspect(host.wanted()).status == "running"
