@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import pwd
+import shlex
 import shutil
 import signal
 import socket
@@ -1037,3 +1038,168 @@ def test_with_the_reference_exporter(host, run, rate_option):
     message = failure(_process.start, wanted["a"], lambda: handshake("a"), 10)
     assert "did not start: it ended with exit status 1; it said: " in message or run == "detach"
     assert host.left() == []
+
+
+def reference(host, **variants):
+    """Return what is wanted, insecure and of the reference exporter, its variants as keywords."""
+    pytest.importorskip("prometheus_client", reason="the reference exporter needs prometheus_client")
+    conf = host.home / "conf"
+    conf.mkdir(exist_ok=True)
+    (conf / "timesten.conf").write_text("instance_guid=C76FCD9A-E5C8-4AC5-A73D-7DAB72203E43\n")
+    lines = [f"REFERENCE_EXPORTER_{name}={value}\n" for name, value in variants.items()]
+    (conf / "reference_exporter.env").write_text("".join(lines))
+    (host.home / "bin" / "ttExporter").write_text(f"#!{sys.executable}\n{REFERENCE_EXPORTER.read_text()}")
+    arguments = _ttexporter_cli.start_arguments(host.port, None, True, str(host.pid_file))
+    mark = {"MARK": str(host.path)}
+    return _process.Wanted(
+        _ttexporter_cli.Utility(str(host.home), mark), arguments, str(host.state_file), str(host.log_file)
+    )
+
+
+WAYS = [
+    {"NAME": "exec"},
+    {"NAME": "exec", "RUN": "detach"},
+    {"NAME": "rewritten"},
+    {"NAME": "rewritten", "RUN": "detach", "PID_FILE_DELAY": "0.5"},
+    {"NAME": "exec", "RUN": "detach", "PID_FILE_DELAY": "3", "PID_FILE": "blanks"},
+    {"RUN": "child", "PID_FILE": "blanks"},
+    {"NAME": "exec", "RUN": "child"},
+    {"NOISE": "locale", "PID_FILE": "blanks"},
+]
+
+
+def way(variants):
+    """Name a way in the list of tests."""
+    return "-".join(variants.values())
+
+
+@pytest.mark.parametrize("variants", WAYS, ids=way)
+def test_whatever_it_calls_itself(host, variants):
+    wanted = reference(host, **variants)
+    state = _process.start(wanted)
+    assert (state.status, state.drift, state.adopted) == ("running", (), False)
+    again = _process.inspect(wanted)
+    assert (again.pid, again.drift) == (state.pid, ())
+    new = _process.restart(wanted, again)
+    assert new.pid != state.pid
+    # As after a boot, or by hand: nothing is recorded.
+    host.state_file.unlink()
+    by_hand = _process.inspect(wanted)
+    assert (by_hand.status, by_hand.pid) == ("running", new.pid)
+    assert _process.stop(wanted, by_hand).startswith("stopped by SIGTERM")
+    assert _process.port_holder(host.port) is None
+    eventually(lambda: not host.left())
+    assert not host.pid_file.exists()
+
+
+@pytest.mark.parametrize("variants", [{"NAME": "exec"}, {"NAME": "exec", "RUN": "detach"}], ids=way)
+def test_one_of_another_name_whose_pid_file_was_lost(host, variants):
+    wanted = reference(host, **variants)
+    state = _process.start(wanted)
+    host.state_file.unlink()
+    host.pid_file.unlink()
+    now = _process.inspect(wanted)
+    assert (now.status, now.pid, now.adopted) == ("running", state.pid, True)
+    _process.stop(wanted, now)
+    assert _process.port_holder(host.port) is None
+
+
+def test_one_that_nobody_can_tell_is_named(host):
+    wanted = reference(host, NAME="rewritten")
+    state = _process.start(wanted)
+    host.state_file.unlink()
+    host.pid_file.unlink()
+    now = _process.inspect(wanted)
+    assert (now.status, now.held_by_neighbour) == ("stopped", False)
+    assert f"port {host.port} is held by process {state.pid} of user" in now.why
+
+
+def test_an_old_pid_file_does_not_make_a_process_ours(host):
+    """It has our port and is of our user, but the file that has its number was written before it began."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", host.port))
+        listener.listen()
+        host.pid_file.write_text(f"{os.getpid()}\n")
+        os.utime(host.pid_file, (1, 1))
+        assert _process.inspect(host.wanted()).status == "stopped"
+
+
+def test_a_slow_end_is_followed(host):
+    wanted = reference(host, STOP_DELAY="2")
+    old = _process.start(wanted)
+    new = _process.restart(wanted, old, stop_timeout=0.5)
+    assert new.pid != old.pid
+    assert _process.inspect(wanted).pid == new.pid
+    began = time.monotonic()
+    how = _process.stop(wanted, _process.inspect(wanted), timeout=0.5)
+    assert how == "stopped by SIGTERM, which took 2 s"
+    assert 1.5 < time.monotonic() - began < 10
+
+
+def test_a_signal_without_effect_names_the_other(host):
+    wanted = host.wanted(IGNORE="1")
+    message = failure(_process.stop, wanted, _process.start(wanted), "TERM", 0.3)
+    assert (
+        "give it longer (stop_timeout), use the other signal (stop_signal: INT), or set force_kill to true" in message
+    )
+
+
+def test_what_comes_back_after_the_stop_is_named(host):
+    """A script that starts the exporter again whenever it ends."""
+    wanted = host.wanted()
+    loop = f"while :; do {shlex.join(wanted.utility.argv(*wanted.arguments))}; done"
+    variables = wanted.utility.full_environment()
+    host.children.append(subprocess.Popen(["sh", "-c", loop], env=variables, start_new_session=True))
+    eventually(lambda: _process.inspect(wanted).listening)
+    state = _process.inspect(wanted)
+    # Whichever comes first: it is back when the stop looks, or at the next look.
+    try:
+        _process.stop(wanted, state)
+    except TimesTenError as error:
+        assert f"port {host.port} is served by process" in error.message
+        assert error.details["changed"] is True
+    eventually(lambda: _process.inspect(wanted).listening)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The log
+
+
+def lines_of(path):
+    """Return how many lines a log has."""
+    return path.read_text().count("\n")
+
+
+def refuse_a_client(host, wanted_lines, path):
+    """Have the exporter write a line, about a client that is refused, until the log has some."""
+
+    def refused():
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", host.port), 5) as client:
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            client.recv(1)
+        return lines_of(path) >= wanted_lines
+
+    eventually(refused)
+
+
+def test_the_log_and_logrotate(host):
+    """copytruncate and a file that was renamed: nothing is lost but what was copied, and no hole comes into being."""
+    wanted = reference(host)
+    tool = wanted.utility
+    tool.create_server_certificate(str(host.wallet), "localhost", ["localhost"])
+    host.wallet.chmod(0o700)
+    arguments = _ttexporter_cli.start_arguments(host.port, str(host.wallet), False, str(host.pid_file))
+    wanted = dataclasses.replace(wanted, arguments=arguments)
+    state = _process.start(wanted)
+    refuse_a_client(host, 3, host.log_file)
+    shutil.copy(host.log_file, host.directory / "exporter.log-1")
+    os.truncate(host.log_file, 0)
+    refuse_a_client(host, 1, host.log_file)
+    assert "\0" not in host.log_file.read_text()
+    renamed = host.directory / "exporter.log-2"
+    host.log_file.rename(renamed)
+    refuse_a_client(host, lines_of(renamed) + 1, renamed)
+    assert not host.log_file.exists()
+    new = _process.restart(wanted, state)
+    assert new.drift == ()
+    refuse_a_client(host, 2, host.log_file)
