@@ -80,9 +80,9 @@ read_pid() {{
     [ ! -L "$pid_file" ] || return 2
     [ -e "$pid_file" ] || return 1
     [ -f "$pid_file" ] && [ "$(wc -c <"$pid_file")" -le {pid_limit} ] || return 2
-    pid=$(tr '\\0\\t\\r\\n' '    ' <"$pid_file" 2>/dev/null)
-    case $pid in *[!0-9\\ ]*) return 2 ;; esac
-    set -- $pid
+    text=$(tr '\\0\\t\\r\\n' '    ' <"$pid_file" 2>/dev/null)
+    case $text in *[!0-9\\ ]*) return 2 ;; esac
+    set -- $text
     [ $# -gt 0 ] || return 1
     [ $# -eq 1 ] || return 2
     case $1 in 0* | ???????????*) return 2 ;; esac
