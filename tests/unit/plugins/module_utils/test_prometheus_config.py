@@ -16,7 +16,8 @@ import yaml
 from hypothesis import HealthCheck, assume, given, settings
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, jobs
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "prometheus_yml"
 DOC = Path(__file__).parents[4] / "docs" / "prometheus-yml.md"
