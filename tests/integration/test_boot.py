@@ -389,7 +389,7 @@ def test_another_environment(lab: Lab, fleet: Fleet) -> None:
     reboot(lab, "exp1")
     fleet.await_health(UP)
     # Prometheus may still say what it knew before the boot; the pid file may too, or be gone.
-    command_line = f"cat /proc/$(cat {directory('exp1')}/exporter.pid)/cmdline"
+    command_line = f"cat /proc/$(tr -d ' ' <{directory('exp1')}/exporter.pid)/cmdline"
     kit.until(
         lambda: "ttExporter" in shell(lab, "exp1", command_line, check=False), 60, lambda: "the exporter after the boot"
     )
