@@ -75,19 +75,22 @@ def plan_process(
     wallet: WalletPlan,
     check_mode: bool = False,
     generation: str | None = None,
+    snapshot: processes.Snapshot | None = None,
 ) -> ProcessPlan:
     """Decide what happens to the process, and to that which starts it after a reboot. It is asked again after a new
     generation was made.
 
     :param check_mode: a utility, a wallet or a unit that is not there yet is then no error.
     :param generation: another one than the current one.
+    :param snapshot: processes and sockets as they were read a moment ago, for all exporters of the host.
     :raises TimesTenError: if somebody else holds the port, the pid file cannot be trusted, there is no wallet, or nobody
         can start it after a reboot as asked.
     """
-    planned = _plan_process(wanted, directory, utility, wallet, check_mode, generation)
+    snapshot = snapshot or processes.Snapshot()
+    planned = _plan_process(wanted, directory, utility, wallet, check_mode, generation, snapshot)
     planned.boot = plan_boot(wanted, os.path.join(directory.path, "run"), planned.wanted, check_mode)
     planned.why += planned.boot.why
-    planned.other = _other_process(wanted, directory, utility)
+    planned.other = _other_process(wanted, directory, utility, snapshot)
     if planned.other is not None:
         process, state = planned.other
         planned.why.append(f"process {state.pid} on port {process.port}, which is not in use, has to stop")
@@ -95,14 +98,14 @@ def plan_process(
 
 
 def _other_process(
-    wanted: Definition, directory: ExporterDirectory, utility: Utility
+    wanted: Definition, directory: ExporterDirectory, utility: Utility, snapshot: processes.Snapshot
 ) -> tuple[processes.Wanted, processes.ProcessState] | None:
     other = wanted.on_other_port()
     if not os.path.lexists(other.pid_file):
         return None
     # A unit and its script belong to the process on the usual port, whichever this one is.
     process = dataclasses.replace(wanted_process(other, directory, utility), unit=None, script=None)
-    state = processes.inspect(process)
+    state = processes.inspect(process, snapshot=snapshot)
     return (process, state) if state.status == processes.RUNNING else None
 
 
@@ -119,6 +122,7 @@ def _plan_process(
     wallet: WalletPlan,
     check_mode: bool,
     generation: str | None,
+    snapshot: processes.Snapshot,
 ) -> ProcessPlan:
     stopping = wanted.state == "stopped"
     no_wallet = not wanted.insecure and wallet.action == "none" and not stopping
@@ -132,7 +136,7 @@ def _plan_process(
         return ProcessPlan("start", ["it is not running"], None, None, wanted.rate_limit)
     rate_limit = None if rate_option is None else wanted.rate_limit
     process = wanted_process(wanted, directory, utility, rate_option, rate_limit, generation)
-    state = processes.inspect(process, settle=0.0 if stopping else min(SETTLE, wanted.start_timeout))
+    state = processes.inspect(process, 0.0 if stopping else min(SETTLE, wanted.start_timeout), snapshot)
     if state.status == processes.FOREIGN:
         raise TimesTenError(f"exporter {wanted.name}: {state.why}")
     running = state.status == processes.RUNNING

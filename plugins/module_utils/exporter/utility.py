@@ -388,7 +388,10 @@ def _failure(what: str, result: dict[str, Any]) -> TimesTenError:
     )
 
 
-_WARNING = re.compile(r"\bwarn(ing)?\b|\blocale\b", re.IGNORECASE)
+# Perl's words about a locale are several lines.
+_WARNING = re.compile(
+    r"\bwarn(ing)?\b|\blocale\b|^(LC_[A-Z]+|LANG(UAGE)?) =|^are supported and installed on your system", re.IGNORECASE
+)
 _FAILURE = re.compile(
     r"\b(error|fail(ed|ure)?|fatal|cannot|can't|could not|unable|denied|refused|invalid|missing|not found|no such|in use|exists"
     r"|[a-z]+-\d+)\b",
@@ -397,8 +400,8 @@ _FAILURE = re.compile(
 
 
 def telling_line(*texts: str) -> str | None:
-    """Return the line that says what failed, None if there is none: the first that speaks of a failure, else the last
-    that is no warning, else the last.
+    """Return the line that says what failed, None if there is none: the first that speaks of a failure, else the first
+    that is no warning, else the first.
 
     A shell or an interpreter may have warned, for example of a locale, before the utility came to speak.
     """
@@ -407,5 +410,5 @@ def telling_line(*texts: str) -> str | None:
         plain = [line for line in lines if not _WARNING.search(line)]
         failures = [line for line in plain if _FAILURE.search(line)]
         if lines:
-            return (failures[:1] or plain[-1:] or lines[-1:])[0]
+            return (failures or plain or lines)[0]
     return None

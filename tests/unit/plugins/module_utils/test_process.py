@@ -976,6 +976,30 @@ def test_a_unit_that_starts_something_else_is_told(host, monkeypatch):
     assert f"differs: wallet {host.wallet} -> {host.directory}/generations/b" in message
 
 
+def test_a_snapshot_is_read_once(host, monkeypatch):
+    """One look at /proc serves the questions about all exporters of a host."""
+    wanted = host.wanted()
+    state = _process.start(wanted)
+    snapshot = _process.Snapshot()
+    monkeypatch.setattr(_kernel, "processes", lambda: pytest.fail("/proc was scanned again"))
+    monkeypatch.setattr(_kernel, "all_listeners", lambda: pytest.fail("the sockets were read again"))
+    host.port, host.pid_file = free_port(), host.directory / "other.pid"
+    host.state_file = host.directory / "state.json.other"
+    assert _process.inspect(wanted, snapshot=snapshot).pid == state.pid
+    assert _process.inspect(host.wanted(), snapshot=snapshot).status == "stopped"
+
+
+@pytest.mark.parametrize("state", ["activating", "failed"])
+def test_a_unit_has_to_be_active(host, monkeypatch, state):
+    """systemd may have the process and still wait for its pid file, or count it as failed."""
+    wanted = dataclasses.replace(host.wanted(), unit="ttexporter-exp1.service")
+    supervise(host, monkeypatch, wanted)
+    assert _process.inspect(wanted).drift == ()
+    monkeypatch.setattr(systemd, "active_state", lambda unit: state)
+    now = _process.inspect(wanted)
+    assert (now.drift, now.starting) == ((f"ttexporter-exp1.service is {state}",), state == "activating")
+
+
 def test_our_own_unit_is_no_manager(host):
     state = _process.start(host.wanted())
     assert state.manager is None
