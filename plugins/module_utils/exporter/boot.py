@@ -60,7 +60,10 @@ _SCRIPT = """\
 # Ends when the exporter has written its pid file. If that does not happen: after 5 seconds more, with status 1.
 set -u
 # Nothing is inherited; and a value that is set below is in no command line.
-[ "${{1-}}" = clean ] || exec env -i /bin/sh "$0" clean
+[ "${{1-}}" = clean ] || exec env -i /bin/sh "$0" clean "${{1-}}"
+# Of a unit, its argument: in the sandbox of a host that is a container, /proc tells that of the machine.
+boot_id=$(echo "$2" | sed -E 's/^(.{{8}})(.{{4}})(.{{4}})(.{{4}})(.{{12}})$/\\1-\\2-\\3-\\4-\\5/')
+[ -n "$boot_id" ] || boot_id=$(cat /proc/sys/kernel/random/boot_id)
 umask 077
 cd /
 {exports}
@@ -109,7 +112,7 @@ is_recorded() {{
     *'"pid":'"$1"[,}}]*) ;; *) return 1 ;; esac
     case $(tr -d ' \\n' <"$state_file") in
     *'"start_ticks":'"$(ticks "$1")"[,}}]*) ;; *) return 1 ;; esac
-    grep -qF "\\"$(cat /proc/sys/kernel/random/boot_id)\\"" "$state_file"
+    grep -qF "\\"$boot_id\\"" "$state_file"
 }}
 
 # Prints the processes of this user that were started with our pid file.
@@ -148,8 +151,8 @@ until alive; do
     sleep 0.2
 done
 # Which process this is, as the modules note it: its name and its command line may become others.
-printf '{{"pid": %s, "start_ticks": %s, "boot_id": "%s", %s\\n' "$pid" "$(ticks "$pid")" \\
-    "$(cat /proc/sys/kernel/random/boot_id)" {record} >{new_state_file} && mv -f {new_state_file} "$state_file"
+printf '{{"pid": %s, "start_ticks": %s, "boot_id": "%s", %s\\n' "$pid" "$(ticks "$pid")" "$boot_id" \\
+    {record} >{new_state_file} && mv -f {new_state_file} "$state_file"
 {at_end}"""
 
 _WALLET = """\

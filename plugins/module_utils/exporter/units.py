@@ -42,7 +42,8 @@ StartLimitIntervalSec=0
 # The start script ends when the pid file is there, whether ttExporter stays in the foreground or detaches.
 Type=forking
 PIDFile={unit_pid_file}
-ExecStart={directory}/run
+# %b is the boot id.
+ExecStart={directory}/run %b
 User={owner}
 UMask=0077
 Restart=always

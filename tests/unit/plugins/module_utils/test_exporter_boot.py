@@ -93,9 +93,9 @@ class Host:
         assert text.count("sleep 5\n") == 1
         _process.write_script(str(self.run_file), text.replace("sleep 5\n", "sleep 0\n"))
 
-    def start(self, shell=None):
+    def start(self, shell=None, *arguments):
         """Run the script as cron or systemd do."""
-        command = [str(self.run_file)]
+        command = [str(self.run_file), *arguments]
         if shell is not None:
             command = ([shell, "sh"] if shell == "busybox" else [shell]) + command
         environment = {"PATH": "/usr/bin:/bin", "STRANGE": "1"}
@@ -335,7 +335,9 @@ def test_systemd_gets_a_pid_file_without_blanks(host):
     wanted = host.wanted()
     wanted = _process.Wanted(wanted.utility, arguments, wanted.state_file, wanted.log_file)
     host.write(wanted, by_unit=True)
-    assert host.start().returncode == 0
+    boot_id = "0123456789abcdef0123456789abcdef"
+    assert host.start(None, boot_id).returncode == 0
+    assert _process.read_state(wanted.state_file)["boot_id"] == "01234567-89ab-cdef-0123-456789abcdef"
     pid = _process.inspect(wanted, settle=20).pid
     assert host.pid_file.read_text() == f"  {pid} \n"
     assert (host.directory / "run.pid").read_text() == f"{pid}\n"
@@ -438,7 +440,7 @@ def test_units_hold_what_is_asked_for():
     for line in (
         "After=network-online.target tt_inst.service",
         "ConditionPathExists=/opt/m/exp1/run",
-        "ExecStart=/opt/m/exp1/run",
+        "ExecStart=/opt/m/exp1/run %b",
         "KillSignal=SIGINT",
         "PIDFile=/opt/m/exp1/run.pid",
         "ReadWritePaths=/opt/m/exp1 /run/tt /var/log/tt",
