@@ -18,6 +18,7 @@ import sys
 import time
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes as _process
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine import processes as _kernel
 
 FILES = pathlib.Path(__file__).resolve().parents[2] / "roles/reference_exporter/files"
 # Where another process finds ``ansible_collections``.
@@ -104,16 +105,25 @@ class Instance:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     def exporters(self) -> list[_process.Process]:
-        """Return the exporters of this instance that run."""
+        """Return the exporters of this instance that run, whatever they call themselves."""
+        listening = set(_kernel.listeners())
+        return [
+            process
+            for process in self.processes()
+            if _process.exporter_options(process.argv) is not None or _kernel.sockets(process.pid) & listening
+        ]
+
+    def processes(self) -> list[_process.Process]:
+        """Return everything that runs in the environment of this instance."""
         return [
             process
             for process in _process.processes().values()
-            if f"{self.home}/bin/ttExporter" in process.argv and _process.exporter_options(process.argv) is not None
+            if _kernel.environment(process.pid).get("TIMESTEN_HOME") == self.home
         ]
 
     def end(self) -> None:
         """Kill what was left running."""
-        for process in self.exporters():
+        for process in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
 

@@ -31,14 +31,18 @@ pytestmark = [
 ]
 
 HOMES = kit.HOMES
+# Each way in which TimesTen's own exporter may show itself.
 MAIN = {
-    "exp1": {"ttinst": {}},
+    "exp1": {"ttinst": {"NAME": "exec", "PID_FILE": "blanks", "NOISE": "locale"}},
     "exp2": {
-        "sales": {"RUN": "detach", "START_DELAY": "1", "EXPORT": "leaf"},
-        "stock": {"PKI": "self-signed", "RATE_OPTION": "absent"},
+        "sales": {"RUN": "detach", "START_DELAY": "1", "EXPORT": "leaf", "PID_FILE_DELAY": "1"},
+        "stock": {"PKI": "self-signed", "RATE_OPTION": "absent", "RUN": "child"},
     },
-    "exp3": {"ttinst": {"RUN": "detach"}},
-    "exp4": {"sales": {"START_DELAY": "0.5"}, "stock": {"RUN": "detach"}},
+    "exp3": {"ttinst": {"RUN": "detach", "NAME": "rewritten"}},
+    "exp4": {
+        "sales": {"START_DELAY": "0.5", "NAME": "exec", "PID_FILE": "blanks"},
+        "stock": {"RUN": "detach", "NAME": "exec", "PID_FILE_DELAY": "3"},
+    },
 }
 PLACES = {
     (f"{host}-{home}" if len(homes) > 1 else host): (host, home) for host, homes in MAIN.items() for home in homes
@@ -385,7 +389,7 @@ def test_another_environment(lab: Lab, fleet: Fleet) -> None:
     reboot(lab, "exp1")
     fleet.await_health(UP)
     # Prometheus may still say what it knew before the boot; the pid file may too, or be gone.
-    command_line = f"cat /proc/$(cat {directory('exp1')}/exporter.pid)/cmdline"
+    command_line = f"cat /proc/$(tr -d ' ' <{directory('exp1')}/exporter.pid)/cmdline"
     kit.until(
         lambda: "ttExporter" in shell(lab, "exp1", command_line, check=False), 60, lambda: "the exporter after the boot"
     )
@@ -411,8 +415,8 @@ def test_a_rotation(lab: Lab, fleet: Fleet) -> None:
         host, _home = PLACES[name]
         assert unit(lab, name)["MainPID"] == str(pids(lab)[name]) != str(old[name])
         current = os.readlink(kit.disk_file(lab, host, f"{directory(name)}/current"))
-        arguments = shell(lab, host, f"cat /proc/{pids(lab)[name]}/cmdline").split("\0")
-        assert f"{directory(name)}/{current}" in arguments
+        record = json.loads(kit.disk_file(lab, host, f"{directory(name)}/state.json").read_text())
+        assert (record["pid"], f"{directory(name)}/{current}" in record["argv"]) == (pids(lab)[name], True)
     fleet.run()
     fleet.await_health(UP)
 

@@ -13,16 +13,22 @@ while the script exists, and is started when its owner writes ``<exporter>/start
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 import shlex
-import subprocess
-from typing import Sequence
 
-from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import files
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes as _process
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running import pid_file as _pid_file
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.identity import Wanted
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.log import LOG_LIMIT
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.start_script import (
+    remove_script,
+    write_script,
+)
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine import crontab
 
 UNIT_DIRECTORY = "/etc/systemd/system"
 
@@ -51,16 +57,19 @@ def installed(unit: str) -> bool:
 _SCRIPT = """\
 #!/bin/sh
 {mark}starts the exporter {name} after a reboot, from the generation that is current then.
-{environment_mark}{environment_sha256}
 # Ends when the exporter has written its pid file. If that does not happen: after 5 seconds more, with status 1.
 set -u
 # Nothing is inherited; and a value that is set below is in no command line.
-[ "${{1-}}" = clean ] || exec env -i /bin/sh "$0" clean
+[ "${{1-}}" = clean ] || exec env -i /bin/sh "$0" clean "${{1-}}"
+# Of a unit, its argument: in the sandbox of a host that is a container, /proc tells that of the machine.
+boot_id=$(echo "$2" | sed -E 's/^(.{{8}})(.{{4}})(.{{4}})(.{{4}})(.{{12}})$/\\1-\\2-\\3-\\4-\\5/')
+[ -n "$boot_id" ] || boot_id=$(cat /proc/sys/kernel/random/boot_id)
 umask 077
 cd /
 {exports}
 pid_file={pid_file}
 log_file={log_file}
+state_file={state_file}
 
 fail() {{
     echo "exporter {name}: $1; its log is $log_file" >&2
@@ -68,13 +77,56 @@ fail() {{
     exit 1
 }}
 
-alive() {{
-    pid=$(cat "$pid_file" 2>/dev/null)
-    case $pid in '' | *[!0-9]*) return 1 ;; esac
-    kill -0 "$pid" 2>/dev/null
+# Sets pid to what the pid file names; status 1 if it is missing or empty, 2 if it holds no pid. As the modules read it.
+read_pid() {{
+    pid=
+    [ ! -L "$pid_file" ] || return 2
+    [ -e "$pid_file" ] || return 1
+    [ -f "$pid_file" ] && [ "$(wc -c <"$pid_file")" -le {pid_limit} ] || return 2
+    text=$(tr '\\0\\t\\r\\n' '    ' <"$pid_file" 2>/dev/null)
+    case $text in *[!0-9\\ ]*) return 2 ;; esac
+    set -- $text
+    [ $# -gt 0 ] || return 1
+    [ $# -eq 1 ] || return 2
+    case $1 in 0* | ???????????*) return 2 ;; esac
+    pid=$1
 }}
 
-if alive && tr '\\0' '\\n' <"/proc/$pid/cmdline" | grep -qxF -e "$pid_file"; then
+alive() {{
+    read_pid && kill -0 "$pid" 2>/dev/null
+}}
+
+# The start ticks of a process, whose name may contain anything.
+ticks() {{
+    stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+    set -- ${{stat##*) }}
+    echo "${{20}}"
+}}
+
+has_our_pid_file() {{
+    tr '\\0' '\\n' <"/proc/$1/cmdline" 2>/dev/null | grep -qxF -e "$pid_file"
+}}
+
+is_recorded() {{
+    case $(tr -d ' \\n' <"$state_file" 2>/dev/null) in
+    *'"pid":'"$1"[,}}]*) ;; *) return 1 ;; esac
+    case $(tr -d ' \\n' <"$state_file") in
+    *'"start_ticks":'"$(ticks "$1")"[,}}]*) ;; *) return 1 ;; esac
+    grep -qF "\\"$boot_id\\"" "$state_file"
+}}
+
+# Prints the processes of this user that were started with our pid file.
+ours() {{
+    for process in /proc/[0-9]*; do
+        if [ -O "$process" ] && has_our_pid_file "${{process#/proc/}}"; then
+            echo "${{process#/proc/}}"
+        fi
+    done
+}}
+
+read_pid
+[ $? -ne 2 ] || fail "$pid_file holds no pid; remove it if it is of no use"
+if alive && {{ is_recorded "$pid" || has_our_pid_file "$pid"; }}; then
     {when_running}
 fi
 {wallet}[ ! -L "$log_file" ] || fail "$log_file is a link"
@@ -90,30 +142,45 @@ gone=0
 until alive; do
     tries=$((tries + 1))
     if [ "$tries" -gt {tries} ]; then
-        kill "$child" 2>/dev/null
+        kill "$child" $(ours) 2>/dev/null
         fail "it has not written $pid_file within {timeout} s"
     fi
-    # A command that has detached may end a little before the pid file is there.
-    kill -0 "$child" 2>/dev/null || gone=$((gone + 1))
+    # A command that has detached may end long before the pid file is there.
+    kill -0 "$child" 2>/dev/null || [ -n "$(ours)" ] || gone=$((gone + 1))
     [ "$gone" -le 10 ] || fail "it ended, and has not written $pid_file"
     sleep 0.2
 done
-"""
+# Which process this is, as the modules note it: its name and its command line may become others.
+printf '{{"pid": %s, "start_ticks": %s, "boot_id": "%s", %s\\n' "$pid" "$(ticks "$pid")" "$boot_id" \\
+    {record} >{new_state_file} && mv -f {new_state_file} "$state_file"
+{at_end}"""
 
 _WALLET = """\
 wallet=$(readlink -f {current})
 [ -d "$wallet" ] || fail "{current_text} leads to no wallet; run the playbook"
+generation=${{wallet##*/}}
+"""
+
+_UNIT_PID = """\
+# systemd reads no pid file with blanks.
+printf '%s\\n' "$pid" >{unit_pid_file}
 """
 
 
-def script(name: str, process: _process.Wanted, timeout: int, by_unit: bool) -> str:
+def unit_pid_file(directory: str) -> str:
+    """The pid file that the start script writes for systemd."""
+    return os.path.join(directory, "run.pid")
+
+
+def script(name: str, process: Wanted, timeout: int, by_unit: bool) -> str:
     """The text of the start script.
 
     :param timeout: seconds that the exporter has to write its pid file.
     :param by_unit: whether systemd runs it; an exporter that was started by anything else is then a failure.
     """
-    current = os.path.join(os.path.dirname(process.state_file), "current")
-    options, command = process.options, []
+    directory = os.path.dirname(process.state_file)
+    current = os.path.join(directory, "current")
+    command = []
     shown = {"certificate-directory": '"$wallet"', "pid-file": '"$pid_file"'}
     following = None
     for argument in process.utility.argv(*process.arguments):
@@ -123,22 +190,43 @@ def script(name: str, process: _process.Wanted, timeout: int, by_unit: bool) -> 
     return _SCRIPT.format(
         mark=MARK,
         name=name,
-        environment_mark=_process.ENVIRONMENT_MARK,
-        environment_sha256=process.utility.environment_sha256(),
         exports="\n".join(
             f"export {variable}={shlex.quote(value)}" for variable, value in process.utility.full_environment().items()
         ),
         pid_file=shlex.quote(process.pid_file),
+        pid_limit=_pid_file.SIZE_LIMIT,
         log_file=shlex.quote(process.log_file),
+        state_file=shlex.quote(process.state_file),
+        # As core.files names what it has not renamed yet.
+        new_state_file=shlex.quote(os.path.join(directory, ".state.json.000000000000")),
         when_running=running,
         wallet=_WALLET.format(current=shlex.quote(current), current_text=_in_double_quotes(current))
-        if "certificate-directory" in options
+        if "certificate-directory" in process.options
         else "",
-        log_limit=_process.LOG_LIMIT,
+        log_limit=LOG_LIMIT,
         command=" ".join(command),
         tries=5 * timeout,
         timeout=timeout,
+        record=_record(process),
+        at_end=_UNIT_PID.format(unit_pid_file=shlex.quote(unit_pid_file(directory))) if by_unit else "",
     )
+
+
+def _record(process: Wanted) -> str:
+    """The rest of ``state.json``, as a word of the shell that knows the generation."""
+    wallet = process.options.get("certificate-directory")
+    command, directory = process.utility.argv(*process.arguments), None
+    if wallet is not None:
+        # No path holds a NUL.
+        directory = os.path.join(os.path.dirname(wallet), "\0")
+        command = [directory if argument == wallet else argument for argument in command]
+    record = {
+        "argv": command,
+        "certificate_directory": directory,
+        "environment_sha256": process.utility.environment_sha256(),
+    }
+    parts = json.dumps(record)[1:].split(json.dumps("\0")[1:-1])
+    return '"$generation"'.join(shlex.quote(part) for part in parts)
 
 
 def _in_double_quotes(text: str) -> str:
@@ -159,70 +247,12 @@ def crontab_lines(exporter: str, run_file: str) -> list[str]:
             f"boot: cron cannot run {run_file!r}: there is a line break in it; choose another directory"
         )
     path = shlex.quote(run_file).replace("%", r"\%")
-    return [_crontab_mark(exporter), f"@reboot while [ -x {path} ] && ! {path}; do :; done"]
+    return [crontab_mark(exporter), f"@reboot while [ -x {path} ] && ! {path}; do :; done"]
 
 
-def _crontab_mark(exporter: str) -> str:
+def crontab_mark(exporter: str) -> str:
+    """The comment before an exporter's line."""
     return f"# timesten.monitoring: exporter {exporter}"
-
-
-def crontab_with(text: str, exporter: str, lines: Sequence[str]) -> str:
-    """Return a crontab with these lines for an exporter, in place of those that it has; everything else is kept."""
-    before = text.splitlines(keepends=True)
-    mark = _crontab_mark(exporter)
-    kept, found, index = [], [], 0
-    while index < len(before):
-        if before[index].rstrip("\n") == mark:
-            found.append(before[index : index + 2])
-            index += 2
-            continue
-        kept.append(before[index])
-        index += 1
-    wanted = [line + "\n" for line in lines]
-    if found == ([wanted] if lines else []):
-        return text
-    if wanted and kept and not kept[-1].endswith("\n"):
-        kept[-1] += "\n"
-    return "".join(kept + wanted)
-
-
-def read_crontab() -> str:
-    """Return the crontab of the calling user, which is empty where there is none.
-
-    :raises TimesTenError: if there is no cron, or it does not let this user have one.
-    """
-    done = _crontab(["-l"])
-    if done.returncode != 0 and "no crontab for" not in done.stderr:
-        raise TimesTenError(f"boot: crontab -l failed with exit status {done.returncode}: {done.stderr.strip()[:300]}")
-    return done.stdout if done.returncode == 0 else ""
-
-
-def write_crontab(text: str) -> None:
-    """Replace the crontab of the calling user.
-
-    :raises TimesTenError: if cron refuses it.
-    """
-    done = _crontab(["-"], text)
-    if done.returncode != 0:
-        raise TimesTenError(f"boot: crontab - failed with exit status {done.returncode}: {done.stderr.strip()[:300]}")
-
-
-def _crontab(arguments: list[str], text: str = "") -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "LC_ALL": "C"}
-    try:
-        return subprocess.run(
-            ["crontab", *arguments],
-            input=text,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=30,
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise TimesTenError(
-            f"boot: cannot run crontab: {error}; install cron, or set boot to systemd or none"
-        ) from error
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -243,7 +273,7 @@ class BootPlan:
     crontab: str | None
 
 
-def plan_boot(wanted: Definition, run_file: str, process: _process.Wanted | None, check_mode: bool) -> BootPlan:
+def plan_boot(wanted: Definition, run_file: str, process: Wanted | None, check_mode: bool) -> BootPlan:
     """Decide what happens to script and crontab.
 
     :param process: None where it cannot be known yet.
@@ -269,8 +299,8 @@ def plan_boot(wanted: Definition, run_file: str, process: _process.Wanted | None
     elif text is None or text != _read(run_file):
         why.append(f"{run_file} {'differs' if there else 'is missing'}")
     lines = crontab_lines(name, run_file) if wanted.boot == "cron" and not stopping else []
-    before = read_crontab() if lines or there else ""
-    after = crontab_with(before, name, lines)
+    before = crontab.read() if lines or there else ""
+    after = crontab.with_entry(before, crontab_mark(name), lines)
     if after != before:
         why.append("the crontab's line " + ("is missing or differs" if lines else "has to go"))
     return BootPlan(run_file, why, text, after if after != before else None)
@@ -278,7 +308,7 @@ def plan_boot(wanted: Definition, run_file: str, process: _process.Wanted | None
 
 def _read(path: str) -> str | None:
     try:
-        return _files.read(path).decode("utf-8", "surrogateescape")
+        return files.read(path).decode("utf-8", "surrogateescape")
     except FileNotFoundError:
         return None
 
@@ -286,10 +316,10 @@ def _read(path: str) -> str | None:
 def apply_boot(plan: BootPlan, with_script: bool) -> None:
     """Write or remove the crontab's line and, where asked for, the script."""
     if plan.crontab is not None:
-        write_crontab(plan.crontab)
+        crontab.write(plan.crontab)
     if not plan.why or not with_script:
         return
     if plan.script is None:
-        _process.remove_script(plan.run_file)
+        remove_script(plan.run_file)
     else:
-        _process.write_script(plan.run_file, plan.script)
+        write_script(plan.run_file, plan.script)

@@ -11,8 +11,14 @@ from typing import Any
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.names import PROBE
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import boot as _exporter_boot
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes as _process
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.boot import (
+    BootPlan,
+    installed,
+    plan_boot,
+    script,
+    service_name,
+)
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import ExporterDirectory
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import (
@@ -22,7 +28,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utili
     start_arguments,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.wallet import WalletPlan
-from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe as _tls_probe
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
 
 SETTLE = 5.0
 """Seconds that a young process gets to listen before it counts as broken."""
@@ -44,11 +50,11 @@ class ProcessPlan:
 
     action: str
     why: list[str]
-    wanted: _process.Wanted | None
-    state: _process.ProcessState | None
+    wanted: processes.Wanted | None
+    state: processes.ProcessState | None
     rate_limit: int | None
-    boot: _exporter_boot.BootPlan | None = None
-    other: tuple[_process.Wanted, _process.ProcessState] | None = None
+    boot: BootPlan | None = None
+    other: tuple[processes.Wanted, processes.ProcessState] | None = None
 
 
 def in_use(wanted: Definition, directory: ExporterDirectory) -> Definition:
@@ -57,7 +63,7 @@ def in_use(wanted: Definition, directory: ExporterDirectory) -> Definition:
     Where there is no spare port any more, or none can be served on, it is the usual one.
     """
     possible = wanted.spare or wanted.spare_port is not None or wanted.port is None
-    by_unit = wanted.boot == "systemd" or _exporter_boot.installed(_exporter_boot.service_name(wanted.name))
+    by_unit = wanted.boot == "systemd" or installed(service_name(wanted.name))
     spare = possible and not wanted.insecure and not by_unit and directory.is_spare(directory.current_id())
     return wanted if wanted.spare == spare else wanted.on_other_port()
 
@@ -69,19 +75,22 @@ def plan_process(
     wallet: WalletPlan,
     check_mode: bool = False,
     generation: str | None = None,
+    snapshot: processes.Snapshot | None = None,
 ) -> ProcessPlan:
     """Decide what happens to the process, and to that which starts it after a reboot. It is asked again after a new
     generation was made.
 
     :param check_mode: a utility, a wallet or a unit that is not there yet is then no error.
     :param generation: another one than the current one.
+    :param snapshot: processes and sockets as they were read a moment ago, for all exporters of the host.
     :raises TimesTenError: if somebody else holds the port, the pid file cannot be trusted, there is no wallet, or nobody
         can start it after a reboot as asked.
     """
-    planned = _plan_process(wanted, directory, utility, wallet, check_mode, generation)
-    planned.boot = _exporter_boot.plan_boot(wanted, os.path.join(directory.path, "run"), planned.wanted, check_mode)
+    snapshot = snapshot or processes.Snapshot()
+    planned = _plan_process(wanted, directory, utility, wallet, check_mode, generation, snapshot)
+    planned.boot = plan_boot(wanted, os.path.join(directory.path, "run"), planned.wanted, check_mode)
     planned.why += planned.boot.why
-    planned.other = _other_process(wanted, directory, utility)
+    planned.other = _other_process(wanted, directory, utility, snapshot)
     if planned.other is not None:
         process, state = planned.other
         planned.why.append(f"process {state.pid} on port {process.port}, which is not in use, has to stop")
@@ -89,21 +98,21 @@ def plan_process(
 
 
 def _other_process(
-    wanted: Definition, directory: ExporterDirectory, utility: Utility
-) -> tuple[_process.Wanted, _process.ProcessState] | None:
+    wanted: Definition, directory: ExporterDirectory, utility: Utility, snapshot: processes.Snapshot
+) -> tuple[processes.Wanted, processes.ProcessState] | None:
     other = wanted.on_other_port()
     if not os.path.lexists(other.pid_file):
         return None
     # A unit and its script belong to the process on the usual port, whichever this one is.
     process = dataclasses.replace(wanted_process(other, directory, utility), unit=None, script=None)
-    state = _process.inspect(process)
-    return (process, state) if state.status == _process.RUNNING else None
+    state = processes.inspect(process, snapshot=snapshot)
+    return (process, state) if state.status == processes.RUNNING else None
 
 
 def stop_other(wanted: Definition, planned: ProcessPlan) -> None:
     """Stop the process that a rotation left on the other port; the caller holds the lock."""
     if planned.other is not None:
-        _process.stop(*planned.other, wanted.stop_signal, wanted.stop_timeout, wanted.force_kill)
+        processes.stop(*planned.other, wanted.stop_signal, wanted.stop_timeout, wanted.force_kill)
 
 
 def _plan_process(
@@ -113,6 +122,7 @@ def _plan_process(
     wallet: WalletPlan,
     check_mode: bool,
     generation: str | None,
+    snapshot: processes.Snapshot,
 ) -> ProcessPlan:
     stopping = wanted.state == "stopped"
     no_wallet = not wanted.insecure and wallet.action == "none" and not stopping
@@ -126,11 +136,17 @@ def _plan_process(
         return ProcessPlan("start", ["it is not running"], None, None, wanted.rate_limit)
     rate_limit = None if rate_option is None else wanted.rate_limit
     process = wanted_process(wanted, directory, utility, rate_option, rate_limit, generation)
-    state = _process.inspect(process, settle=0.0 if stopping else min(SETTLE, wanted.start_timeout))
-    if state.status == _process.FOREIGN:
+    state = processes.inspect(process, 0.0 if stopping else min(SETTLE, wanted.start_timeout), snapshot)
+    if state.status == processes.FOREIGN:
         raise TimesTenError(f"exporter {wanted.name}: {state.why}")
-    running = state.status == _process.RUNNING
+    running = state.status == processes.RUNNING
     if stopping:
+        # Another exporter of this collection may have the port by now.
+        if not running and state.port_holder is not None and not state.held_by_neighbour:
+            raise TimesTenError(
+                f"exporter {wanted.name}: its port {wanted.port} is still served, by {state.port_holder}, which cannot be told to be this "
+                f"exporter ({state.why}); end that"
+            )
         return ProcessPlan("stop" if running else "none", ["it has to stop"] if running else [], process, state, None)
     if state.port_holder is not None:
         raise TimesTenError(
@@ -145,14 +161,14 @@ def _plan_process(
     if wanted.state == "restarted":
         reasons.append("state is restarted")
     if not reasons and not no_wallet:
-        problem = _process.wait_until(ready(wanted, directory, settle=0.0), 2.0)
+        problem = processes.wait_until(ready(wanted, directory, settle=0.0), 2.0)
         reasons = [] if problem is None else [problem]
     return ProcessPlan("restart" if reasons else "none", reasons, process, state, rate_limit)
 
 
 def _rate_option(utility: Utility, state_file: str) -> str | None:
     # The running process tells it as long as the utility is the same; only else is -help asked.
-    record = _process.read_state(state_file)
+    record = processes.read_state(state_file)
     if record is not None and record.get("executable") == list(utility.executable_identity()) and record.get("argv"):
         return find_rate_option(parse_options(record["argv"]))
     return utility.rate_option()
@@ -165,29 +181,29 @@ def wanted_process(
     rate_option: str | None = None,
     rate_limit: int | None = None,
     generation: str | None = None,
-) -> _process.Wanted:
+) -> processes.Wanted:
     """The process that should run on a generation, if not named the current one."""
     port = wanted.port
     if port is None:
         # To stop it, no port has to be known: the record has the one that it was started with.
-        record = _process.read_state(directory.state_file(wanted.spare)) or {}
+        record = processes.read_state(directory.state_file(wanted.spare)) or {}
         port = int(parse_options(record.get("argv") or []).get("port") or 0)
     wallet_directory = None
     if not wanted.insecure:
         wallet_directory = os.path.realpath(directory.generation(generation or directory.current_id() or "none"))
     arguments = start_arguments(port, wallet_directory, wanted.insecure, wanted.pid_file, rate_option, rate_limit)
-    process = _process.Wanted(utility, arguments, directory.state_file(wanted.spare), wanted.log_file)
-    unit = _exporter_boot.service_name(wanted.name)
-    if wanted.boot == "systemd" or _exporter_boot.installed(unit):
+    process = processes.Wanted(utility, arguments, directory.state_file(wanted.spare), wanted.log_file)
+    unit = service_name(wanted.name)
+    if wanted.boot == "systemd" or installed(unit):
         process = dataclasses.replace(process, unit=unit)
-        text = _exporter_boot.script(wanted.name, process, wanted.start_timeout, by_unit=True)
+        text = script(wanted.name, process, wanted.start_timeout, by_unit=True)
         process = dataclasses.replace(process, script=text)
     return process
 
 
 def ready(
     wanted: Definition, directory: ExporterDirectory, settle: float = REFUSAL_WAIT, generation: str | None = None
-) -> _process.Ready:
+) -> processes.Ready:
     """The proof that the exporter serves the certificate of a wallet, if not named the current one: a handshake with the probe pair.
 
     :param settle: seconds to wait for a refusal; 0 asks only what is served.
@@ -200,7 +216,7 @@ def ready(
             outcome, manifest = handshake(wanted, directory, settle, generation)
         except OSError as error:
             return f"no handshake is possible: {error}"
-        if outcome.status != _tls_probe.ACCEPTED:
+        if outcome.status != probe.ACCEPTED:
             return f"a handshake with the probe pair was {outcome.status}: {outcome.detail}"
         leaf = manifest["leaf"]
         if leaf is not None and outcome.sha256 != leaf["sha256"]:
@@ -212,7 +228,7 @@ def ready(
 
 def handshake(
     wanted: Definition, directory: ExporterDirectory, settle: float = 0.0, generation: str | None = None
-) -> tuple[_tls_probe.Outcome, dict[str, Any]]:
+) -> tuple[probe.Outcome, dict[str, Any]]:
     """Shake hands with the exporter as its own probe; return the outcome and the manifest of the generation, if not named the current one.
 
     Where the server's own certificate is known, its fingerprint is compared by the caller; else only the exported file is
@@ -223,11 +239,11 @@ def handshake(
     generation = generation or directory.current_id() or ""
     manifest: Any = directory.manifest(generation) or {}
     ca_file = None if manifest.get("leaf") else directory.server_file(generation)
-    outcome = _tls_probe.Outcome(_tls_probe.UNREACHABLE)
+    outcome = probe.Outcome(probe.UNREACHABLE)
     # Which of its addresses the utility listens on is not documented.
     for host in ("127.0.0.1", "::1", wanted.address):
-        if host is not None and outcome.status == _tls_probe.UNREACHABLE:
-            outcome = _tls_probe.tls(
+        if host is not None and outcome.status == probe.UNREACHABLE:
+            outcome = probe.tls(
                 host,
                 wanted.port or 0,
                 ca_file,

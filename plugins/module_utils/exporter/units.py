@@ -14,13 +14,13 @@ import dataclasses
 import os
 import pwd
 import re
-import subprocess
 from typing import Any, Sequence
 
-from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import files
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import boot as _exporter_boot
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import boot
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine import systemd
 
 _PATH = re.compile(r"[A-Za-z0-9/._@:+,=~-]+\Z")
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\Z")
@@ -41,8 +41,9 @@ StartLimitIntervalSec=0
 [Service]
 # The start script ends when the pid file is there, whether ttExporter stays in the foreground or detaches.
 Type=forking
-PIDFile={pid_file}
-ExecStart={directory}/run
+PIDFile={unit_pid_file}
+# %b is the boot id.
+ExecStart={directory}/run %b
 User={owner}
 UMask=0077
 Restart=always
@@ -108,22 +109,22 @@ def unit_texts(wanted: Definition, owner: str, after: Sequence[str] = ()) -> dic
     directory = wanted.certificate_directory
     folders = {directory, os.path.dirname(wanted.pid_file), os.path.dirname(wanted.log_file)}
     values = {
-        "mark": _exporter_boot.MARK,
+        "mark": boot.MARK,
         "name": wanted.name,
-        "service": _exporter_boot.service_name(wanted.name),
+        "service": boot.service_name(wanted.name),
         "owner": owner,
         "after": " ".join(["network-online.target", *after]),
         "timesten_home": wanted.timesten_home,
         "directory": directory,
-        "pid_file": wanted.pid_file,
+        "unit_pid_file": boot.unit_pid_file(directory),
         "writable": " ".join(sorted(folders)),
         "stop_signal": wanted.stop_signal,
         "start_timeout": wanted.start_timeout + _START_RESERVE,
         "stop_timeout": wanted.stop_timeout,
     }
     return {
-        _exporter_boot.service_name(wanted.name): _SERVICE.format(**values),
-        _exporter_boot.path_name(wanted.name): _PATH_UNIT.format(**values),
+        boot.service_name(wanted.name): _SERVICE.format(**values),
+        boot.path_name(wanted.name): _PATH_UNIT.format(**values),
     }
 
 
@@ -143,7 +144,7 @@ class UnitPlan:
     @property
     def path(self) -> str:
         """Path of its file."""
-        return os.path.join(_exporter_boot.UNIT_DIRECTORY, self.name)
+        return os.path.join(boot.UNIT_DIRECTORY, self.name)
 
 
 def converge_units(
@@ -186,11 +187,11 @@ def converge_units(
 def _plan(wanted: Definition, owner: str, after: Sequence[str]) -> list[UnitPlan]:
     texts: dict[str, str] = unit_texts(wanted, owner, after) if wanted.boot == "systemd" else {}
     found = []
-    for name in (_exporter_boot.service_name(wanted.name), _exporter_boot.path_name(wanted.name)):
+    for name in (boot.service_name(wanted.name), boot.path_name(wanted.name)):
         plan = UnitPlan(name, None, texts.get(name))
         with contextlib.suppress(FileNotFoundError):
-            plan.before = _files.read(plan.path).decode("utf-8", "replace")
-        if plan.before is not None and not plan.before.startswith(_exporter_boot.MARK):
+            plan.before = files.read(plan.path).decode("utf-8", "replace")
+        if plan.before is not None and not plan.before.startswith(boot.MARK):
             raise TimesTenError(
                 f"exporter {wanted.name}: {plan.path} was not written by this collection; move it away "
                 f"(systemctl disable --now {name})"
@@ -204,8 +205,7 @@ def _plan(wanted: Definition, owner: str, after: Sequence[str]) -> list[UnitPlan
 
 
 def _check_host(owner: str, check_mode: bool) -> None:
-    # As sd_booted(3) tells it.
-    if not os.path.isdir("/run/systemd/system"):
+    if not systemd.runs_this_host():
         raise TimesTenError("boot is systemd, but systemd does not run this host; set boot to cron or none")
     try:
         pwd.getpwnam(owner)
@@ -216,7 +216,7 @@ def _check_host(owner: str, check_mode: bool) -> None:
 
 def _states(units: Sequence[str]) -> dict[str, dict[str, str]]:
     """Return what systemd says of each unit."""
-    shown = _systemctl("show", "--property=Id,UnitFileState,ActiveState", *units)
+    shown = systemd.systemctl("show", "--property=Id,UnitFileState,ActiveState", *units)
     found = {}
     for block in shown.strip().split("\n\n"):
         state = dict(line.split("=", 1) for line in block.splitlines())
@@ -228,34 +228,19 @@ def _apply(units: Sequence[UnitPlan]) -> None:
     gone = [unit for unit in units if unit.after is None]
     if gone:
         # The path unit first: it could start the service again.
-        _systemctl(
+        systemd.systemctl(
             "disable", "--now", *sorted((unit.name for unit in gone), key=lambda name: name.endswith(".service"))
         )
     for unit in units:
         if unit.after is None:
             os.unlink(unit.path)
         elif unit.before != unit.after:
-            _files.write(unit.path, unit.after.encode("utf-8"), 0o644)
-    _systemctl("daemon-reload")
+            files.write(unit.path, unit.after.encode("utf-8"), 0o644)
+    systemd.systemctl("daemon-reload")
     present = [unit.name for unit in units if unit.after is not None]
     if present:
         # systemd reads a changed path unit at its next start only.
-        _systemctl("enable", *present)
+        systemd.systemctl("enable", *present)
         paths = [name for name in present if name.endswith(".path")]
         if paths:
-            _systemctl("restart", *paths)
-
-
-def _systemctl(*arguments: str) -> str:
-    command = ["systemctl", *arguments]
-    try:
-        done = subprocess.run(
-            command, env={**os.environ, "LC_ALL": "C"}, capture_output=True, text=True, check=False, timeout=120
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise TimesTenError(f"cannot run {' '.join(command)}: {error}") from error
-    if done.returncode != 0:
-        raise TimesTenError(
-            f"{' '.join(command)} failed with exit status {done.returncode}: {done.stderr.strip()[:500]}", cmd=command
-        )
-    return done.stdout
+            systemd.systemctl("restart", *paths)

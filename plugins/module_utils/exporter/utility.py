@@ -26,7 +26,10 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 
 PROGRAM = "ttExporter"
 
+_HELP_TIMEOUT = 10.0
+
 _OPTION = re.compile(r"(?<![\w-])-([A-Za-z][\w-]*)")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -153,10 +156,12 @@ class Utility:
             "LC_ALL": "C",
         }
         for name, value in self.environment.items():
-            if not name or "=" in name or "\0" in name or "\0" in value:
+            if not _VARIABLE.match(name):
                 raise TimesTenError(
-                    f"environment: {name!r} cannot be a variable: its name is empty or has '=' in it, or there is a NUL"
+                    f"environment: {name!r} is not the name of a variable: letters, digits and '_', not beginning with a digit"
                 )
+            if "\0" in value:
+                raise TimesTenError(f"environment: the value of {name} holds a NUL byte; take it out")
             variables[name] = value
         return variables
 
@@ -217,15 +222,23 @@ class Utility:
 
         :raises TimesTenError: if what came back is no help: it does not list ``-port``.
         """
-        result = self._call(["-help"], "/", 0o077, 30.0)
+        result = self._call(["-help"], "/", 0o077, _HELP_TIMEOUT)
         options = parse_help(f"{result['stdout']}\n{result['stderr']}")
         if "port" not in options:
             raise _failure(f"listed no -port (exit status {result['rc']})", result)
         return options
 
     def rate_option(self) -> str | None:
-        """Return the name of the option that limits the requests a minute, None where the utility has none."""
-        return find_rate_option(self.options())
+        """Return the name of the option that limits the requests a minute, None where the utility has none, or has no
+        ``-help`` that could tell: an exporter runs without it too.
+
+        :raises TimesTenError: if the utility is not there.
+        """
+        self.check()
+        try:
+            return find_rate_option(self.options())
+        except TimesTenError:
+            return None
 
     def create_server_certificate(
         self,
@@ -367,12 +380,35 @@ def _result(command: list[str], status: int | None, stdout: bytes, stderr: bytes
 
 
 def _failure(what: str, result: dict[str, Any]) -> TimesTenError:
-    lines = [
-        line.strip() for text in (result["stderr"], result["stdout"]) for line in text.splitlines() if line.strip()
-    ]
     command = result["cmd"]
     return TimesTenError(
-        f"{' '.join(command[1:3])} {what}: {lines[0] if lines else 'it printed nothing'}; "
+        f"{' '.join(command[1:3])} {what}: {telling_line(result['stderr'], result['stdout']) or 'it printed nothing'}; "
         f"to see more, run as {_account().pw_name}: {shlex.join(command)}",
         **result,
     )
+
+
+# Perl's words about a locale are several lines.
+_WARNING = re.compile(
+    r"\bwarn(ing)?\b|\blocale\b|^(LC_[A-Z]+|LANG(UAGE)?) =|^are supported and installed on your system", re.IGNORECASE
+)
+_FAILURE = re.compile(
+    r"\b(error|fail(ed|ure)?|fatal|cannot|can't|could not|unable|denied|refused|invalid|missing|not found|no such|in use|exists"
+    r"|[a-z]+-\d+)\b",
+    re.IGNORECASE,
+)
+
+
+def telling_line(*texts: str) -> str | None:
+    """Return the line that says what failed, None if there is none: the first that speaks of a failure, else the first
+    that is no warning, else the first.
+
+    A shell or an interpreter may have warned, for example of a locale, before the utility came to speak.
+    """
+    for text in texts:
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        plain = [line for line in lines if not _WARNING.search(line)]
+        failures = [line for line in plain if _FAILURE.search(line)]
+        if lines:
+            return (failures or plain or lines)[0]
+    return None

@@ -17,7 +17,7 @@ from typing import Any, Callable
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes as _process
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine import processes
 
 _POLL = 0.05
 
@@ -48,8 +48,8 @@ class Record:
     def is_alive(self) -> bool:
         """Tell whether the process of the record still runs."""
         record = self.read() or {}
-        process = _process.read_process(int(record.get("pid") or 0))
-        return process is not None and _process.is_recorded(process, record, _process.boot_id())
+        process = processes.read_process(int(record.get("pid") or 0))
+        return process is not None and processes.is_recorded(process, record, processes.boot_id())
 
     def ask(self, request: str) -> None:
         """Ask the process of the record for something."""
@@ -99,7 +99,7 @@ class Record:
                 os._exit(status)
         os.close(ready)
         try:
-            process = _process.read_process(child)
+            process = processes.read_process(child)
             if process is None:
                 raise TimesTenError("the process that should go on by itself ended at once")
             with contextlib.suppress(FileNotFoundError):
@@ -109,7 +109,7 @@ class Record:
                 "token": token,
                 "pid": child,
                 "start_ticks": process.start_ticks,
-                "boot_id": _process.boot_id(),
+                "boot_id": processes.boot_id(),
             }
             _files.write_json(self.path, record)
             os.write(go, b"1")

@@ -154,7 +154,7 @@ def test_ttenv_sets_the_environment_for_one_command(home):
         ("VALIDITY", "0s", "'0s' is not a number of seconds, minutes or days"),
         ("VALIDITY", "5", "'5' is not a number of seconds, minutes or days"),
         ("VALIDITY", "1y", "'1y' is not a number of seconds, minutes or days"),
-        ("COLOUR", "red", "is not a variant; there are REFERENCE_EXPORTER_EXPORT, REFERENCE_EXPORTER_PKI"),
+        ("COLOUR", "red", "is not a variant; there are REFERENCE_EXPORTER_EXPORT, REFERENCE_EXPORTER_HELP"),
     ],
 )
 def test_a_wrong_variant_is_refused_with_its_place(home, name, value, said):

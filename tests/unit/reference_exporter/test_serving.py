@@ -472,3 +472,52 @@ def test_the_private_key_is_nowhere_but_in_the_wallet(home, tools):
         with contextlib.suppress(OSError):
             assert "memfd" not in os.readlink(f"/proc/{running.pid}/fd/{number}")
     assert sorted(os.listdir(home.work)) == [home.wallet.parent.name, f"{running.port}.log", f"{running.port}.pid"]
+
+
+@pytest.mark.parametrize(
+    ("variants", "shown"),
+    [
+        ({"NAME": "exec"}, "ttExporterCmd"),
+        ({"NAME": "exec", "RUN": "detach"}, "ttExporterCmd"),
+        ({"NAME": "rewritten"}, "timesten: metrics"),
+        ({"NAME": "rewritten", "RUN": "detach"}, "timesten: metrics"),
+        ({"RUN": "child"}, "timesten worker"),
+    ],
+)
+def test_a_process_that_shows_another_name(home, tools, variants, shown):
+    running = home.serve("-insecure", **variants)
+    arguments = pathlib.Path(f"/proc/{running.pid}/cmdline").read_text().rstrip("\0").split("\0")
+    assert os.path.basename(arguments[0]) == shown
+    assert not any(os.path.basename(argument) == "ttExporter" for argument in arguments)
+    assert ("-port" in arguments) == (variants.get("NAME") == "exec")
+    assert running.get(None)[0] == 200
+    os.kill(running.pid, signal.SIGTERM)
+    tools.eventually(lambda: not tools.alive(running.pid))
+    assert not running.pid_file.exists()
+
+
+def test_a_pid_file_that_is_late_and_has_blanks(home, tools):
+    began = time.monotonic()
+    running = home.serve("-insecure", PID_FILE="blanks", PID_FILE_DELAY=0.7)
+    assert time.monotonic() - began > 0.7
+    assert running.pid_file.read_text() == f"  {running.pid} \n"
+    os.kill(running.pid, signal.SIGTERM)
+    tools.eventually(lambda: not tools.alive(running.pid))
+    assert not running.pid_file.exists()
+
+
+def test_a_slow_end(home, tools):
+    running = home.serve("-insecure", STOP_DELAY=1)
+    began = time.monotonic()
+    os.kill(running.pid, signal.SIGTERM)
+    assert running.get(None)[0] == 200
+    tools.eventually(lambda: not tools.alive(running.pid))
+    assert time.monotonic() - began >= 1
+
+
+def test_noise_and_help(home):
+    assert home.run("-help", HELP="empty") == ""
+    noisy = home.environment({"NOISE": "locale"})
+    done = subprocess.run(home.argv("-nothing"), env=noisy, capture_output=True, text=True, check=False)
+    errors = done.stderr.splitlines()
+    assert (len(errors), "warning: setlocale" in errors[0], "'-nothing'" in errors[1]) == (2, True, True)

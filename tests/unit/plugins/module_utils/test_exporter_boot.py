@@ -22,8 +22,12 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter impor
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import units as _exporter_units
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import utility as _ttexporter_cli
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running import log, pid_file
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine import crontab
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine import processes as _kernel
 
 STAND_IN = pathlib.Path(__file__).resolve().parents[2] / "fixtures" / "stand_in_exporter.py"
+REFERENCE_EXPORTER = pathlib.Path(__file__).resolve().parents[4] / "roles/reference_exporter/files/ttExporter"
 SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
 ODD_VALUE = 'it\'s $(touch /nowhere) \\ "`x`" %s\nsecond line'
 ODD_NAME = "an 'exporter' of $HOME \"here\" `x`"
@@ -55,6 +59,16 @@ class Host:
         self.log_file = self.directory / "exporter.log"
         self.run_file = self.directory / "run"
 
+    def use_reference(self, variants):
+        """Put the reference exporter in the place of the stand-in."""
+        pytest.importorskip("prometheus_client", reason="the reference exporter needs prometheus_client")
+        (self.home / "bin" / "ttExporter").write_text(f"#!{sys.executable}\n{REFERENCE_EXPORTER.read_text()}")
+        conf = self.home / "conf"
+        conf.mkdir()
+        (conf / "timesten.conf").write_text("instance_guid=C76FCD9A-E5C8-4AC5-A73D-7DAB72203E43\n")
+        lines = [f"REFERENCE_EXPORTER_{name}={value}\n" for name, value in variants.items()]
+        (conf / "reference_exporter.env").write_text("".join(lines))
+
     def make_current(self, generation):
         """Point ``current`` at a generation."""
         link = self.directory / "current"
@@ -79,9 +93,9 @@ class Host:
         assert text.count("sleep 5\n") == 1
         _process.write_script(str(self.run_file), text.replace("sleep 5\n", "sleep 0\n"))
 
-    def start(self, shell=None):
+    def start(self, shell=None, *arguments):
         """Run the script as cron or systemd do."""
-        command = [str(self.run_file)]
+        command = [str(self.run_file), *arguments]
         if shell is not None:
             command = ([shell, "sh"] if shell == "busybox" else [shell]) + command
         environment = {"PATH": "/usr/bin:/bin", "STRANGE": "1"}
@@ -93,7 +107,7 @@ def host(tmp_path):
     made = Host(tmp_path)
     yield made
     for process in _process.processes().values():
-        if str(made.pid_file) in process.argv:
+        if str(made.pid_file) in process.argv or _kernel.sockets(process.pid) & set(_kernel.listeners(made.port)):
             os.kill(process.pid, signal.SIGKILL)
 
 
@@ -113,11 +127,11 @@ def test_a_run_finds_nothing_to_change(host, settings, shell):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     state = _process.inspect(wanted, settle=20)
     assert (state.status, state.drift, state.adopted) == (_process.RUNNING, (), False)
-    by_script = _process._environment(state.pid)
+    by_script = _kernel.environment(state.pid)
     status = pathlib.Path(f"/proc/{state.pid}/status").read_text()
     _process.stop(wanted, state)
     started = _process.start(wanted)
-    by_module = _process._environment(started.pid)
+    by_module = _kernel.environment(started.pid)
     _process.stop(wanted, started)
     # What a shell on the way adds differs from shell to shell.
     own = {"PWD", "OLDPWD", "SHLVL", "_"}
@@ -163,7 +177,7 @@ def test_one_that_runs_already(host):
     os.kill(int(pid), signal.SIGKILL)
     host.pid_file.write_text(f"{os.getpid()}\n")
     host.write(wanted)
-    eventually(lambda: not _process.listeners(host.port))
+    eventually(lambda: not _kernel.listeners(host.port))
     assert host.start().returncode == 0
     assert int(host.pid_file.read_text()) not in (int(pid), os.getpid())
 
@@ -178,7 +192,7 @@ def test_failures(host):
     done = host.start()
     assert done.returncode == 1
     assert "it has not written" in done.stderr and "within 1 s" in done.stderr
-    eventually(lambda: not _process.listeners(host.port))
+    eventually(lambda: not _kernel.listeners(host.port))
     (host.directory / "current").unlink()
     done = host.start()
     assert (done.returncode, done.stderr.split(";")[0]) == (
@@ -193,11 +207,11 @@ def test_failures(host):
 
 
 def test_a_large_log_is_renamed(host):
-    host.log_file.write_bytes(b"x" * (_process.LOG_LIMIT + 1))
+    host.log_file.write_bytes(b"x" * (log.LOG_LIMIT + 1))
     host.write(host.wanted())
     assert host.start().returncode == 0
     assert host.log_file.stat().st_size == 0
-    assert (host.directory / "exporter.log.1").stat().st_size == _process.LOG_LIMIT + 1
+    assert (host.directory / "exporter.log.1").stat().st_size == log.LOG_LIMIT + 1
 
 
 def test_another_environment_of_one_that_was_started_at_boot(host):
@@ -217,6 +231,124 @@ def test_insecure_needs_no_wallet(host):
     host.write(wanted)
     assert host.start().returncode == 0
     assert _process.inspect(wanted, settle=20).drift == ()
+
+
+PID_FILES = [
+    b"",
+    b" \n",
+    b"\0\0\0\0",
+    b"{pid}",
+    b"{pid}\n",
+    b"  {pid} \n",
+    b"\t{pid}\r\n",
+    b"\0{pid}\n\n",
+    b"0{pid}",
+    b"-{pid}",
+    b"{pid}x",
+    b"{pid} 1",
+    b"1\n{pid}",
+    b"{pid}\x0b",
+    b"{pid}\0{pid}",
+    b"*",
+    b"12345678901",
+    b"\xff",
+    b" " * 70 + b"{pid}",
+    b"4194305",
+]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("content", PID_FILES)
+def test_one_parser_for_pid_files(host, shell, content):
+    """The script and the modules take the same for a pid, for an empty file, and for something else."""
+    data = content.replace(b"{pid}", str(os.getpid()).encode())
+    text = _exporter_boot.script("exp1", host.wanted(), 20, False)
+    functions = text[text.index("pid_file=") : text.index("# The start ticks")]
+    code = f"set -u\n{functions}\nread_pid\necho $? $pid\n"
+    host.pid_file.write_bytes(data)
+    command = [shell, "sh", "-c", code] if shell == "busybox" else [shell, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    try:
+        pid, _why = pid_file.read_pid_file(str(host.pid_file))
+        expected = ["1"] if pid is None else ["0", str(pid)]
+    except TimesTenError:
+        expected = ["2"]
+    assert (done.stdout.split(), done.stderr) == (expected, "")
+
+
+@pytest.mark.parametrize(
+    "variants",
+    [
+        {"NAME": "exec", "PID_FILE": "blanks"},
+        {"NAME": "exec", "RUN": "detach", "PID_FILE_DELAY": "4"},
+        {"NAME": "rewritten"},
+        {"RUN": "child"},
+        {"NOISE": "locale"},
+    ],
+    ids=lambda variants: "-".join(variants.values()),
+)
+def test_whatever_it_calls_itself(host, variants):
+    """After a boot a run finds nothing to change, and the script starts no second one."""
+    host.use_reference(variants)
+    wanted = host.wanted()
+    arguments = _ttexporter_cli.start_arguments(host.port, None, True, str(host.pid_file))
+    wanted = _process.Wanted(wanted.utility, arguments, wanted.state_file, wanted.log_file)
+    host.write(wanted)
+    done = host.start()
+    assert (done.returncode, done.stderr) == (0, "")
+    state = _process.inspect(wanted, settle=20)
+    assert (state.status, state.drift) == (_process.RUNNING, ())
+    assert "the one that was started and recorded" in state.why
+    assert host.start().returncode == 0
+    assert _process.inspect(wanted).pid == state.pid
+    assert _process.stop(wanted, state).startswith("stopped by SIGTERM")
+    assert not _kernel.listeners(host.port)
+
+
+def test_the_record_of_the_script(host):
+    """It is what a start by the modules notes, less the executable, whatever the paths hold."""
+    wanted = host.wanted("a")
+    host.write(wanted)
+    host.make_current("b")
+    assert host.start().returncode == 0
+    state = _process.inspect(host.wanted("b"), settle=20)
+    by_script = _process.read_state(wanted.state_file)
+    _process.stop(host.wanted("b"), state)
+    _process.start(host.wanted("b"))
+    by_module = _process.read_state(wanted.state_file)
+    differing = {"pid", "start_ticks", "executable"}
+    assert {**by_module, **dict.fromkeys(differing)} == {**by_script, **dict.fromkeys(differing)}
+    assert by_script["certificate_directory"] == str(host.directory / "generations" / "b")
+
+
+def test_a_pid_file_that_is_none_is_left(host):
+    host.write(host.wanted())
+    host.pid_file.write_text("precious")
+    done = host.start()
+    assert (done.returncode, done.stderr.split(";")[0]) == (1, f"exporter exp1: {host.pid_file} holds no pid")
+    assert host.pid_file.read_text() == "precious"
+
+
+def test_systemd_gets_a_pid_file_without_blanks(host):
+    host.use_reference({"PID_FILE": "blanks"})
+    arguments = _ttexporter_cli.start_arguments(host.port, None, True, str(host.pid_file))
+    wanted = host.wanted()
+    wanted = _process.Wanted(wanted.utility, arguments, wanted.state_file, wanted.log_file)
+    host.write(wanted, by_unit=True)
+    boot_id = "0123456789abcdef0123456789abcdef"
+    assert host.start(None, boot_id).returncode == 0
+    assert _process.read_state(wanted.state_file)["boot_id"] == "01234567-89ab-cdef-0123-456789abcdef"
+    pid = _process.inspect(wanted, settle=20).pid
+    assert host.pid_file.read_text() == f"  {pid} \n"
+    assert (host.directory / "run.pid").read_text() == f"{pid}\n"
+
+
+@pytest.mark.parametrize("name", ["A;touch X;B", "FOO-BAR", "A B", "1A", "", "A\nB", "A=B"])
+def test_names_of_variables_are_checked(host, name):
+    wanted = host.wanted()
+    wanted.utility.environment[name] = "1"
+    with pytest.raises(TimesTenError, match="is not the name of a variable"):
+        _exporter_boot.script("exp1", wanted, 20, False)
 
 
 # --- crontab ----------------------------------------------------------------------------------------------------------
@@ -243,8 +375,8 @@ OTHER = "".join(f"{line}\n" for line in _exporter_boot.crontab_lines("exp1-b", "
     ],
 )
 def test_the_crontab_of_others_is_kept(before, lines, after):
-    assert _exporter_boot.crontab_with(before, "exp1", lines) == after
-    assert _exporter_boot.crontab_with(after, "exp1", lines) == after
+    assert crontab.with_entry(before, _exporter_boot.crontab_mark("exp1"), lines) == after
+    assert crontab.with_entry(after, _exporter_boot.crontab_mark("exp1"), lines) == after
 
 
 def test_the_line_is_run_by_a_shell(host):
@@ -268,15 +400,15 @@ def test_the_line_is_run_by_a_shell(host):
 def test_no_cron(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(TimesTenError, match=r"cannot run crontab: .*; install cron, or set boot to systemd or none"):
-        _exporter_boot.read_crontab()
+        crontab.read()
     (tmp_path / "crontab").write_text(
         "#!/bin/sh\necho 'You (x) are not allowed to use this program (crontab)' >&2\nexit 1\n"
     )
     (tmp_path / "crontab").chmod(0o755)
     with pytest.raises(TimesTenError, match=r"crontab -l failed with exit status 1: You .* not allowed"):
-        _exporter_boot.read_crontab()
+        crontab.read()
     with pytest.raises(TimesTenError, match=r"crontab - failed with exit status 1: You .* not allowed"):
-        _exporter_boot.write_crontab("")
+        crontab.write("")
 
 
 # --- units ------------------------------------------------------------------------------------------------------------
@@ -308,9 +440,9 @@ def test_units_hold_what_is_asked_for():
     for line in (
         "After=network-online.target tt_inst.service",
         "ConditionPathExists=/opt/m/exp1/run",
-        "ExecStart=/opt/m/exp1/run",
+        "ExecStart=/opt/m/exp1/run %b",
         "KillSignal=SIGINT",
-        "PIDFile=/run/tt/exp1.pid",
+        "PIDFile=/opt/m/exp1/run.pid",
         "ReadWritePaths=/opt/m/exp1 /run/tt /var/log/tt",
         "Restart=always",
         "StartLimitIntervalSec=0",

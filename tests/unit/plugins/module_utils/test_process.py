@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import pwd
+import shlex
 import shutil
 import signal
 import socket
@@ -26,6 +27,9 @@ import pytest
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes as _process
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import utility as _ttexporter_cli
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running import command_line, log, pid_file
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine import processes as _kernel
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine import systemd
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe as _tls_probe
 
 STAND_IN = pathlib.Path(__file__).resolve().parents[2] / "fixtures" / "stand_in_exporter.py"
@@ -150,7 +154,7 @@ class Host:
 
     def serving(self, child):
         """Wait until a child listens."""
-        eventually(lambda: child.poll() is not None or set(_process.listeners()) & _process.sockets(child.pid))
+        eventually(lambda: child.poll() is not None or set(_kernel.listeners()) & _kernel.sockets(child.pid))
         assert child.poll() is None
         return child
 
@@ -172,13 +176,13 @@ class Host:
 @pytest.mark.parametrize("name", ["ttExporter", "a b", "x) Z 1 (y", ") S 9 9 9 ("])
 def test_parse_stat_whatever_the_name(name):
     fields = " ".join(str(number) for number in range(4, 50))
-    assert _process.parse_stat(f"17 ({name}) S {fields}\n") == ("S", 4, 6, 22)
+    assert _kernel.parse_stat(f"17 ({name}) S {fields}\n") == ("S", 4, 6, 22)
 
 
 def test_parse_status():
-    assert _process.parse_status("Name:\tx\nTgid:\t12\nUid:\t1\t2\t3\t4\n") == (12, 2)
+    assert _kernel.parse_status("Name:\tx\nTgid:\t12\nUid:\t1\t2\t3\t4\n") == (12, 2)
     with pytest.raises(ValueError, match="no Tgid or Uid"):
-        _process.parse_status("Name:\tUid: 3\n")
+        _kernel.parse_status("Name:\tUid: 3\n")
 
 
 TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -190,10 +194,11 @@ TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retr
 
 
 def test_parse_listeners():
-    assert _process.parse_listeners(TCP, 12345) == {501: 1000, 504: 7}
-    assert _process.parse_listeners(TCP, 22) == {503: 0}
-    assert _process.parse_listeners(TCP, 54321) == {}
-    assert _process.parse_listeners(TCP) == {501: 1000, 503: 0, 504: 7}
+    assert [dataclasses.astuple(one) for one in _kernel.parse_listeners(TCP)] == [
+        (501, 12345, 1000),
+        (503, 22, 0),
+        (504, 12345, 7),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -216,7 +221,7 @@ def test_parse_listeners():
     ],
 )
 def test_systemd_unit(text, unit):
-    assert _process.systemd_unit(text) == unit
+    assert systemd.unit_of(text) == unit
 
 
 @pytest.mark.parametrize(
@@ -261,7 +266,7 @@ BASE = {"port": "1", "certificate-directory": "/a", "pid-file": "/p"}
     ],
 )
 def test_compare_options(running, wanted, expected):
-    assert _process.compare_options(running, wanted) == expected
+    assert command_line.compare_options(running, wanted) == expected
 
 
 @pytest.mark.parametrize(
@@ -269,12 +274,12 @@ def test_compare_options(running, wanted, expected):
     [(b"", None), (b" \n", None), (b"\0\0\0\0", None), (b"17", 17), (b"17\n", 17), (b" 4194304\r\n", 4194304)],
 )
 def test_parse_pid(data, pid):
-    assert _process.parse_pid(data, "/p") == pid
+    assert pid_file.parse_pid(data, "/p") == pid
 
 
 @pytest.mark.parametrize("data", [b"0", b"-1", b"12x", b"1 2", b"12345678901", b"\xff", b"root:x:0:0"])
 def test_parse_pid_refuses_what_is_no_pid(data):
-    assert "pid_file: /p holds b'" in failure(_process.parse_pid, data, "/p")
+    assert "pid_file: /p holds b'" in failure(pid_file.parse_pid, data, "/p")
 
 
 def status_of(mode, uid=None, gid=0):
@@ -297,9 +302,9 @@ def status_of(mode, uid=None, gid=0):
 )
 def test_check_private(status, problem):
     if problem is None:
-        _process.check_private("/d", status)
+        pid_file.check_private("/d", status)
     else:
-        message = failure(_process.check_private, "/d", status)
+        message = failure(pid_file.check_private, "/d", status)
         assert f"pid_file: /d {problem}" in message
         assert "leave pid_file out" in message
 
@@ -347,7 +352,7 @@ def test_read_process_tells_living_processes_only():
     try:
         process = _process.read_process(child.pid)
         assert (process.parent, process.session, process.uid) == (os.getpid(), os.getsid(0), os.geteuid())
-        assert abs(_process._age(process)) < 60
+        assert abs(_kernel.age(process)) < 60
         child.kill()
         eventually(lambda: pathlib.Path(f"/proc/{child.pid}/stat").read_text().split(")")[-1].split()[0] == "Z")
         assert _process.read_process(child.pid) is None
@@ -395,8 +400,10 @@ def test_port_holder(address):
 def test_commands_of_others_are_shown_without_their_options():
     process = _process.Process(1, 1, 1, 1, 0, ("/usr/bin/python3", "server.py", "--password", "secret"))
     assert process.command == "/usr/bin/python3 server.py"
-    exporter = dataclasses.replace(process, argv=("ttExporter", "-port", "1"))
-    assert exporter.command == "ttExporter -port 1"
+    exporter = dataclasses.replace(process, argv=("ttExporter", "-port", "1", "-x", "y"))
+    assert _process.described(exporter) == "ttExporter -port 1 -x y"
+    renamed = dataclasses.replace(process, argv=("worker", "-port", "1", "-pid-file", "/p", "-password", "secret"))
+    assert _process.described(renamed) == "worker -port 1 -pid-file /p"
     assert dataclasses.replace(process, argv=()).command == "a process without a command line"
 
 
@@ -612,10 +619,10 @@ def test_the_log_is_appended_and_rotated(host):
     for count in (1, 2):
         _process.stop(wanted, _process.start(wanted))
         assert host.log_file.read_text() == "hello\n" * count
-    os.truncate(host.log_file, _process.LOG_LIMIT + 1)
+    os.truncate(host.log_file, log.LOG_LIMIT + 1)
     _process.stop(wanted, _process.start(wanted))
     assert host.log_file.read_text() == "hello\n"
-    assert (host.directory / "exporter.log.1").stat().st_size == _process.LOG_LIMIT + 1
+    assert (host.directory / "exporter.log.1").stat().st_size == log.LOG_LIMIT + 1
 
 
 def test_logs_that_are_refused(host):
@@ -670,19 +677,19 @@ def test_a_signal_reaches_only_the_process_that_was_seen(monkeypatch):
     child = spawn("sleep", "600")
     try:
         process = _process.read_process(child.pid)
-        assert not _process.send_signal(
+        assert not _kernel.send_signal(
             dataclasses.replace(process, start_ticks=process.start_ticks + 1), signal.SIGKILL
         )
-        assert not _process.send_signal(dataclasses.replace(process, uid=process.uid + 1), signal.SIGKILL)
+        assert not _kernel.send_signal(dataclasses.replace(process, uid=process.uid + 1), signal.SIGKILL)
         assert child.poll() is None
         if os.geteuid() == 0:
-            message = as_nobody(lambda: _process.send_signal(process, signal.SIGKILL))
+            message = as_nobody(lambda: _kernel.send_signal(process, signal.SIGKILL))
             assert f"nobody may not signal process {child.pid} of root (sleep 600); run as root" in message
             assert child.poll() is None
         monkeypatch.delattr(os, "pidfd_open", raising=False)
-        assert _process.send_signal(process, signal.SIGKILL)
+        assert _kernel.send_signal(process, signal.SIGKILL)
         assert child.wait(10) == -signal.SIGKILL
-        assert not _process.send_signal(process, signal.SIGKILL)
+        assert not _kernel.send_signal(process, signal.SIGKILL)
     finally:
         child.kill()
         child.wait()
@@ -800,10 +807,10 @@ def test_the_exporter_of_another_directory_or_instance_is_not_adopted(host):
     other = host.path / "other"
     other.mkdir()
     (other / "state.json").write_text("{}")
-    arguments = _ttexporter_cli.start_arguments(host.port, str(host.wallet), False, str(other / "exporter.pid"))
+    arguments = _ttexporter_cli.start_arguments(host.port, str(other), False, str(other / "exporter.pid"))
     child = host.serving(host.by_hand(arguments))
     state = _process.inspect(host.wanted())
-    assert state.status == "stopped"
+    assert (state.status, state.held_by_neighbour) == ("stopped", True)
     assert f"port {host.port} is held by process {child.pid} of user" in state.why
     (other / "state.json").unlink()
     assert _process.inspect(host.wanted()).status == "running"
@@ -928,10 +935,11 @@ def test_a_starting_process_is_given_time(host):
 
 
 def supervise(host, monkeypatch, wanted, rounds=2):
-    """Keep an exporter running as a unit with Restart=always does; that /proc names the unit is the one thing that is
-    pretended.
+    """Keep an exporter running as a unit with Restart=always does; that /proc names the unit and systemd calls it active
+    is pretended.
     """
-    monkeypatch.setattr(_process, "manager", lambda pid: "ttexporter-exp1.service")
+    monkeypatch.setattr(systemd, "manager", lambda pid: "ttexporter-exp1.service")
+    monkeypatch.setattr(systemd, "active_state", lambda unit: "active")
     loop = f'for round in {" ".join(str(number) for number in range(rounds))}; do "$@"; done'
     child = subprocess.Popen(
         ["/bin/sh", "-c", loop, "unit", *wanted.utility.argv(*wanted.arguments)],
@@ -968,10 +976,34 @@ def test_a_unit_that_starts_something_else_is_told(host, monkeypatch):
     assert f"differs: wallet {host.wallet} -> {host.directory}/generations/b" in message
 
 
+def test_a_snapshot_is_read_once(host, monkeypatch):
+    """One look at /proc serves the questions about all exporters of a host."""
+    wanted = host.wanted()
+    state = _process.start(wanted)
+    snapshot = _process.Snapshot()
+    monkeypatch.setattr(_kernel, "processes", lambda: pytest.fail("/proc was scanned again"))
+    monkeypatch.setattr(_kernel, "all_listeners", lambda: pytest.fail("the sockets were read again"))
+    host.port, host.pid_file = free_port(), host.directory / "other.pid"
+    host.state_file = host.directory / "state.json.other"
+    assert _process.inspect(wanted, snapshot=snapshot).pid == state.pid
+    assert _process.inspect(host.wanted(), snapshot=snapshot).status == "stopped"
+
+
+@pytest.mark.parametrize("state", ["activating", "failed"])
+def test_a_unit_has_to_be_active(host, monkeypatch, state):
+    """systemd may have the process and still wait for its pid file, or count it as failed."""
+    wanted = dataclasses.replace(host.wanted(), unit="ttexporter-exp1.service")
+    supervise(host, monkeypatch, wanted)
+    assert _process.inspect(wanted).drift == ()
+    monkeypatch.setattr(systemd, "active_state", lambda unit: state)
+    now = _process.inspect(wanted)
+    assert (now.drift, now.starting) == ((f"ttexporter-exp1.service is {state}",), state == "activating")
+
+
 def test_our_own_unit_is_no_manager(host):
     state = _process.start(host.wanted())
     assert state.manager is None
-    assert _process.manager(os.getpid()) is None
+    assert systemd.manager(os.getpid()) is None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1030,3 +1062,168 @@ def test_with_the_reference_exporter(host, run, rate_option):
     message = failure(_process.start, wanted["a"], lambda: handshake("a"), 10)
     assert "did not start: it ended with exit status 1; it said: " in message or run == "detach"
     assert host.left() == []
+
+
+def reference(host, **variants):
+    """Return what is wanted, insecure and of the reference exporter, its variants as keywords."""
+    pytest.importorskip("prometheus_client", reason="the reference exporter needs prometheus_client")
+    conf = host.home / "conf"
+    conf.mkdir(exist_ok=True)
+    (conf / "timesten.conf").write_text("instance_guid=C76FCD9A-E5C8-4AC5-A73D-7DAB72203E43\n")
+    lines = [f"REFERENCE_EXPORTER_{name}={value}\n" for name, value in variants.items()]
+    (conf / "reference_exporter.env").write_text("".join(lines))
+    (host.home / "bin" / "ttExporter").write_text(f"#!{sys.executable}\n{REFERENCE_EXPORTER.read_text()}")
+    arguments = _ttexporter_cli.start_arguments(host.port, None, True, str(host.pid_file))
+    mark = {"MARK": str(host.path)}
+    return _process.Wanted(
+        _ttexporter_cli.Utility(str(host.home), mark), arguments, str(host.state_file), str(host.log_file)
+    )
+
+
+WAYS = [
+    {"NAME": "exec"},
+    {"NAME": "exec", "RUN": "detach"},
+    {"NAME": "rewritten"},
+    {"NAME": "rewritten", "RUN": "detach", "PID_FILE_DELAY": "0.5"},
+    {"NAME": "exec", "RUN": "detach", "PID_FILE_DELAY": "3", "PID_FILE": "blanks"},
+    {"RUN": "child", "PID_FILE": "blanks"},
+    {"NAME": "exec", "RUN": "child"},
+    {"NOISE": "locale", "PID_FILE": "blanks"},
+]
+
+
+def way(variants):
+    """Name a way in the list of tests."""
+    return "-".join(variants.values())
+
+
+@pytest.mark.parametrize("variants", WAYS, ids=way)
+def test_whatever_it_calls_itself(host, variants):
+    wanted = reference(host, **variants)
+    state = _process.start(wanted)
+    assert (state.status, state.drift, state.adopted) == ("running", (), False)
+    again = _process.inspect(wanted)
+    assert (again.pid, again.drift) == (state.pid, ())
+    new = _process.restart(wanted, again)
+    assert new.pid != state.pid
+    # As after a boot, or by hand: nothing is recorded.
+    host.state_file.unlink()
+    by_hand = _process.inspect(wanted)
+    assert (by_hand.status, by_hand.pid) == ("running", new.pid)
+    assert _process.stop(wanted, by_hand).startswith("stopped by SIGTERM")
+    assert _process.port_holder(host.port) is None
+    eventually(lambda: not host.left())
+    assert not host.pid_file.exists()
+
+
+@pytest.mark.parametrize("variants", [{"NAME": "exec"}, {"NAME": "exec", "RUN": "detach"}], ids=way)
+def test_one_of_another_name_whose_pid_file_was_lost(host, variants):
+    wanted = reference(host, **variants)
+    state = _process.start(wanted)
+    host.state_file.unlink()
+    host.pid_file.unlink()
+    now = _process.inspect(wanted)
+    assert (now.status, now.pid, now.adopted) == ("running", state.pid, True)
+    _process.stop(wanted, now)
+    assert _process.port_holder(host.port) is None
+
+
+def test_one_that_nobody_can_tell_is_named(host):
+    wanted = reference(host, NAME="rewritten")
+    state = _process.start(wanted)
+    host.state_file.unlink()
+    host.pid_file.unlink()
+    now = _process.inspect(wanted)
+    assert (now.status, now.held_by_neighbour) == ("stopped", False)
+    assert f"port {host.port} is held by process {state.pid} of user" in now.why
+
+
+def test_an_old_pid_file_does_not_make_a_process_ours(host):
+    """It has our port and is of our user, but the file that has its number was written before it began."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", host.port))
+        listener.listen()
+        host.pid_file.write_text(f"{os.getpid()}\n")
+        os.utime(host.pid_file, (1, 1))
+        assert _process.inspect(host.wanted()).status == "stopped"
+
+
+def test_a_slow_end_is_followed(host):
+    wanted = reference(host, STOP_DELAY="2")
+    old = _process.start(wanted)
+    new = _process.restart(wanted, old, stop_timeout=0.5)
+    assert new.pid != old.pid
+    assert _process.inspect(wanted).pid == new.pid
+    began = time.monotonic()
+    how = _process.stop(wanted, _process.inspect(wanted), timeout=0.5)
+    assert how == "stopped by SIGTERM, which took 2 s"
+    assert 1.5 < time.monotonic() - began < 10
+
+
+def test_a_signal_without_effect_names_the_other(host):
+    wanted = host.wanted(IGNORE="1")
+    message = failure(_process.stop, wanted, _process.start(wanted), "TERM", 0.3)
+    assert (
+        "give it longer (stop_timeout), use the other signal (stop_signal: INT), or set force_kill to true" in message
+    )
+
+
+def test_what_comes_back_after_the_stop_is_named(host):
+    """A script that starts the exporter again whenever it ends."""
+    wanted = host.wanted()
+    loop = f"while :; do {shlex.join(wanted.utility.argv(*wanted.arguments))}; done"
+    variables = wanted.utility.full_environment()
+    host.children.append(subprocess.Popen(["sh", "-c", loop], env=variables, start_new_session=True))
+    eventually(lambda: _process.inspect(wanted).listening)
+    state = _process.inspect(wanted)
+    # Whichever comes first: it is back when the stop looks, or at the next look.
+    try:
+        _process.stop(wanted, state)
+    except TimesTenError as error:
+        assert f"port {host.port} is served by process" in error.message
+        assert error.details["changed"] is True
+    eventually(lambda: _process.inspect(wanted).listening)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The log
+
+
+def lines_of(path):
+    """Return how many lines a log has."""
+    return path.read_text().count("\n")
+
+
+def refuse_a_client(host, wanted_lines, path):
+    """Have the exporter write a line, about a client that is refused, until the log has some."""
+
+    def refused():
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", host.port), 5) as client:
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            client.recv(1)
+        return lines_of(path) >= wanted_lines
+
+    eventually(refused)
+
+
+def test_the_log_and_logrotate(host):
+    """copytruncate and a file that was renamed: nothing is lost but what was copied, and no hole comes into being."""
+    wanted = reference(host)
+    tool = wanted.utility
+    tool.create_server_certificate(str(host.wallet), "localhost", ["localhost"])
+    host.wallet.chmod(0o700)
+    arguments = _ttexporter_cli.start_arguments(host.port, str(host.wallet), False, str(host.pid_file))
+    wanted = dataclasses.replace(wanted, arguments=arguments)
+    state = _process.start(wanted)
+    refuse_a_client(host, 3, host.log_file)
+    shutil.copy(host.log_file, host.directory / "exporter.log-1")
+    os.truncate(host.log_file, 0)
+    refuse_a_client(host, 1, host.log_file)
+    assert "\0" not in host.log_file.read_text()
+    renamed = host.directory / "exporter.log-2"
+    host.log_file.rename(renamed)
+    refuse_a_client(host, lines_of(renamed) + 1, renamed)
+    assert not host.log_file.exists()
+    new = _process.restart(wanted, state)
+    assert new.drift == ()
+    refuse_a_client(host, 2, host.log_file)

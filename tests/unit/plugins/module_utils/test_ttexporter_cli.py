@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shutil
 import stat
 import sys
 import time
@@ -152,6 +153,47 @@ def test_help_that_is_none(home):
     error = failure(utility(home, EXIT="3", STDERR="\nlibtten.so: not found\nmore\n").options)
     assert "ttExporter -help listed no -port (exit status 3): libtten.so: not found;" in error.message
     assert error.details["rc"] == 3
+
+
+@pytest.mark.parametrize("settings", [{"HELP": " "}, {"EXIT": "3"}, {"HANG": "1"}], ids=lambda value: next(iter(value)))
+def test_without_help_there_is_no_rate_option(home, tmp_path, monkeypatch, settings):
+    monkeypatch.setattr(_ttexporter_cli, "_HELP_TIMEOUT", 1.0)
+    settings = {name: str(tmp_path / "pid") if name == "HANG" else value for name, value in settings.items()}
+    if "HANG" in settings:
+        script = home / "bin" / "ttExporter"
+        script.write_text(
+            script.read_text().replace('if "-help" in sys.argv:', 'if "-help" in sys.argv and not setting("HANG"):')
+        )
+    assert utility(home, **settings).rate_option() is None
+    shutil.rmtree(home / "bin")
+    assert "ttenv does not exist" in failure(utility(home).rate_option).message
+
+
+PERL = """\
+perl: warning: Setting locale failed.
+perl: warning: Please check that your locale settings:
+\tLANGUAGE = (unset),
+\tLC_ALL = "xx_XX",
+    are supported and installed on your system.
+perl: warning: Falling back to the standard locale ("C").
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", None),
+        ("one\ntwo\n", "one"),
+        ("/bin/sh: warning: setlocale: LC_ALL: cannot change locale (xx)\n15002: busy\n", "15002: busy"),
+        (f"{PERL}15002: busy\nsecond\n", "15002: busy"),
+        ("starting\n12345: cannot open the wallet\nUsage: ttExporter\n", "12345: cannot open the wallet"),
+        ("Traceback (most recent call last):\n  File x\nOSError: denied\n", "OSError: denied"),
+        ("warning: odd\n", "warning: odd"),
+    ],
+)
+def test_the_line_that_says_what_failed(text, line):
+    assert _ttexporter_cli.telling_line(text) == line
+    assert _ttexporter_cli.telling_line("", text) == line
 
 
 def test_run_gives_a_clean_world(home, monkeypatch):

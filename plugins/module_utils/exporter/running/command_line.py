@@ -1,0 +1,100 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command line of an exporter. What the program is called tells nothing: ttExporter may exec another one."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import Mapping, Sequence
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import utility
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine.processes import Process
+
+_KNOWN = ("port", "certificate-directory", "pid-file", "insecure")
+
+
+def exporter_options(argv: Sequence[str]) -> dict[str, str | None] | None:
+    """Return the options of a command line that serves as ttExporter, None for any other.
+
+    ttExporter may stand behind an interpreter or a wrapper (``/usr/bin/python3 /h/bin/ttExporter -port ...``,
+    ``ttenv ttExporter ...``). A program of another name counts if it has a port and a pid file or a wallet.
+    """
+    for index, argument in enumerate(argv):
+        if os.path.basename(argument) == utility.PROGRAM:
+            options = utility.parse_options(argv[index + 1 :])
+            return options if options.get("port") else None
+    first = next((index for index, argument in enumerate(argv) if argument[:1] == "-" and argument[1:] in _KNOWN), None)
+    if first is None:
+        return None
+    options = utility.parse_options(argv[first:])
+    own = options.get("pid-file") or options.get("certificate-directory")
+    return options if own and (options.get("port") or "").isdigit() else None
+
+
+def is_named(argv: Sequence[str]) -> bool:
+    """Tell whether a command line names ttExporter itself."""
+    return any(os.path.basename(argument) == utility.PROGRAM for argument in argv)
+
+
+def described(process: Process) -> str:
+    """Return a command line for people; of another program than ttExporter only what is known to be no secret."""
+    options = exporter_options(process.argv)
+    if options is None:
+        return process.command
+    if is_named(process.argv):
+        return shlex.join(process.argv)
+    shown = [process.argv[0]]
+    for name in _KNOWN:
+        if name in options:
+            shown += [f"-{name}", *filter(None, [options[name]])]
+    return shlex.join(shown)
+
+
+def compare_options(running: Mapping[str, str | None], wanted: Mapping[str, str | None]) -> list[str]:
+    """Return the differences of two command lines, in people's words; paths are compared as they are given."""
+    running, wanted = _canonical(running), _canonical(wanted)
+    differences = []
+    if ("insecure" in running) != ("insecure" in wanted):
+        modes = ("mutual TLS", "insecure")
+        differences.append(f"mode {modes['insecure' in running]} -> {modes['insecure' in wanted]}")
+    names = {"port": "port", "certificate-directory": "wallet", "pid-file": "pid file", "rate limit": "rate limit"}
+    for key, name in names.items():
+        if running.get(key) != wanted.get(key):
+            differences.append(f"{name} {running.get(key) or 'not given'} -> {wanted.get(key) or 'not given'}")
+    for key in sorted((set(running) | set(wanted)) - set(names) - {"insecure"}):
+        if key not in wanted or key not in running or running[key] != wanted[key]:
+            differences.append(f"argument {_spelled(running, key)} -> {_spelled(wanted, key)}")
+    return differences
+
+
+def _canonical(options: Mapping[str, str | None]) -> dict[str, str | None]:
+    rate = utility.find_rate_option(options)
+    return {"rate limit" if name == rate else name: value for name, value in options.items()}
+
+
+def _spelled(options: Mapping[str, str | None], name: str) -> str:
+    if name not in options:
+        return "not given"
+    return f"-{name}" if options[name] is None else f"-{name} {options[name]}"
+
+
+def located(process: Process, path: str) -> str:
+    """Return an absolute path for one of a process's command line; it may be relative to that process's directory."""
+    if os.path.isabs(path):
+        return path
+    try:
+        return os.path.join(os.readlink(f"/proc/{process.pid}/cwd"), path)
+    except OSError:
+        return path
+
+
+def resolved(process: Process, path: str) -> str:
+    """Return the real path for one of a process's command line."""
+    return os.path.realpath(located(process, path))
+
+
+def same_path(process: Process, path: str, other: str) -> bool:
+    """Tell whether a path of a process's command line leads to another path."""
+    return resolved(process, path) == os.path.realpath(other)

@@ -1,0 +1,109 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pid file, which ttExporter writes, perhaps late and with blanks. The start script reads it by the same rules."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+import re
+import stat
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import files
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine.processes import user_name
+
+SIZE_LIMIT = 64
+
+
+def parse_pid(data: bytes, path: str) -> int | None:
+    """Return the pid that a pid file names, None if it is empty (or full of NULs, as a power cut leaves it).
+
+    :raises TimesTenError: if it holds something else: it is no pid file, so nobody may remove it.
+    """
+    text = data.strip(b"\0 \t\r\n")
+    if not text:
+        return None
+    if not re.match(rb"[1-9][0-9]{0,9}\Z", text):
+        raise TimesTenError(
+            f"pid_file: {path} holds {text[:40]!r}, no pid; remove it if it is of no use, or name another file"
+        )
+    return int(text)
+
+
+def read_pid_file(path: str) -> tuple[int | None, str]:
+    """Return the pid that a pid file names, or None and why there is none.
+
+    :raises TimesTenError: if it cannot be trusted (link, directory that others can write to, content) or read.
+    """
+    directory = os.path.dirname(path)
+    try:
+        check_private(directory, os.stat(directory))
+    except FileNotFoundError:
+        return None, f"there is no pid file {path}"
+    except OSError as error:
+        raise TimesTenError(f"pid_file: cannot look into {directory}: {error.strerror}") from error
+    try:
+        data = files.read(path, SIZE_LIMIT)
+    except FileNotFoundError:
+        return None, f"there is no pid file {path}"
+    except TimesTenError as error:
+        if isinstance(error.__cause__, PermissionError):
+            owner = user_name(os.lstat(path).st_uid)
+            raise TimesTenError(
+                f"pid_file: {path} belongs to {owner} and cannot be read by {user_name(os.geteuid())}: {owner} "
+                f"may run the exporter; run as {owner}, "
+                "or stop that exporter and remove the file"
+            ) from error
+        raise TimesTenError(f"pid_file: {error.message}") from error
+    except OSError as error:
+        raise TimesTenError(f"pid_file: cannot read {path}: {error.strerror}") from error
+    pid = parse_pid(data, path)
+    return pid, f"the pid file {path} is empty" if pid is None else ""
+
+
+def written_at(path: str) -> float | None:
+    """Return when a pid file was written, None if there is none."""
+    with contextlib.suppress(OSError):
+        return os.lstat(path).st_mtime
+    return None
+
+
+def remove_pid_file(path: str, pid: int) -> None:
+    """Remove the pid file of a process that we ended, unless somebody else wrote it again."""
+    with contextlib.suppress(FileNotFoundError):
+        if parse_pid(files.read(path, SIZE_LIMIT), path) == pid:
+            os.unlink(path)
+
+
+def check_private(directory: str, info: os.stat_result) -> None:
+    """:raises TimesTenError: if other users can put a pid file into a directory; a sticky bit (/tmp) does not help,
+    they can come first.
+    """
+    me = os.geteuid()
+    problem = None
+    if info.st_uid not in (0, me):
+        problem = f"belongs to {user_name(info.st_uid)}"
+    elif info.st_mode & stat.S_IWOTH:
+        problem = "can be written to by every user"
+    elif info.st_mode & stat.S_IWGRP and not _own_group(info.st_gid):
+        problem = "can be written to by its group"
+    if problem is not None:
+        raise TimesTenError(
+            f"pid_file: {directory} {problem} (mode {stat.S_IMODE(info.st_mode):04o}), so anybody there can name "
+            "a process to be stopped; "
+            "leave pid_file out (it is then in the exporter's own directory) or name a directory that only "
+            f"{user_name(me)} can write to"
+        )
+
+
+def _own_group(gid: int) -> bool:
+    """Tell whether a group is the caller's private one (same name, no other member), as many systems give each user."""
+    try:
+        account, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return gid == account.pw_gid and group.gr_name == account.pw_name and set(group.gr_mem) <= {account.pw_name}

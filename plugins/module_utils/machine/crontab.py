@@ -1,0 +1,76 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The crontab of the calling user, and an entry of ours in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import Sequence
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+
+
+def with_entry(text: str, mark: str, lines: Sequence[str]) -> str:
+    """Return a crontab with an entry, in place of the one that it has; everything else is kept.
+
+    :param mark: the comment that begins the entry, which has one more line.
+    :param lines: the whole entry; empty to remove it.
+    """
+    before = text.splitlines(keepends=True)
+    kept: list[str] = []
+    entries: list[list[str]] = []
+    index = 0
+    while index < len(before):
+        if before[index].rstrip("\n") == mark:
+            entries.append(before[index : index + 2])
+            index += 2
+            continue
+        kept.append(before[index])
+        index += 1
+    entry = [line + "\n" for line in lines]
+    if entries == ([entry] if lines else []):
+        return text
+    if entry and kept and not kept[-1].endswith("\n"):
+        kept[-1] += "\n"
+    return "".join(kept + entry)
+
+
+def read() -> str:
+    """Return the crontab of the calling user, which is empty where there is none.
+
+    :raises TimesTenError: if there is no cron, or it does not let this user have one.
+    """
+    done = _crontab(["-l"])
+    if done.returncode != 0 and "no crontab for" not in done.stderr:
+        raise TimesTenError(f"boot: crontab -l failed with exit status {done.returncode}: {done.stderr.strip()[:300]}")
+    return done.stdout if done.returncode == 0 else ""
+
+
+def write(text: str) -> None:
+    """Replace the crontab of the calling user.
+
+    :raises TimesTenError: if cron refuses it.
+    """
+    done = _crontab(["-"], text)
+    if done.returncode != 0:
+        raise TimesTenError(f"boot: crontab - failed with exit status {done.returncode}: {done.stderr.strip()[:300]}")
+
+
+def _crontab(arguments: list[str], text: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "LC_ALL": "C"}
+    try:
+        return subprocess.run(
+            ["crontab", *arguments],
+            input=text,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise TimesTenError(
+            f"boot: cannot run crontab: {error}; install cron, or set boot to systemd or none"
+        ) from error
