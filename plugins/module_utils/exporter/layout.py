@@ -28,6 +28,7 @@ _NAMES = frozenset(
         "switch.json.request",
         "lease.json",
         "run",
+        "run.pid",
         "start",
     )
 )
