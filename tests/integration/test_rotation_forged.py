@@ -52,8 +52,10 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rotation_kit.Fle
         yield made
 
 
-def play(fleet: rotation_kit.Fleet, hostile: str, forge: str, name: str, *options: str) -> str:
-    """Run a playbook with a hostile host; not everything can have been seen then."""
+def play(
+    fleet: rotation_kit.Fleet, hostile: str, forge: str, name: str, *options: str, fails: bool | None = True
+) -> str:
+    """Run a playbook with a hostile host."""
     forger, code = fleet.root / "forger", fleet.root / "forge.py"
     forger.write_text(FORGER.format(python=sys.executable, forge=str(code)))
     forger.chmod(0o755)
@@ -64,7 +66,7 @@ def play(fleet: rotation_kit.Fleet, hostile: str, forge: str, name: str, *option
     tree["all"]["children"][group]["hosts"][hostile]["ansible_python_interpreter"] = str(forger)
     path.write_text(json.dumps(tree))
     try:
-        return fleet.play(name, *options, fails=True)
+        return fleet.play(name, *options, fails=fails)
     finally:
         fleet.write()
 
@@ -127,10 +129,12 @@ def test_a_prometheus_host_that_may_be_missing_costs_itself(fleet: rotation_kit.
     report = fleet.report()
     assert report["pairs"] == [] and all("prom2" in line for line in report["rotations"])
     assert {name: fleet.current(name) for name in fleet.instances} == before
-    play(fleet, "prom2", forge + "\n", "rotate", *FORCE, "-e", "rotate_optional=prom2", "-e", "rotate_exporters=exp1")
+    options = ("-e", "rotate_optional=prom2", "-e", "rotate_exporters=exp1")
+    play(fleet, "prom2", forge + "\n", "rotate", *FORCE, *options, fails=None)
     report = fleet.report()
     assert report["rotations"][0].startswith("exp1: switched, ")
     proven = {(pair["exporter"], pair["client"]) for pair in report["pairs"] if pair["state"] == "proven"}
-    assert proven == {("exp1", "prom1")}
+    # It may have told the truth in the end.
+    assert ("exp1", "prom1") in proven and report["good"] == (("exp1", "prom2") in proven)
     assert fleet.current("exp1") != before["exp1"] and fleet.current("exp2") == before["exp2"]
     heals(fleet)
