@@ -18,6 +18,7 @@ from ansible_collections.timesten.monitoring.plugins.plugin_utils import fleet, 
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import PrometheusAnswer
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import ONE_OF
 
+pytestmark = pytest.mark.controller
 GROUPS = {"timesten_exporters": ["exp1", "exp3"], "prometheus_servers": ["prom1", "prom2"]}
 ALL = ("exp1", "exp3", "prom1", "prom2")
 CLIENTS = ("prom1", "prom2-short", "prom2-long")

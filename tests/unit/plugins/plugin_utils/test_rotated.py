@@ -19,7 +19,8 @@ from ansible_collections.timesten.monitoring.plugins.filter.rotation_waves impor
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, fleet, ledger, rotation, steps
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
 
-Raw = dict[str, Any]
+Raw = Any
+pytestmark = pytest.mark.controller
 PROOF = ("up", "accepted", "refused_without_certificate", "refused_foreign_pair", "refused_plain_http")
 
 

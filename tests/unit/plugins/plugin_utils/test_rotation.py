@@ -23,7 +23,8 @@ from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import ExporterHostAnswer, PrometheusAnswer
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.rotation import Clock, Row, Scrape, Verdict
 
-Raw = dict[str, Any]
+Raw = Any
+pytestmark = pytest.mark.controller
 NOW = 1_800_000_000.0
 CLIENTS = ("prom1", "prom2")
 TAKERS = {"exp1": {client: client for client in CLIENTS}}
