@@ -599,6 +599,8 @@ def test_two_controllers_at_once(fleet: Fleet, first: First) -> None:
 # --- what is not documented of ttExporter -----------------------------------------------------------------------------
 
 COLUMNS = ("RUN", "PKI", "EXPORT", "SECOND_CREATE", "RATE_OPTION", "RATE", "START_DELAY", "VALIDITY", "WALLET")
+# How a process behaves: tests/integration/test_exporter_behaviour.py and test_boot.py.
+BEHAVIOUR = {"HELP", "NAME", "NOISE", "PID_FILE", "PID_FILE_DELAY", "STOP_DELAY"}
 # Any two values of two columns stand together in some row.
 ROWS = [
     ("foreground", "ca", "ca", "refuse", "limit-rate", "unlimited", "1.5", "3650d", "aes"),
@@ -616,7 +618,7 @@ ROWS = [
 def test_rows_hold_all_pairs_of_values() -> None:
     values = [sorted({row[column] for row in ROWS}) for column in range(len(COLUMNS))]
     documented = (kit.ROOT / "roles/reference_exporter/README.md").read_text(encoding="utf-8")
-    assert set(COLUMNS) == set(re.findall(r"^\| `REFERENCE_EXPORTER_(\w+)`", documented, re.MULTILINE))
+    assert {*COLUMNS, *BEHAVIOUR} == set(re.findall(r"^\| `REFERENCE_EXPORTER_(\w+)`", documented, re.MULTILINE))
     for one, other in itertools.combinations(range(len(COLUMNS)), 2):
         together = {(row[one], row[other]) for row in ROWS}
         assert together == set(itertools.product(values[one], values[other])), (COLUMNS[one], COLUMNS[other])
