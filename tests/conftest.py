@@ -21,7 +21,7 @@ except ImportError:
     inject = None
 
 # Through the link that .cache may be, an interpreter would have the very path that CACHE avoids.
-if Path(sys.executable).is_relative_to(ROOT / ".cache"):
+if ROOT / ".cache" in Path(sys.executable).parents:
     sys.executable = str(CACHE / Path(sys.executable).relative_to(ROOT / ".cache"))
 LINKED = ("galaxy.yml", "meta", "playbooks", "plugins", "roles")
 

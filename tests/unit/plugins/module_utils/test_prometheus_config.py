@@ -897,7 +897,9 @@ def test_taking_back_takes_our_change_alone(source: bytes, change: object, first
         # The comment next to our own lines; a block scalar or an end mark at the end of the file.
         assert "by hand" in error.message
         return
-    assert load(result) == load(before)
+    # A line end that somebody appends belongs to a block scalar that had none.
+    last = b"\n" if current.endswith(b"# somebody\n") and not before.endswith(b"\n") else b""
+    assert load(result) == load(before + last)
     assert (b"# somebody" in result) == (b"# somebody" in current)
     assert result.replace(b"# somebody\r\n", b"").replace(b"# somebody\n", b"").replace(b"\r", b"").rstrip(
         b"\n"
