@@ -29,7 +29,7 @@ PARTS = {
     "docs": ["tests/gates/test_docs.py", "tests/docs"],
     "sanity": ["tests/gates/test_sanity.py"],
     "unit": ["tests/unit", *SIDE_BY_SIDE],
-    "build": ["tests/gates/test_build.py"],
+    "build": ["tests/gates/test_build.py", "tests/gates/test_release.py"],
     "compat": ["tests/gates/test_compat.py", "-n2"],
     "integration": ["tests/integration", "-m", "not alone", *SIDE_BY_SIDE],
     "rotation": ["tests/integration", "-m", "alone"],
