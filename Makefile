@@ -13,7 +13,7 @@ PARTS := lint docs sanity unit build compat integration rotation lab bench
 PYTHON_OF_VENV = "$$(readlink -f .cache)/venv/bin/python"
 ARGS ?=
 
-.PHONY: help demo test quick release venv clean $(PARTS)
+.PHONY: help demo test quick release site venv clean $(PARTS)
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -31,6 +31,9 @@ quick: venv ## for every day: lint, and the unit tests without the long property
 
 release: test ## VERSION=1.0.0: all tests, then changelog, commit, tag, tarball and checksum on this machine
 	@$(PYTHON_OF_VENV) tests/gates/release.py $(VERSION)
+
+site: venv ## the documentation as a site, in .cache/site/html
+	@$(PYTHON_OF_VENV) -c "import sys; sys.path.insert(0, 'tests'); from gates import environments as e, site; site.build(e.environment('release', e.interpreter((3, 11), (3, 13))), e.CACHE / 'site')"
 
 lint: ## ruff, mypy, yamllint, ansible-lint, rules of this repository
 docs: ## documentation of modules and roles, examples of README and docs

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gates import checkout, environments
+from gates import checkout, environments, site
 
 # Addresses that do not exist yet; whoever publishes the collection replaces them, and this line.
 PLACEHOLDERS = {
@@ -66,6 +66,15 @@ def test_galaxy_importer(tools: Path, tmp_path: Path) -> None:
     assert re.findall(r"^(?:WARNING|ERROR).*", out, re.M) == [], out
     result = json.loads((tmp_path / "importer_result.json").read_text(encoding="utf-8"))
     assert result["requires_ansible"] == checkout.load("meta/runtime.yml")["requires_ansible"]
+
+
+def test_the_site_builds_without_a_warning(tools: Path, tmp_path: Path) -> None:
+    site.build(tools, tmp_path / "site")
+    html = tmp_path / "site/html"
+    assert (html / "tt_exporter_host_module.html").is_file()
+    # A link of one guide to another, and one into the repository.
+    page = (html / "docsite/pages/README.html").read_text(encoding="utf-8")
+    assert 'href="docs/boot.html"' in page and f'href="{site.REPOSITORY}roles/exporter_host/README.md"' in page
 
 
 def test_addresses_are_placeholders_that_are_known() -> None:
