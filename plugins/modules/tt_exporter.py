@@ -56,6 +56,23 @@ EXAMPLES = r"""
     timesten_home: /opt/timesten/ttinst
     certificate_directory: /opt/timesten/mycertdir
     state: stopped
+
+- name: Restart it, with an environment variable and a longer time to stop
+  timesten.monitoring.tt_exporter:
+    timesten_home: /opt/timesten/ttinst
+    certificate_directory: /opt/timesten/mycertdir
+    port: 12345
+    environment:
+      LC_ALL: C.UTF-8
+    stop_timeout: 60
+    state: restarted
+
+- name: Serve plain HTTP, without certificates
+  timesten.monitoring.tt_exporter:
+    timesten_home: /opt/timesten/ttinst
+    certificate_directory: /opt/timesten/mycertdir
+    port: 12345
+    insecure: true
 """
 
 RETURN = r"""

@@ -325,6 +325,35 @@ EXAMPLES = r"""
         port: 8889
     clients:
       - name: prom1
+
+- name: All exporters of the host, as the inventory has them
+  timesten.monitoring.tt_exporter_host:
+    from_inventory: true
+
+- name: Stop one exporter, and keep it stopped
+  timesten.monitoring.tt_exporter_host:
+    exporters:
+      - name: exp1
+        timesten_home: /opt/timesten/ttinst
+        certificate_directory: /opt/timesten/ttinst/monitoring/exp1
+        address: exp1.example.com
+        port: 8888
+        state: stopped
+
+- name: Make a new wallet ready beside the one in use
+  timesten.monitoring.tt_exporter_host:
+    from_inventory: true
+    phase: stage
+
+- name: Wait until the switches are made or given up
+  timesten.monitoring.tt_exporter_host:
+    from_inventory: true
+    phase: status
+
+- name: Keep what was proven, and go back where it was not
+  timesten.monitoring.tt_exporter_host:
+    from_inventory: true
+    phase: confirm
 """
 
 RETURN = r"""

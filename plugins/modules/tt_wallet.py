@@ -49,6 +49,22 @@ EXAMPLES = r"""
     timesten_home: /opt/timesten/ttinst
     certificate_directory: /opt/timesten/mycertdir
     common_name: myhost
+
+- name: A larger key, two names, and renewal when a fifth of the lifetime is left
+  timesten.monitoring.tt_wallet:
+    timesten_home: /opt/timesten/ttinst
+    certificate_directory: /opt/timesten/mycertdir
+    common_name: myhost.example.com
+    alt_names: [myhost.example.com, 192.0.2.7]
+    rsa_key_size: 4096
+    renew_before: 20%
+
+- name: Keep the wallet that there is, whatever its age
+  timesten.monitoring.tt_wallet:
+    timesten_home: /opt/timesten/ttinst
+    certificate_directory: /opt/timesten/mycertdir
+    common_name: myhost
+    regenerate: never
 """
 
 RETURN = r"""

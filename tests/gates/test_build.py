@@ -14,7 +14,21 @@ import pytest
 from gates import checkout
 
 # Whatever else stands at the top of the checkout is a tool of this repository or was left behind.
-SHIPPED = {"CHANGELOG.md", "LICENSE", "README.md", "changelogs", "docs", "meta", "playbooks", "plugins", "roles"}
+SHIPPED = {
+    "CHANGELOG.md",
+    "CODE_OF_CONDUCT.md",
+    "CONTRIBUTING.md",
+    "LICENSE",
+    "README.md",
+    "SECURITY.md",
+    "changelogs",
+    "docs",
+    "examples",
+    "meta",
+    "playbooks",
+    "plugins",
+    "roles",
+}
 MADE_BY_THE_BUILD = {"FILES.json", "MANIFEST.json"}
 
 

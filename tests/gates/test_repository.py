@@ -13,21 +13,31 @@ import tomllib
 
 from gates import checkout
 
-LICENSE = "SPDX-License-Identifier: GPL-3.0-or-later"
+# In pieces, else the line would be this file's own.
+LICENSE = "SPDX-License-Identifier" + ": GPL-3.0-or-later"
 ROLES = checkout.roles()
 
 
 def test_every_file_names_its_license() -> None:
     """In its first lines, in a side-car ``FILE.license``, or by a pattern in REUSE.toml."""
     reuse = tomllib.loads((checkout.ROOT / "REUSE.toml").read_text(encoding="utf-8"))
-    patterns = [path for annotation in reuse["annotations"] for path in annotation["path"]]
+    patterns = [
+        path
+        for annotation in reuse["annotations"]
+        if "SPDX-License-Identifier" in annotation
+        for path in annotation["path"]
+    ]
     without = []
     for path in checkout.files():
         sidecar = checkout.ROOT / f"{path}.license"
         source = sidecar if sidecar.is_file() else checkout.ROOT / path
         first_lines = source.read_bytes().decode("utf-8", "replace").splitlines()[:12]
         by_pattern = any(fnmatch.fnmatch(path, pattern.replace("**", "*")) for pattern in patterns)
-        if path != "LICENSE" and not by_pattern and not any(LICENSE in line for line in first_lines):
+        if (
+            path not in ("LICENSE", "LICENSES/GPL-3.0-or-later.txt")
+            and not by_pattern
+            and not any(LICENSE in line for line in first_lines)
+        ):
             without.append(path)
     assert without == []
 
