@@ -109,6 +109,8 @@ class ActionModule(HostAction):
     # --- steps
 
     def _converge(self, host: ExporterHost, task_vars: dict[str, Any]) -> dict[str, Any]:
+        if self.inventory.too_many_failed():
+            return {"changed": False, "skipped": True, "skip_reason": "too many hosts of earlier batches failed"}
         inspected = self.inventory.clients(host.prometheus_hosts, steps.INSPECTED)
         inspected = {client: answer for client, answer in inspected.items() if answer.failed is None}
         away = [client.name for client in self.inventory.fleet.clients_of(host.host) if client.name not in inspected]
