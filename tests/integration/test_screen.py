@@ -30,6 +30,8 @@ HOST = """\
 payload=$(cat "$@")
 case $payload in
 *inspected*) cat {place}/inspected ;;
+*'"stage"'* | *'\\"stage\\"'*) cat {place}/stage ;;
+*staged*) cat {place}/staged ;;
 *) cat {place}/answer ;;
 esac
 """
@@ -106,6 +108,11 @@ def exporter(name: str) -> dict[str, Any]:
     return {**told, "generation": GENERATION, "pairs": pairs, "ca_sha256": sha(f"ca {name}")}
 
 
+def left_alone(name: str) -> dict[str, Any]:
+    told = {"name": name, "changed": False, "insecure": False, "port": 8888, "spare": False, "generation": None}
+    return {**told, "pairs": [], "rotation": {"skipped": "its wallet is neither due nor changed", "evicted": []}}
+
+
 def inspected(name: str) -> dict[str, Any]:
     point = ec.generate_private_key(ec.SECP256R1()).public_key()
     key = point.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
@@ -124,8 +131,18 @@ def proven(name: str) -> dict[str, Any]:
 
 @pytest.fixture
 def inventory(tmp_path: Path) -> Path:
-    answers = {name: {"answer": {"changed": False, "exporters": [exporter(name)]}} for name in EXPORTERS}
-    answers |= {name: {"inspected": inspected(name), "answer": proven(name)} for name in SERVERS}
+    answers = {
+        name: {
+            "answer": {"changed": False, "exporters": [exporter(name)]},
+            "stage": {"changed": False, "exporters": [left_alone(name)]},
+        }
+        for name in EXPORTERS
+    }
+    staged = {"changed": False, "exporters": [], "scrapes": {}, "revision": "empty"}
+    answers |= {
+        name: {"inspected": inspected(name), "answer": proven(name), "staged": {**staged, "name": name}}
+        for name in SERVERS
+    }
     interpreters = {}
     for name, files in answers.items():
         place = tmp_path / name
@@ -149,12 +166,12 @@ def inventory(tmp_path: Path) -> Path:
     return path
 
 
-def screen(inventory: Path, playbook: str, **settings: str) -> list[str]:
+def screen(inventory: Path, playbook: str, *options: str, **settings: str) -> list[str]:
     """What a run prints, without the stars of its headings and its recap."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     program = Path(sys.executable).with_name("ansible-playbook")
     done = subprocess.run(
-        [str(program), "-i", str(inventory), f"timesten.monitoring.{playbook}"],
+        [str(program), "-i", str(inventory), f"timesten.monitoring.{playbook}", *options],
         env={
             **environment,
             "ANSIBLE_COLLECTIONS_PATH": str(site_kit.ROOT / "collections"),
@@ -187,3 +204,41 @@ def test_a_clean_site_of_60_exporters(inventory: Path) -> None:
 def test_who_wants_to_see_only_what_is_not_as_it_should_be(inventory: Path) -> None:
     seen = screen(inventory, "verify", ANSIBLE_DISPLAY_OK_HOSTS="0", ANSIBLE_DISPLAY_SKIPPED_HOSTS="0")
     assert seen == QUIET.splitlines(), "\n".join(seen)
+
+
+def test_each_wave_costs_its_own_hosts_alone(inventory: Path, tmp_path: Path) -> None:
+    """Three waves of two of five exporters: what each task of each host is, in its order. All exporters are left alone."""
+    named = ["exp1", "exp2", "exp3", "exp4", "exp5"]
+    record = tmp_path / "record.jsonl"
+    seen = screen(
+        inventory,
+        "rotate",
+        "--check",
+        "--extra-vars",
+        json.dumps({"rotate_wave": 2, "rotate_exporters": named, "rotate_only_due": True}),
+        ANSIBLE_CALLBACK_PLUGINS=str(Path(__file__).with_name("callbacks")),
+        ANSIBLE_CALLBACKS_ENABLED="record",
+        RECORD_FILE=str(record),
+    )
+    told = [line for line in seen if line.endswith("left alone: its wallet is neither due nor changed")]
+    assert [line.split(":")[0].strip() for line in told] == named
+    events = [json.loads(line) for line in record.read_text().splitlines()]
+    forked = [(e["event"], e["task"], e["host"]) for e in events if not e["action"].endswith(("meta", "include_tasks"))]
+    # Of one task, hosts come in the order in which they are done.
+    steps: dict[tuple[str, str], dict[int, list[str]]] = {}
+    last, number = None, 0
+    for event, task, host in forked:
+        last, number = task, number + (task != last)
+        steps.setdefault((event, task), {}).setdefault(number, []).append(host)
+    waves = [["exp1", "exp2"], ["exp3", "exp4"], ["exp5"]]
+    assert {key: [sorted(hosts) for hosts in found.values()] for key, found in steps.items()} == {
+        # Only in the first wave hosts of another one have to be told apart.
+        ("skipped", "Take part in the wave"): [["exp3", "exp4", "exp5"]],
+        ("ok", "Take part in the wave"): [sorted(wave + SERVERS) for wave in waves],
+        ("ok", "Look at the Prometheus hosts"): [SERVERS] * 3,
+        ("ok", "Make the new generations ready"): waves,
+        ("ok", "Deliver the new pairs beside those in use"): [SERVERS] * 3,
+        ("ok", "Choose the moments"): [wave[:1] for wave in waves],
+        ("ok", "Keep a record of the wave"): [wave[:1] for wave in waves],
+        ("ok", "Say what was seen"): [["exp1"]],
+    }
