@@ -13,7 +13,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.timesten.monitoring.plugins.lookup.this_run import this_run
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as prometheus_jobs
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, diffs, rotation, steps
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, diffs, moves, rotation, steps
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import ExporterHostAnswer
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.border import HostAction
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Exporter, ExporterHost
@@ -109,9 +109,12 @@ class ActionModule(HostAction):
     # --- steps
 
     def _converge(self, host: ExporterHost, task_vars: dict[str, Any]) -> dict[str, Any]:
+        if self.inventory.too_many_failed():
+            return {"changed": False, "skipped": True, "skip_reason": "too many hosts of earlier batches failed"}
         inspected = self.inventory.clients(host.prometheus_hosts, steps.INSPECTED)
         inspected = {client: answer for client, answer in inspected.items() if answer.failed is None}
-        refused = self._cannot_follow(host, inspected)
+        away = [client.name for client in self.inventory.fleet.clients_of(host.host) if client.name not in inspected]
+        refused = moves.cannot_follow(host.exporters, away, inspected)
         exporters = [exporter for exporter in host.exporters if exporter.name not in refused]
         clients = _clients(inspected, host)
         arguments = {"clients": clients, "hand_over": True, "rate_budget": host.rate_budget, "run": this_run()}
@@ -320,31 +323,6 @@ class ActionModule(HostAction):
             return []
         only = self.inventory.rotated()
         return [exporter for exporter in host.exporters if only is None or exporter.name in only]
-
-    def _cannot_follow(self, host: ExporterHost, inspected: Mapping[str, Any]) -> dict[str, str]:
-        """Return the exporters whose address or port would change while a client that has to follow is away, and why they are refused."""
-        refused = {}
-        away = [
-            client.name
-            for client in self.inventory.fleet.clients.values()
-            if client.host in host.prometheus_hosts and client.name not in inspected
-        ]
-        for exporter in host.exporters:
-            ports = {exporter.port, exporter.spare_port}
-            for client, answer in inspected.items():
-                for name in (exporter.name, names.on_port(exporter.name, True)):
-                    known = answer.definitions.get(name)
-                    if not away or known is None or "port" not in known:
-                        continue
-                    if known["address"] == exporter.address and known["port"] in ports:
-                        continue
-                    before = names.target(known["address"], known["port"])
-                    refused[exporter.name] = (
-                        f"{client} scrapes it at {before}, the inventory says {names.target(exporter.address, exporter.port)}, and "
-                        f"{', '.join(away)}, which would have to follow, could not be looked at: nothing was changed. Run it again when "
-                        f"{'it' if len(away) == 1 else 'they'} can be reached, or take what is gone for good out of the inventory"
-                    )
-        return refused
 
 
 def _dicts(value: Any) -> list[Mapping[str, Any]]:

@@ -14,6 +14,8 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import ledger, rotation, steps
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
 
+STEPS = ("plan", "go", "judge", "leave", "record")
+
 
 class ActionModule(ActionBase):  # type: ignore[misc]
     """Makes the plan, judges it, and keeps the record of the waves."""
@@ -24,8 +26,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """Return what the next step needs."""
         super().run(tmp, task_vars)
         _variables, arguments = self.validate_argument_spec(
-            {"step": {"type": "str", "required": True, "choices": ["plan", "go", "judge", "leave", "record"]}}
+            {
+                "step": {"type": "str", "required": True, "choices": ["join", *STEPS]},
+                "hosts": {"type": "list", "elements": "str", "default": []},
+            }
         )
+        if arguments["step"] == "join":
+            return {"changed": False, "hosts": arguments["hosts"]}
         self.inventory = Inventory(self._templar, task_vars)
         step = {"plan": self._plan, "go": self._go, "judge": self._judge, "leave": self._leave, "record": self._record}
         return {"changed": False, **step[arguments["step"]]()}
@@ -75,10 +82,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             inventory.clients(inventory.fleet.prometheus_hosts, steps.PROVEN),
             inventory.run.rotate_optional,
         )
-        return {
-            "verdicts": {name: dataclasses.asdict(verdict) for name, verdict in judged.items()},
-            "leaves": any(verdict.leaves for verdict in judged.values()),
-        }
+        return {"verdicts": {name: dataclasses.asdict(verdict) for name, verdict in judged.items()}}
 
     def _leave(self) -> dict[str, Any]:
         """Tell which of their two ports exporters leave."""

@@ -506,6 +506,10 @@ exporters:
       description: Fingerprint of the certificate that the exporter serves.
       type: str
       sample: 9c...
+    not_after:
+      description: End of the validity of the pair in use, UTC. Of O(state=verified).
+      type: str
+      sample: "2027-11-24T10:49:00Z"
 reloaded:
   description: The way in which Prometheus was reloaded, V(false) if it was not.
   returned: O(state=present) or O(state=absent)

@@ -30,14 +30,20 @@ attributes:
 options:
   step:
     description:
+      - V(join) has a host take part in a wave.
       - V(plan) chooses the moments at which each exporter may switch.
       - V(go) refuses the exporters that one of their clients does not follow.
       - V(judge) tells which switches are kept and which are taken back.
       - V(leave) tells which of their two ports exporters leave, with the strategy C(spare_port).
       - V(record) adds what became of the wave to the record of the run.
     type: str
-    choices: [plan, go, judge, leave, record]
+    choices: [join, plan, go, judge, leave, record]
     required: true
+  hosts:
+    description: Inventory names of the exporter hosts of the wave, for O(step=join).
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: timesten.monitoring.tt_exporter_host
   - module: timesten.monitoring.tt_prometheus_host
@@ -52,6 +58,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+hosts:
+  description: The exporter hosts of the wave.
+  returned: O(step=join)
+  type: list
+  elements: str
+  sample: [exp1]
 rows:
   description: By name of the exporter, what it may do when, or why it may do nothing.
   returned: O(step=plan) or O(step=go)
@@ -62,11 +74,6 @@ verdicts:
   returned: O(step=judge)
   type: dict
   sample: {"exp1": {"exporter": "exp1", "host": "exp1", "action": "confirm", "status": "switched", "window": 0.41}}
-leaves:
-  description: Whether an exporter serves on both of its ports now.
-  returned: O(step=judge)
-  type: bool
-  sample: false
 leaving:
   description: By name of the exporter, the job that goes, and what its host does then.
   returned: O(step=leave)

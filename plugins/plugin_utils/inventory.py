@@ -40,6 +40,7 @@ class Inventory:
         self._groups: Mapping[str, Sequence[str]] = task_vars["groups"]
         self.host: str = task_vars["inventory_hostname"]
         self.hosts: list[str] = list(task_vars["ansible_play_hosts_all"])
+        self._batch: Sequence[str] = task_vars.get("ansible_play_batch") or ()
         self.check_mode = bool(task_vars.get("ansible_check_mode"))
 
     @property
@@ -83,6 +84,18 @@ class Inventory:
     def clock(self, host: str, step: str) -> rotation.Clock:
         """The clock that a step has measured."""
         return steps.clock(self._hostvars, host, step)
+
+    def too_many_failed(self) -> bool:
+        """Whether so many exporter hosts of earlier batches have failed that no further batch is begun."""
+        most = self.run.timesten_max_fail_percentage
+        if most >= 100:
+            return False
+        answers = self.exporters([host for host in self.hosts if host not in self._batch], steps.CONVERGED).values()
+        failed = sum(
+            answer.failed is not None or any(exporter.failed for exporter in answer.exporters.values())
+            for answer in answers
+        )
+        return failed * 100 > most * len(self.hosts)
 
     # --- a rotation
 

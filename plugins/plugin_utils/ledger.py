@@ -14,7 +14,7 @@ import re
 from typing import Any, Iterable, Literal, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import steps
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import moves, steps
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import (
     LATER,
     ExporterAnswer,
@@ -763,13 +763,9 @@ def repointed(fleet: Fleet, inspected: Mapping[str, PrometheusAnswer]) -> list[s
     for client, answer in inspected.items():
         for name, known in answer.definitions.items():
             exporter = exporters.get(names.exporter_of(name))
-            if exporter is None or "address" not in known or "port" not in known:
-                continue
-            if known["address"] == exporter.address and known["port"] in (exporter.port, exporter.spare_port):
-                continue
-            before = names.target(known["address"], known["port"])
-            after = names.target(exporter.address, exporter.port)
-            moved.setdefault((exporter.name, before, after), []).append(client)
+            targets = None if exporter is None else moves.moved(exporter, known)
+            if exporter is not None and targets is not None:
+                moved.setdefault((exporter.name, *targets), []).append(client)
     return [
         f"{name} was scraped at {before} ({', '.join(clients)}), this inventory says {after}. If another inventory gives its own exporter this name, "
         "the two take the target from each other at every run: rename one"

@@ -49,6 +49,7 @@ REGISTERED = frozenset(
         LEFT,
         RETIRED,
         LOOKED,
+        "timesten_wave",
         "timesten_plan",
         "timesten_go",
         "timesten_verdicts",

@@ -235,13 +235,23 @@ class Fleet:
                     os.kill(record["pid"], signal.SIGKILL)
 
 
+META = (
+    "Nothing is wrong",
+    "Whoever has nothing to rotate is done",
+    "Nothing is to be rotated",
+    "That was the only wave",
+    "Stop at the first failure",
+)
+"""Tasks that Ansible decides by itself."""
+
+
 def worker_tasks(output: str) -> tuple[int, int, int]:
     """Return how many tasks of a run worked, were skipped, and included others; each is a forked process of the controller."""
     worked = skipped = included = 0
     meta = False
     for line in output.splitlines():
-        if line.startswith("TASK ["):
-            meta = line.startswith(("TASK [Stop at the first failure]", "TASK [Nothing is wrong]"))
+        if line.startswith(("TASK [", "RUNNING HANDLER [")):
+            meta = line.partition("[")[2].partition("]")[0] in META
         elif line.startswith(("ok: [", "changed: [", "fatal: [")):
             worked += 1
         elif line.startswith("skipping: [") and not meta:

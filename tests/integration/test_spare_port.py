@@ -108,7 +108,7 @@ def test_there_and_back_without_a_lost_scrape(fleet: rotation_kit.Fleet, job: st
         assert fleet.current() == before and fleet.instances["exp1"].exporters() == running
         output = fleet.play("rotate", *SPARE)
         # Those of a restart, and: leave; let go; retire.
-        assert rotation_kit.worker_tasks(output)[0] == 3 + 5 * len(BOTH) + 5 + 1 + len(BOTH) + 1, output
+        assert rotation_kit.worker_tasks(output) == (4 + 6 * len(BOTH) + 5 + 1 + len(BOTH) + 1, 0, 0), output
         [line] = fleet.report()["rotations"]
         assert f"on its {'spare' if target.endswith('.spare') else 'usual'} port" in line
         assert fleet.current() != before

@@ -15,6 +15,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+\\$-]{0,255}\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SCOPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}\Z")
 _HOST_LABEL = re.compile(r"(\*|[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)\Z")
 
 PROBE = "probe"
@@ -89,9 +90,16 @@ def check_distinct(names: Iterable[str], what: str) -> None:
 
 
 def is_address(value: str) -> bool:
-    """Tell whether the value is an IPv4 or IPv6 address (without brackets) rather than a host name."""
+    """Tell whether the value is an IPv4 or IPv6 address (without brackets) rather than a host name.
+
+    The scope of an IPv6 address (``fe80::1%eth0``) has to be the name or the number of an interface: newer versions of ipaddress let any text be
+    one, older ones none.
+    """
+    address, percent, scope = value.partition("%")
+    if percent and not (_SCOPE.match(scope) and ":" in address):
+        return False
     try:
-        ipaddress.ip_address(value)
+        ipaddress.ip_address(address)
     except ValueError:
         return False
     return True
@@ -126,8 +134,9 @@ def covers(alt_names: Iterable[str], host: str) -> bool:
     one left-most label, case does not matter.
     """
     if is_address(host):
-        wanted = ipaddress.ip_address(host)
-        return any(is_address(name) and ipaddress.ip_address(name) == wanted for name in alt_names)
+        # No certificate names a scope, so an address that has one needs a server_name.
+        wanted = None if "%" in host else ipaddress.ip_address(host)
+        return any(is_address(name) and "%" not in name and ipaddress.ip_address(name) == wanted for name in alt_names)
     host = host.rstrip(".").lower()
     for name in (given.rstrip(".").lower() for given in alt_names):
         if name == host:

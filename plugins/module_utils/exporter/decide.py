@@ -20,6 +20,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.defin
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import Client
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.observe import Call, Observed
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.process import ProcessPlan
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.command_line import of_target
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.wallet import (
     PairPlan,
     PairSeen,
@@ -92,6 +93,8 @@ def decide(
     if observed.wallet is not None:
         plan.wallet = decide_wallet(definition, observed.wallet, clients, now)
     plan.evicted, clients = admitted(definition.name, manifest, clients, plan.warnings)
+    if call.hand_over:
+        _refuse_to_move(plan, observed, manifest, clients)
     if call.hand_over and _left_to_rotation(plan, observed):
         clients = [client for client in clients if _has_its_pair(plan.wallet.manifest, client)]
     if plan.wallet.action != "none":
@@ -156,6 +159,28 @@ def _refuse_to_lose_clients(plan: Plan) -> None:
             f"{', '.join(lost)} are not part of this run and would lose access; run without --limit, or, if they are gone "
             "for good, make the new wallet with tt_wallet (regenerate: always), which asks for no clients",
             lost_clients=lost,
+        )
+
+
+def _refuse_to_move(plan: Plan, observed: Observed, manifest: Manifest | None, clients: Sequence[Client]) -> None:
+    """Refuse another target while a client that has a pair cannot be told: it would go on scraping the old one."""
+    process, definition = observed.process, plan.definition
+    if manifest is None or process is None or process.action not in ("none", "restart"):
+        return
+    away = sorted(set(manifest["pairs"]) - {PROBE, *plan.evicted} - {client.name for client in clients})
+    moves = of_target(() if process.state is None else process.state.drift)
+    # Who scrapes it knows the address; the certificate's name, which is the address by default, tells it where nobody can be asked.
+    asked = None if definition.asked is None else definition.asked.common_name
+    before = manifest["asked"]["common_name"]
+    if asked == definition.address != before and not any(client.stored for client in clients):
+        moves.append(f"address {before} -> {asked}")
+    if away and moves:
+        raise TimesTenError(
+            f"exporter {definition.name}: {'; '.join(moves)} is for its clients to follow, and {', '.join(away)}, which "
+            f"{'has' if len(away) == 1 else 'have'} a pair, could not be looked at: nothing was changed. Run it again when "
+            f"{'it' if len(away) == 1 else 'they'} can be reached; one that is gone for good is removed with timesten.monitoring.remove "
+            "-e remove_prometheus=<client>",
+            lost_clients=away,
         )
 
 

@@ -88,6 +88,7 @@ class Row(TypedDict, total=False):
     refused_foreign_pair: bool | None
     refused_plain_http: bool | None
     served_sha256: str | None
+    not_after: str
     failed: bool
     msg: str
 

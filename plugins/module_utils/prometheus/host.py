@@ -23,6 +23,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
     Expected,
     Row,
     Settings,
+    StateEntry,
     new_row,
     several,
     some,
@@ -157,7 +158,7 @@ def verify(ctx: Context) -> dict[str, Any]:
         for name in wanted
         if known[name].get("delivery")
     }
-    rows = {name: new_row(name) for name in wanted}
+    rows = {name: _row_of_pair(ctx, name, known[name]) for name in wanted}
     proven = claims(wanted, view, built, {})
     faults: dict[str, list[str]] = {}
     for name in sorted(set(wanted) - set(proven)):
@@ -175,6 +176,15 @@ def verify(ctx: Context) -> dict[str, Any]:
     }
     _fail_with(faults, result)
     return result
+
+
+def _row_of_pair(ctx: Context, name: str, entry: StateEntry) -> Row:
+    """A row that tells when the pair in use ends."""
+    row, current = new_row(name), ctx.store.current(name)
+    delivery = None if current is None else ctx.store.facts(name, current, entry)
+    if delivery is not None:
+        row["not_after"] = delivery.not_after
+    return row
 
 
 def _fail_with(faults: Mapping[str, Sequence[str]], result: dict[str, Any], outcome: str = "") -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from typing import Mapping, Sequence
+from typing import Iterable, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import utility
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine.processes import Process
@@ -67,6 +67,11 @@ def compare_options(running: Mapping[str, str | None], wanted: Mapping[str, str 
         if key not in wanted or key not in running or running[key] != wanted[key]:
             differences.append(f"argument {_spelled(running, key)} -> {_spelled(wanted, key)}")
     return differences
+
+
+def of_target(differences: Iterable[str]) -> list[str]:
+    """Return those differences of two command lines that every Prometheus has to follow: where it serves, and how."""
+    return [text for text in differences if text.startswith(("port ", "mode "))]
 
 
 def _canonical(options: Mapping[str, str | None]) -> dict[str, str | None]:

@@ -198,6 +198,50 @@ def test_a_new_wallet_takes_no_access_from_who_is_not_there(clients, whole_host,
     assert caught.value.details["lost_clients"] == lost
 
 
+STORED = {"delivery": "g1-1", "sha256": "aa"}
+
+
+@pytest.mark.parametrize(
+    ("clients", "known", "drift", "options", "moves"),
+    [
+        ((), None, ("port 8888 -> 8899",), {}, "port 8888 -> 8899"),
+        ((Client("prom2", stored=STORED),), None, ("environment", "port 8888 -> 8899"), {}, "port 8888 -> 8899"),
+        ((), None, ("mode mutual TLS -> insecure",), {"insecure": True}, "mode mutual TLS -> insecure"),
+        ((), None, (), {"address": "exp1.new"}, "address exp1 -> exp1.new"),
+        ((), None, ("port 1 -> 2",), {"address": "exp1.new"}, "port 1 -> 2; address exp1 -> exp1.new"),
+        # Everybody who has a pair is there, or has lost it.
+        ((PROM1,), None, ("port 8888 -> 8899",), {}, None),
+        ((PROM1,), None, (), {"address": "exp1.new"}, None),
+        ((), {"evicted": ["prom1"]}, ("port 8888 -> 8899",), {}, None),
+        ((), {"pairs": {"probe": PAIR}}, ("port 8888 -> 8899",), {}, None),
+        # Where another Prometheus scrapes it, its job says whether the address has changed.
+        ((Client("prom2", stored=STORED),), None, (), {"address": "exp1.new"}, None),
+        # A name of its own says nothing of the address.
+        ((), None, (), {"address": "10.0.0.7", "common_name": "exp1"}, None),
+        ((), None, (), {"address": "exp1", "common_name": "other"}, None),
+        ((), None, ("environment",), {}, None),
+    ],
+)
+def test_a_target_does_not_move_while_who_has_a_pair_is_away(clients, known, drift, options, moves):
+    state = processes.ProcessState(processes.RUNNING, "", drift=drift)
+    needs = ProcessPlan("restart" if drift else "none", list(drift), None, state, 15)
+    arguments = {"needs": needs, "clients": clients, "known": manifest(**(known or {})), "options": options}
+    for call in (Call(True, True, hand_over=True), Call(True, True, hand_over=True, check_mode=True)):
+        if moves is None:
+            assert plan(call=call, **arguments).process is not None
+            continue
+        with pytest.raises(TimesTenError) as caught:
+            plan(call=call, **arguments)
+        assert f"{moves} is for its clients to follow, and prom1, which has a pair" in caught.value.message
+        assert caught.value.details["lost_clients"] == ["prom1"]
+    # Who calls the module alone has no other hosts.
+    assert plan(call=Call(True, True), **arguments).process is not None
+
+
+def test_an_exporter_that_is_down_is_started_on_its_new_port():
+    assert plan(needs=process("start", ["it is not running"]), clients=(), call=Call(hand_over=True)).changed
+
+
 @pytest.mark.parametrize(("readmit", "evicted", "pairs"), [(False, ["prom1"], []), (True, [], ["prom1"])])
 def test_who_was_evicted_gets_no_pair_until_readmitted(readmit, evicted, pairs):
     found = plan(known=manifest(evicted=["prom1"]), clients=(Client("prom1", readmit=readmit),))

@@ -40,6 +40,9 @@ def test_distinct_names():
         "10.1.2.3",
         "::1",
         "fe80::1",
+        "fe80::1%eth0",
+        "fe80::1%2",
+        "fe80::1%br-lan.10",
         "a_b.example.com",
         "x" * 63,
         "1a.b",
@@ -77,6 +80,64 @@ def test_what_is_no_host(host, reason):
     assert caught.value.message.startswith(f"exporters[0].address: {host!r} {reason} ")
 
 
+NO_SCOPES = [
+    "",
+    "%",
+    "25eth0%",
+    "a\nevil",
+    "a\n",
+    "\n",
+    "a b",
+    " a",
+    "a\tb",
+    "a\0",
+    "a\x1b[2J",
+    "a\x7f",
+    'a"',
+    "a'",
+    "a: b",
+    "a#b",
+    " #",
+    "{{ a }}",
+]
+NO_SCOPES += [
+    "[a",
+    "a]",
+    "a,b",
+    "a/../b",
+    "../b",
+    "-a",
+    ".a",
+    "a;b",
+    "$(a)",
+    "`a`",
+    "a\\n",
+    "é",
+    "٣",
+    "a\u2028b",
+    "a\x85",
+    "x" * 16,
+    "!a",
+    "&a",
+    "*a",
+]
+
+
+@pytest.mark.parametrize("address", ["fe80::1", "::1", "::ffff:10.0.0.1", "10.0.0.1", "exp1"])
+@pytest.mark.parametrize("scope", NO_SCOPES)
+@pytest.mark.parametrize("wildcard", [False, True])
+def test_what_is_no_scope_of_an_address(address, scope, wildcard):
+    with pytest.raises(TimesTenError, match="is neither a host name nor an IP address"):
+        _names.check_host(f"{address}%{scope}", "address", wildcard)
+
+
+@pytest.mark.parametrize(
+    "host", ["10.0.0.1%eth0", "exp1%eth0", "%eth0", "fe80::1%%eth0", "fe80::1%eth0%eth1", "fe80::1%eth0\n"]
+)
+def test_scopes_are_for_one_kind_of_address(host):
+    assert not _names.is_address(host)
+
+
 def test_wildcards_are_for_certificates():
     assert _names.check_host("*.example.com", "common_name", wildcard=True) == "*.example.com"
     for name in ("*", "a.*.com", "a*.example.com"):
@@ -101,6 +162,9 @@ def test_wildcards_are_for_certificates():
         (["*.0.0.1"], "10.0.0.1", False),
         (["a,b"], "a", False),
         ([], "exp1", False),
+        (["fe80::1"], "fe80::1%eth0", False),
+        (["fe80::1%eth0"], "fe80::1%eth0", False),
+        (["fe80::1%eth0"], "fe80::1", False),
     ],
 )
 def test_covers(alt_names, host, valid):

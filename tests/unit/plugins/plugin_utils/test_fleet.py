@@ -139,6 +139,12 @@ EXPORTER_FAULTS = [
     ("exporter_host_log_file", "log"),
     ("exporter_host_address", "a b"),
     ("exporter_host_address", ""),
+    *(
+        (option, f"fe80::1%{scope}")
+        for option in ("exporter_host_address", "exporter_host_common_name")
+        for scope in ("\nevil", "a: b", '"', "\x1b[2J")
+    ),
+    ("exporter_host_alt_names", ["exp1", "fe80::1%\nevil"]),
     ("exporter_host_common_name", ["a"]),
     ("exporter_host_alt_names", "a b"),
     ("exporter_host_owner", ""),

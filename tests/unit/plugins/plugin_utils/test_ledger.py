@@ -172,6 +172,33 @@ def entry(name: str, **changes: Any) -> Raw:
     return dataclasses.asdict(dataclasses.replace(found, **changes))
 
 
+# --- batches
+
+
+@pytest.mark.parametrize(
+    ("most", "failed", "batch", "ends"),
+    [
+        (100, ["exp1", "exp2", "exp3"], ["exp4"], False),
+        (0, [], ["exp4"], False),
+        (0, ["exp1"], ["exp4"], True),
+        (25, ["exp1"], ["exp4"], False),
+        (25, ["exp1", "exp2"], ["exp4"], True),
+        # What fails in the batch itself ends the next one.
+        (0, ["exp3"], ["exp3", "exp4"], False),
+        (0, ["exp1", "exp3"], ["exp3", "exp4"], True),
+    ],
+)
+def test_no_further_batch_is_begun_once_too_many_failed(
+    most: int, failed: list[str], batch: list[str], ends: bool
+) -> None:
+    site = Site(4, 1, timesten_max_fail_percentage=most)
+    for host in ("exp1", "exp2", "exp3"):
+        site.converged(host, {"unreachable": True, "msg": DEAD} if host in failed else None)
+    site.hosts = site.exporters
+    site.extra = {"ansible_play_batch": batch, "timesten_max_fail_percentage": most}
+    assert site.inventory().too_many_failed() is ends
+
+
 # --- a pair
 
 

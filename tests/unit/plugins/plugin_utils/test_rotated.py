@@ -104,6 +104,7 @@ class Wave:
             before.rows("timesten_go"),
             before.exporters(["exp1"], steps.SWITCHED),
             before.clients(forge.CLIENTS, steps.PROVEN),
+            before.run.rotate_optional,
         )
         left = rotation.leaving(judged, before.exporters(["exp1"], steps.ENDED))
         self.controller["timesten_verdicts"] = {"verdicts": _taken_apart(judged)}
@@ -133,6 +134,20 @@ def test_switched(spare: bool) -> None:
     assert {(pair.client, pair.state) for pair in entry.pairs} == {("prom1", "proven"), ("prom2", "proven")}
     assert ("on its spare port" if spare else "took 0.39 s of 0.80 s expected") in entry.text
     assert wave.good()
+
+
+@pytest.mark.parametrize("row", [{"up": False, "last_error": "refused"}, None])
+def test_who_may_be_left_out_keeps_nobody_from_the_switch_and_the_run_from_its_end(row: Raw | None) -> None:
+    """The inventory asks for the pair, and it was not seen working: the run says so, and its status is not 0."""
+    wave = Wave(rotate_optional=["prom2"])
+    wave.proven(prom2=row)
+    entry = wave.entry()
+    assert (entry.outcome, entry.good) == ("switched", True)
+    assert {(pair.client, pair.state) for pair in entry.pairs} == {("prom1", "proven"), ("prom2", "failed")}
+    assert not wave.good()
+    strict = Wave()
+    strict.proven(prom2=row)
+    assert (strict.entry().outcome, strict.good()) != ("switched", True)
 
 
 def _not_ready(wave: Wave) -> None:

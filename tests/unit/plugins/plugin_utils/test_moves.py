@@ -1,0 +1,62 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Exporters whose target moves: who is refused because somebody could not follow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import moves
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import PrometheusAnswer
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Exporter
+
+EXPORTER = Exporter("exp1", "exp1", "exp1.example.com", 8888, 8889, False, "started", {})
+KNOWN = {"address": "exp1.example.com", "port": 8888, "insecure": False}
+
+
+def looked(definitions: dict[str, dict[str, Any]]) -> dict[str, PrometheusAnswer]:
+    return {"prom1": PrometheusAnswer("prom1", "inspected", "prom1", False, None, definitions=definitions)}
+
+
+@pytest.mark.parametrize(
+    ("definitions", "refused"),
+    [
+        ({"exp1": KNOWN}, None),
+        ({"exp1": {**KNOWN, "port": 8889}}, None),
+        ({"exp1.spare": {**KNOWN, "port": 8889, "usual_port": 8888}}, None),
+        ({"exp1": {key: KNOWN[key] for key in ("address", "port")}}, None),
+        ({"exp1": {}}, None),
+        ({}, None),
+        ({"exp2": {**KNOWN, "port": 1}}, None),
+        (
+            {"exp1": {**KNOWN, "port": 9999}},
+            "scrapes it at exp1.example.com:9999, the inventory says exp1.example.com:8888",
+        ),
+        ({"exp1.spare": {**KNOWN, "port": 9999}}, "scrapes it at exp1.example.com:9999, "),
+        ({"exp1": {**KNOWN, "address": "::1"}}, "scrapes it at [::1]:8888, the inventory says exp1.example.com:8888"),
+        ({"exp1": {**KNOWN, "insecure": True}}, "scrapes it over plain http, the inventory says over mutual TLS"),
+    ],
+)
+@pytest.mark.parametrize("away", [[], ["prom2"], ["prom2", "prom3"]])
+def test_nobody_moves_while_somebody_could_not_follow(
+    definitions: dict[str, dict[str, Any]], refused: str | None, away: list[str]
+) -> None:
+    found = moves.cannot_follow([EXPORTER], away, looked(definitions))
+    if refused is None or not away:
+        assert found == {}
+        return
+    assert list(found) == ["exp1"] and found["exp1"].startswith(f"prom1 {refused}")
+    assert (
+        f"and {', '.join(away)}, which would have to follow, could not be looked at: nothing was changed"
+        in found["exp1"]
+    )
+
+
+@pytest.mark.parametrize(("insecure", "known"), [(True, KNOWN), (True, {"address": "exp1.example.com", "port": 8888})])
+def test_plain_http_is_to_be_followed_as_well(insecure: bool, known: dict[str, Any]) -> None:
+    exporter = Exporter("exp1", "exp1", "exp1.example.com", 8888, None, insecure, "started", {})
+    (text,) = moves.cannot_follow([exporter], ["prom2"], looked({"exp1": known})).values()
+    assert text.startswith("prom1 scrapes it over mutual TLS, the inventory says over plain http, and prom2, which")
