@@ -661,6 +661,10 @@ exporters:
       sample: 15
 """
 
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec as _argspec
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
@@ -671,7 +675,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.defin
 PHASES = ["converge", "stage", "switch", "status", "confirm", "revert", "retire", "release", "forget"]
 
 
-def work(module):
+def work(module: AnsibleModule) -> dict[str, Any]:
     """Do the module's work and return its result."""
     params = module.params
     if params["from_inventory"] or not params["exporters"]:
@@ -722,7 +726,7 @@ def work(module):
     return verdict.revert_host(exporters, params["run"])
 
 
-def main():
+def main() -> None:
     """Entry point."""
     exporter = _argspec.exporter(
         name={"type": "str", "required": True},

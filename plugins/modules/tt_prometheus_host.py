@@ -545,6 +545,7 @@ unmentioned:
 
 import dataclasses
 import os
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -633,7 +634,7 @@ API_OPTIONS = ("url", "url_username", "url_password", "url_ca_file", "url_cert_f
 LONGEST_WAIT = 86400
 
 
-class HostModule(AnsibleModule):
+class HostModule(AnsibleModule):  # type: ignore[misc]
     """An AnsibleModule whose log line on the managed host does not hold a thousand sealed keys and a whole
     configuration.
 
@@ -641,18 +642,18 @@ class HostModule(AnsibleModule):
     names in results and errors.
     """
 
-    def _log_invocation(self):
+    def _log_invocation(self) -> None:
         exporters = ", ".join(str(item.get("name")) for item in self.params["exporters"][:20])
         self.log(f"Invoked with name={self.params['name']} state={self.params['state']} exporters={exporters}")
 
-    def _return_formatted(self, kwargs):
+    def _return_formatted(self, kwargs: dict[str, Any]) -> None:
         # The same for what -vvv shows of the arguments.
         bulky = {"exporters": len(self.params.get("exporters") or []), "rendered": None}
         kwargs.setdefault("invocation", {"module_args": {**self.params, **bulky}})
         super()._return_formatted(kwargs)
 
 
-def settings(params):
+def settings(params: dict[str, Any]) -> host.Settings:
     """The task's options as the logic takes them."""
     taken = {field.name: params[field.name] for field in dataclasses.fields(host.Settings) if field.name in params}
     return host.Settings(
@@ -668,7 +669,7 @@ def settings(params):
     )
 
 
-def check_options(params):
+def check_options(params: dict[str, Any]) -> None:
     """:raises TimesTenError: naming an option that this state does not use, or a value that cannot be used."""
     state = params["state"]
     for option, states in USED_BY.items():
@@ -686,7 +687,7 @@ def check_options(params):
             raise TimesTenError(f"{option}: {params[option]!r} holds a control character")
 
 
-def work(module):
+def work(module: AnsibleModule) -> dict[str, Any]:
     """Do the module's work and return its result."""
     params = module.params
     if params["from_inventory"] or not params["name"]:
@@ -700,7 +701,7 @@ def work(module):
     return result
 
 
-def main():
+def main() -> None:
     """Entry point."""
     run(HostModule(argument_spec=SPEC, supports_check_mode=True), work)
 
