@@ -121,20 +121,24 @@ pairs:
       sample: /opt/timesten/monitoring/exp1/generations/20261124T104900Z-1a2b3c4d/clients/prom1/client.key
 """
 
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec as _argspec
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.module import ExporterModule, run
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import modules as _exporter_modules
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define, define_clients
 
 
-def work(module):
+def work(module: AnsibleModule) -> dict[str, Any]:
     """Do the module's work and return its result."""
     return _exporter_modules.present_pairs(
         define(module.params), define_clients(module.params["clients"]), module.check_mode
     )
 
 
-def main():
+def main() -> None:
     """Entry point."""
     spec = _argspec.exporter(
         clients={"type": "list", "elements": "dict", "required": True, "options": _argspec.CLIENT},

@@ -76,20 +76,24 @@ certificates:
   sample: [{"subject": "CN=exp1.example.com", "not_after": "2036-11-21T10:49:00Z"}]
 """
 
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec as _argspec
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.module import ExporterModule, run
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import modules as _exporter_modules
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define
 
 
-def work(module):
+def work(module: AnsibleModule) -> dict[str, Any]:
     """Do the module's work and return its result."""
     return _exporter_modules.export_certificate(
         define(module.params), module.params["path"], module.params["mode"], module.check_mode
     )
 
 
-def main():
+def main() -> None:
     """Entry point."""
     spec = _argspec.exporter(path={"type": "path", "required": True}, mode={"type": "str", "default": "0644"})
     run(ExporterModule(argument_spec=spec, supports_check_mode=True), work)

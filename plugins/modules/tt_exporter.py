@@ -106,18 +106,22 @@ rate_limit:
   sample: 15
 """
 
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec as _argspec
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.module import ExporterModule, run
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import modules as _exporter_modules
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define
 
 
-def work(module):
+def work(module: AnsibleModule) -> dict[str, Any]:
     """Do the module's work and return its result."""
     return _exporter_modules.converge_process(define(module.params), module.check_mode)
 
 
-def main():
+def main() -> None:
     """Entry point."""
     spec = _argspec.exporter(
         state={"type": "str", "choices": ["started", "stopped", "restarted"], "default": "started"},

@@ -690,6 +690,10 @@ exporters:
       sample: 15
 """
 
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec as _argspec
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
@@ -700,16 +704,71 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.defin
 PHASES = ["converge", "stage", "switch", "status", "confirm", "revert", "retire", "release", "forget"]
 
 
-def work(module):
+EXPORTER = _argspec.exporter(
+    name={"type": "str", "required": True},
+    address={"type": "str", "required": True},
+    port={"type": "int", "required": True},
+    spare_port={"type": "int"},
+    state={"type": "str", "choices": ["started", "stopped", "restarted", "absent"], "default": "started"},
+    keep_generations={"type": "int", "default": 2},
+    **_argspec.WALLET,
+    **_argspec.PROCESS,
+)
+
+CLIENT = {
+    **_argspec.CLIENT,
+    "scrape_interval": {"type": "float"},
+    "stored": {"type": "dict", "default": {}},
+    "readmit": {"type": "bool", "default": False},
+}
+
+SPEC: dict[str, Any] = {
+    "from_inventory": {"type": "bool", "default": False},
+    "exporters": {"type": "list", "elements": "dict", "default": [], "options": EXPORTER},
+    "clients": {"type": "list", "elements": "dict", "default": [], "options": CLIENT},
+    "rate_budget": {"type": "str", "choices": ["refuse", "warn"], "default": "refuse"},
+    "hand_over": {"type": "bool", "default": False},
+    "phase": {"type": "str", "choices": PHASES, "default": "converge"},
+    "forget_clients": {"type": "list", "elements": "str", "default": []},
+    "to": {"type": "str", "choices": ["new", "previous"], "default": "new"},
+    "evict": {"type": "list", "elements": "str", "default": []},
+    "optional": {"type": "list", "elements": "str", "default": []},
+    "only_due": {"type": "bool", "default": False},
+    "since": {"type": "str"},
+    "strategy": {"type": "str", "choices": ["gap", "spare_port"], "default": "gap"},
+    "switch": {"type": "dict", "default": {}},
+    "run": {**_argspec.RUN, "default": {}},
+}
+
+USED_BY: dict[str, tuple[str, ...]] = {
+    "clients": ("converge", "stage"),
+    "rate_budget": ("converge",),
+    "hand_over": ("converge",),
+    "forget_clients": ("forget",),
+    "to": ("stage",),
+    "evict": ("stage", "confirm", "retire"),
+    "optional": ("stage",),
+    "only_due": ("stage",),
+    "since": ("stage",),
+    "strategy": ("stage",),
+    "switch": ("switch",),
+}
+"""The phases that use an option; any other refuses it."""
+
+
+def work(module: AnsibleModule) -> dict[str, Any]:
     """Do the module's work and return its result."""
     params = module.params
     if params["from_inventory"] or not params["exporters"]:
         raise TimesTenError("exporters is empty: name the exporters; from_inventory works in a task of a playbook only")
     exporters, phase = define_all(params["exporters"]), params["phase"]
-    if phase != "converge" and any(wanted.state == "absent" for wanted in exporters):
+    _argspec.refuse_unused(params, SPEC, "phase", USED_BY)
+    if phase != "converge" and any(exporter.state == "absent" for exporter in exporters):
         raise TimesTenError(f"exporters: state absent and phase {phase} do not go together; leave phase out")
     if phase == "forget":
-        forgotten = [_names.check_name(name, "forget_clients") for name in params["forget_clients"]]
+        forgotten = [
+            _names.check_name(name, f"forget_clients[{index}]") for index, name in enumerate(params["forget_clients"])
+        ]
         return _exporter_host.forget_host(exporters, forgotten, module.check_mode)
     if phase == "converge":
         clients = define_clients(params["clients"])
@@ -717,7 +776,11 @@ def work(module):
             exporters, clients, params["rate_budget"], module.check_mode, params["hand_over"], params["run"]
         )
     # Ansible compiles what a module imports at every call, and most calls rotate nothing.
-    from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.record import Order
+    from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.record import (
+        Order,
+        check_order,
+        check_switches,
+    )
 
     order = Order(
         params["to"],
@@ -728,10 +791,13 @@ def work(module):
         params["run"],
         params["strategy"],
     )
+    check_order(order)
     if phase == "stage":
         from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.stage import stage_host
 
         return stage_host(exporters, define_clients(params["clients"]), order, module.check_mode)
+    if phase == "switch":
+        check_switches(exporters, params["switch"])
     if module.check_mode:
         return {"changed": False, "exporters": []}
     if phase == "switch":
@@ -751,38 +817,9 @@ def work(module):
     return verdict.revert_host(exporters, params["run"])
 
 
-def main():
+def main() -> None:
     """Entry point."""
-    exporter = _argspec.exporter(
-        name={"type": "str", "required": True},
-        address={"type": "str", "required": True},
-        port={"type": "int", "required": True},
-        spare_port={"type": "int"},
-        state={"type": "str", "choices": ["started", "stopped", "restarted", "absent"], "default": "started"},
-        keep_generations={"type": "int", "default": 2},
-        **_argspec.WALLET,
-        **_argspec.PROCESS,
-    )
-    client = {**_argspec.CLIENT, "scrape_interval": {"type": "float"}, "stored": {"type": "dict", "default": {}}}
-    client["readmit"] = {"type": "bool", "default": False}
-    spec = {
-        "from_inventory": {"type": "bool", "default": False},
-        "exporters": {"type": "list", "elements": "dict", "default": [], "options": exporter},
-        "clients": {"type": "list", "elements": "dict", "default": [], "options": client},
-        "rate_budget": {"type": "str", "choices": ["refuse", "warn"], "default": "refuse"},
-        "hand_over": {"type": "bool", "default": False},
-        "phase": {"type": "str", "choices": PHASES, "default": "converge"},
-        "forget_clients": {"type": "list", "elements": "str", "default": []},
-        "to": {"type": "str", "choices": ["new", "previous"], "default": "new"},
-        "evict": {"type": "list", "elements": "str", "default": []},
-        "optional": {"type": "list", "elements": "str", "default": []},
-        "only_due": {"type": "bool", "default": False},
-        "since": {"type": "str"},
-        "strategy": {"type": "str", "choices": ["gap", "spare_port"], "default": "gap"},
-        "switch": {"type": "dict", "default": {}},
-        "run": {**_argspec.RUN, "default": {}},
-    }
-    run(ExporterModule(argument_spec=spec, supports_check_mode=True), work)
+    run(ExporterModule(argument_spec=SPEC, supports_check_mode=True), work)
 
 
 if __name__ == "__main__":

@@ -222,18 +222,22 @@ process:
       sample: null
 """
 
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec as _argspec
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.module import ExporterModule, run
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import modules as _exporter_modules
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define
 
 
-def work(module):
+def work(module: AnsibleModule) -> dict[str, Any]:
     """Do the module's work and return its result."""
     return _exporter_modules.describe(define(module.params))
 
 
-def main():
+def main() -> None:
     """Entry point."""
     spec = _argspec.exporter(renew_before=_argspec.WALLET["renew_before"], pid_file=_argspec.PROCESS["pid_file"])
     run(ExporterModule(argument_spec=spec, supports_check_mode=True), work)

@@ -123,20 +123,24 @@ units:
   sample: ["timesten-exporter-exp1.service", "timesten-exporter-exp1.path"]
 """
 
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec as _argspec
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.module import ExporterModule, run
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import units as _exporter_units
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define
 
 
-def work(module):
+def work(module: AnsibleModule) -> dict[str, Any]:
     """Do the module's work and return its result."""
     params = module.params
     exporters = [define(item, f"exporters[{index}].") for index, item in enumerate(params["exporters"])]
     return _exporter_units.converge_units(exporters, params["owner"], params["after"], module.check_mode)
 
 
-def main():
+def main() -> None:
     """Entry point."""
     options = ("boot", "pid_file", "log_file", "stop_signal", "stop_timeout", "start_timeout")
     exporter = {

@@ -549,12 +549,13 @@ unmentioned:
 
 import dataclasses
 import os
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec, names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.core.module import run
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.module import CheckedModule, run
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import host, options
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Api
 
@@ -624,6 +625,7 @@ SPEC = {
 }
 
 USED_BY = {
+    "exporters": ("present", "verified", "staged", "following", "released"),
     "switch": ("following",),
     "purge": ("present",),
     "remove": ("present", "absent", "staged"),
@@ -634,10 +636,9 @@ USED_BY = {
 """The states that use an option; any other refuses it."""
 
 API_OPTIONS = ("url", "url_username", "url_password", "url_ca_file", "url_cert_file", "url_key_file")
-LONGEST_WAIT = 86400
 
 
-class HostModule(AnsibleModule):
+class HostModule(CheckedModule):
     """An AnsibleModule whose log line on the managed host does not hold a thousand sealed keys and a whole
     configuration.
 
@@ -645,18 +646,22 @@ class HostModule(AnsibleModule):
     names in results and errors.
     """
 
-    def _log_invocation(self):
+    # An element with a bad text costs that exporter alone.
+    LENIENT = ("exporters",)
+
+    def _log_invocation(self) -> None:
         exporters = ", ".join(str(item.get("name")) for item in self.params["exporters"][:20])
         self.log(f"Invoked with name={self.params['name']} state={self.params['state']} exporters={exporters}")
 
-    def _return_formatted(self, kwargs):
+    def _return_formatted(self, kwargs: dict[str, Any]) -> None:
         # The same for what -vvv shows of the arguments.
-        bulky = {"exporters": len(self.params.get("exporters") or []), "rendered": None}
-        kwargs.setdefault("invocation", {"module_args": {**self.params, **bulky}})
+        if "invocation" not in kwargs:
+            bulky = {"exporters": len(self.params["exporters"]), "rendered": None}
+            kwargs["invocation"] = {"module_args": {**self.params, **bulky}}
         super()._return_formatted(kwargs)
 
 
-def settings(params):
+def settings(params: dict[str, Any]) -> host.Settings:
     """The task's options as the logic takes them."""
     taken = {field.name: params[field.name] for field in dataclasses.fields(host.Settings) if field.name in params}
     return host.Settings(
@@ -672,30 +677,21 @@ def settings(params):
     )
 
 
-def check_options(params):
+def check_options(params: dict[str, Any]) -> None:
     """:raises TimesTenError: naming an option that this state does not use, or a value that cannot be used."""
-    state = params["state"]
-    for option, states in USED_BY.items():
-        if params[option] and state not in states:
-            raise TimesTenError(f"{option}: is not used by state {state}, only by {' and '.join(states)}; leave it out")
+    argspec.refuse_unused(params, SPEC, "state", USED_BY)
     if params["rendered"] and params["layout"] != "template":
         raise TimesTenError(f"rendered: is not used by layout {params['layout']}, only by template; leave it out")
-    timeout = params["wait_timeout"]
-    if timeout is not None and not 0 <= timeout <= LONGEST_WAIT:
-        raise TimesTenError(f"wait_timeout: {timeout} is not a number of seconds from 0 to {LONGEST_WAIT}")
-    if params["keep_deliveries"] < 0:
-        raise TimesTenError(f"keep_deliveries: {params['keep_deliveries']} is less than 0")
-    for option in ("name", "config_file", "store", "user", "fleet", "url", "promtool", "reload_unit", "scrape_file"):
-        if any(ord(character) < 32 for character in params[option] or ""):
-            raise TimesTenError(f"{option}: {params[option]!r} holds a control character")
+    names.check_name(params["name"], "name")
+    options.check(params)
+    options.check_call(params["exporters"], params["remove"] or (), params["switch"])
 
 
-def work(module):
+def work(module: AnsibleModule) -> dict[str, Any]:
     """Do the module's work and return its result."""
     params = module.params
     if params["from_inventory"] or not params["name"]:
         raise TimesTenError("name is not set: name the client; from_inventory works in a task of a playbook only")
-    options.check(params)
     check_options(params)
     api = Api(*(params[option] for option in API_OPTIONS))
     context = host.context(settings(params), api, module.check_mode)
@@ -704,7 +700,7 @@ def work(module):
     return result
 
 
-def main():
+def main() -> None:
     """Entry point."""
     run(HostModule(argument_spec=SPEC, supports_check_mode=True), work)
 

@@ -167,13 +167,17 @@ invalidated_clients:
   sample: []
 """
 
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec as _argspec
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.module import ExporterModule, run
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import modules as _exporter_modules
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define
 
 
-def work(module):
+def work(module: AnsibleModule) -> dict[str, Any]:
     """Do the module's work and return its result."""
     absent = module.params["state"] == "absent"
     change = _exporter_modules.absent_wallet if absent else _exporter_modules.present_wallet
@@ -182,7 +186,7 @@ def work(module):
     return change(wanted, module.check_mode)
 
 
-def main():
+def main() -> None:
     """Entry point."""
     spec = _argspec.exporter(
         state={"type": "str", "choices": ["present", "absent"], "default": "present"}, **_argspec.WALLET

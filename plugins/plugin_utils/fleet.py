@@ -20,7 +20,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec, names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import definition as exporter_definition
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import units
@@ -58,9 +58,6 @@ RUN: dict[str, dict[str, Any]] = {
     "remove_everything": {"type": "bool"},
 }
 """What the playbooks take with ``-e``."""
-
-# Neither these values nor a part of them is ever shown.
-SECRETS = ("environment", "url_password", "extra")
 
 # What roles and playbooks set themselves. A later play of the same run finds it among a host's variables.
 _FACTS = steps.REGISTERED | {"rotate_wave_hosts", "rotate_due", "timesten_operation", "timesten_exporters"}
@@ -415,7 +412,7 @@ def _check_own(client: Client, others: Sequence[Client]) -> None:
             if other.options.get(key) == client.options.get(key):
                 raise TimesTenError(
                     f"prometheus_host_instances of {client.host}: {client.name} and {other.name} have the same "
-                    f"prometheus_host_{key} ({_shown(client.options.get(key))}); each needs its own"
+                    f"prometheus_host_{key} ({argspec.show(client.options.get(key))}); each needs its own"
                 )
 
 
@@ -486,7 +483,7 @@ def _plain(value: Any) -> Any:
 
 
 def _is_secret(name: str) -> bool:
-    return re.search(rf"(?:^|[._])(?:{'|'.join(SECRETS)})(?:\[|$)", name) is not None
+    return re.search(rf"(?:^|[._])(?:{'|'.join(argspec.SECRETS)})(?:\[|$)", name) is not None
 
 
 def _validated(given: Mapping[str, Any], options: Mapping[str, Any], messages: list[str]) -> dict[str, Any]:
@@ -518,37 +515,9 @@ def _without_paths(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fault(name: str, value: Any, spec: Mapping[str, Any]) -> str | None:
     """Tell what Ansible would turn silently into something else: a list into its text, true into 1."""
-    kind = spec.get("type", "str")
-    shown = "" if _is_secret(name) else f"{_shown(value)} "
-    if kind in ("str", "path", "int", "float", "bool") and isinstance(value, (Mapping, list)):
-        what = "a mapping" if isinstance(value, Mapping) else "a list"
-        return f"{name}: {shown}is {what}; give one value"
-    if kind in ("int", "float") and isinstance(value, bool):
-        return f"{name}: {shown}is not a number"
-    if kind == "int" and isinstance(value, (str, float)) and _is_endless(value):
-        return f"{name}: {shown}is not a whole number"
-    if kind in ("str", "path") and isinstance(value, bool):
-        return f"{name}: {shown}is no text; quote it if this is meant"
-    if kind == "list" and isinstance(value, (Mapping, bool)):
-        return f"{name}: {shown}is not a list"
-    if kind == "dict" and not isinstance(value, (Mapping, str)):
-        return f"{name}: {shown}is not a mapping"
-    if kind == "list" and spec.get("elements") == "dict":
+    if spec.get("elements") == "dict" and not isinstance(value, (Mapping, bool)):
         return _element_fault(name, value, spec)
-    if kind == "list" and isinstance(value, list):
-        for index, item in enumerate(value):
-            fault = _fault(f"{name}[{index}]", item, {"type": spec.get("elements", "str")})
-            if fault is not None or item is None:
-                return fault or f"{name}[{index}] is empty"
-    return None
-
-
-def _is_endless(value: str | float) -> bool:
-    """Tell whether this is inf, nan or a number too large for either, with which Ansible's conversion to int ends in a traceback."""
-    try:
-        return not math.isfinite(float(value))
-    except ValueError:
-        return False
+    return argspec.wrong_type(name, value, spec, "" if _is_secret(name) else f"{argspec.show(value)} ")
 
 
 def _element_fault(name: str, value: Any, spec: Mapping[str, Any]) -> str | None:
@@ -575,12 +544,6 @@ def _said(message: str, options: Mapping[str, Any]) -> str:
             if _is_secret(key) and re.search(rf"\b{key}\b", message):
                 return f"{name}: the value of {key} has the wrong type" if key != name else f"{name} has the wrong type"
     return message
-
-
-def _shown(value: Any) -> str:
-    """A value as a message shows it: short, and without a password that stands in an address."""
-    text = re.sub(r"//[^/\s]*@", "//...@", repr(value))
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 # --- the run ----------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ def test_mypy(collections_path: Path) -> None:
     package = "ansible_collections.timesten.monitoring.plugins"
     parts = [
         p
-        for p in ("module_utils", "plugin_utils", "action", "filter", "lookup")
+        for p in ("module_utils", "modules", "plugin_utils", "action", "filter", "lookup")
         if any((checkout.ROOT / "plugins" / p).rglob("*.py"))
     ]
     checkout.run(
@@ -34,6 +34,15 @@ def test_mypy(collections_path: Path) -> None:
             *(word for part in parts for word in ("--package", f"{package}.{part}")),
         ],
         cwd=collections_path,
+    )
+
+
+def test_import_contracts(collections_path: Path) -> None:
+    """The layers of docs/architecture.md; pyproject.toml has them as contracts."""
+    checkout.run(
+        ["lint-imports", "--no-cache", "--no-logo", checkout.ROOT / "pyproject.toml"],
+        cwd=collections_path,
+        env={"PYTHONPATH": str(collections_path)},
     )
 
 

@@ -1,11 +1,27 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options that several modules share, in one place; the documentation fragments describe them."""
+"""Options that several modules share, in one place; the documentation fragments describe them.
+
+And what is wrong with a value before Ansible converts it: Ansible turns a list into its text and true into 1, and ends with a traceback on
+a whole number that is infinite.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+import re
+from typing import Any, Mapping
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+
+SECRETS = ("environment", "extra", "url_password")
+"""Options whose values are never shown."""
+
+_OF_MANY_LINES = frozenset(("bundle", "ca_certificate", "certificate", "rendered"))
+_LONGEST_TEXT = 4096
+_LARGEST = 1e15
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 WALLET: dict[str, Any] = {
     "common_name": {"type": "str"},
@@ -43,7 +59,6 @@ CLIENT: dict[str, Any] = {
     "recipient": {"type": "str"},
 }
 
-
 RUN: dict[str, Any] = {
     "type": "dict",
     "default": {},
@@ -59,3 +74,150 @@ RUN: dict[str, Any] = {
 def exporter(**options: dict[str, Any]) -> dict[str, Any]:
     """The options of one exporter: those of the utility, and what the module adds."""
     return {**UTILITY, **options}
+
+
+def fault(
+    given: Mapping[str, Any], options: Mapping[str, Any], lenient: tuple[str, ...] = (), place: str = ""
+) -> str | None:
+    """Tell what is wrong with the first value that no option can hold; None where Ansible may convert them all.
+
+    :param options: the argument spec; what it does not have is Ansible's to refuse.
+    :param lenient: lists of mappings whose texts, but for the name, are judged later, one element at a time.
+    :param place: prefix for messages, for example ``exporters[2].``.
+    """
+    for name, value in given.items():
+        spec = options.get(name)
+        if spec is None or value is None:
+            continue
+        shown = "" if name in SECRETS or spec.get("no_log") else f"{show(value)} "
+        found = wrong_type(f"{place}{name}", value, spec, shown)
+        if found is None and spec.get("type") == "float" and _is_endless(value):
+            return f"{place}{name}: {shown}is not a number"
+        if found is None and name not in _OF_MANY_LINES and (name == "name" or place[: place.find("[")] not in lenient):
+            found = _wrong_text(f"{place}{name}", value, spec, shown)
+        if found is None and spec.get("elements") == "dict" and not isinstance(value, list):
+            return f"{place}{name}: {shown}is not a list of mappings"
+        if found is None and isinstance(value, list) and "options" in spec:
+            for index, element in enumerate(value):
+                if not isinstance(element, Mapping):
+                    return f"{place}{name}[{index}] is not a mapping"
+                found = found or fault(element, spec["options"], lenient, f"{place}{name}[{index}].")
+        elif found is None and isinstance(value, Mapping) and "options" in spec:
+            found = fault(value, spec["options"], lenient, f"{place}{name}.")
+        if found is not None:
+            return found
+    return None
+
+
+def refuse_unused(
+    params: Mapping[str, Any], options: Mapping[str, Any], chooser: str, used_by: Mapping[str, tuple[str, ...]]
+) -> None:
+    """Refuse options that the chosen phase or state does not use.
+
+    :param chooser: the option that chooses.
+    :param used_by: by option the choices that use it; an option that is not in it is used by all.
+    :raises TimesTenError: naming the option.
+    """
+    chosen = params[chooser]
+    for option, choices in used_by.items():
+        if params[option] and params[option] != options[option].get("default") and chosen not in choices:
+            raise TimesTenError(
+                f"{option}: is not used by {chooser} {chosen}, only by {' and '.join(choices)}; leave it out"
+            )
+
+
+def wrong_type(name: str, value: Any, spec: Mapping[str, Any], shown: str) -> str | None:
+    """Tell what Ansible would turn silently into something else, or end with a traceback on.
+
+    :param name: the option, for the message.
+    :param shown: the value as the message may show it, with a blank; empty where it may not.
+    """
+    kind = spec.get("type", "str")
+    if kind in ("str", "path", "int", "float", "bool") and isinstance(value, (Mapping, list)):
+        what = "a mapping" if isinstance(value, Mapping) else "a list"
+        return f"{name}: {shown}is {what}; give one value"
+    if kind in ("int", "float") and isinstance(value, bool):
+        return f"{name}: {shown}is not a number"
+    if kind in ("int", "str", "path") and isinstance(value, float) and not math.isfinite(value):
+        return f"{name}: {shown}is not a number"
+    if kind == "int" and isinstance(value, str) and _is_endless(value):
+        return f"{name}: {shown}is not a whole number"
+    if kind in ("str", "path") and isinstance(value, bool):
+        return f"{name}: {shown}is no text; quote it if this is meant"
+    if kind == "list" and isinstance(value, (Mapping, bool)):
+        return f"{name}: {shown}is not a list"
+    if kind == "dict" and not isinstance(value, Mapping) and not _is_mapping(value):
+        return f"{name}: {shown}is not a mapping"
+    if kind == "list" and isinstance(value, list) and spec.get("elements") != "dict":
+        for index, item in enumerate(value):
+            place = f"{name}[{index}]"
+            found = wrong_type(place, item, {"type": spec.get("elements", "str")}, f"{show(item)} " if shown else "")
+            if found is not None or item is None:
+                return found or f"{place} is empty"
+    return None
+
+
+def _wrong_text(name: str, value: Any, spec: Mapping[str, Any], shown: str) -> str | None:
+    if spec.get("elements") == "str" and isinstance(value, (list, str)):
+        listed = value if isinstance(value, list) else value.split(",")
+        items = ((f"{name}[{index}]", item) for index, item in enumerate(listed))
+        return next(
+            (text for text in (_wrong_text(at, item, {}, f"{show(item)} ") for at, item in items) if text), None
+        )
+    if spec.get("type", "str") not in ("str", "path") or not isinstance(value, str):
+        return None
+    if not value.strip() and spec.get("default") != value:
+        return f"{name}: {shown}is empty; leave it out, or give it a value"
+    if len(value) > _LONGEST_TEXT:
+        return f"{name}: {shown}has {len(value)} characters, more than {_LONGEST_TEXT}"
+    if _CONTROL.search(value):
+        return f"{name}: {shown}holds a control character; take it out"
+    return None
+
+
+def _is_mapping(value: Any) -> bool:
+    """Tell whether this is a text that Ansible makes a mapping of: JSON, or ``key=value``."""
+    if not isinstance(value, str):
+        return False
+    from ansible.module_utils.common.validation import check_type_dict
+
+    try:
+        return isinstance(check_type_dict(value), Mapping)
+    except TypeError:
+        return False
+
+
+def check_order(order: Any, place: str) -> Mapping[str, Any]:
+    """Return it, if it says when a rotation switches one exporter: ``moments`` and ``deadline``.
+
+    :raises TimesTenError: naming the key.
+    """
+    if not isinstance(order, Mapping):
+        raise TimesTenError(f"{place}: {show(order)} is not a mapping with moments and deadline")
+    moments = order.get("moments")
+    if not isinstance(moments, list) or not all(is_number(moment) for moment in moments):
+        raise TimesTenError(f"{place}.moments: {show(moments)} is not a list of seconds since the epoch")
+    if not is_number(order.get("deadline")):
+        raise TimesTenError(f"{place}.deadline: {show(order.get('deadline'))} is no number of seconds since the epoch")
+    return order
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether this is a number, neither true nor infinite."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _LARGEST
+
+
+def _is_endless(value: Any) -> bool:
+    """Tell whether this is inf, nan or a number too large for either, with which Ansible's conversion to int ends in a traceback."""
+    try:
+        return not math.isfinite(float(value))
+    except OverflowError:
+        return True
+    except ValueError:
+        return False
+
+
+def show(value: Any) -> str:
+    """A value as a message shows it: short, and without a password that stands in an address."""
+    text = re.sub(r"//[^/\s]*@", "//...@", repr(value))
+    return text if len(text) <= 80 else text[:77] + "..."

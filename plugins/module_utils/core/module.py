@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import sys
-from typing import Any, Callable
+from typing import Any, Callable, Mapping
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec as _argspec
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError, system_error
 
@@ -19,7 +21,25 @@ HIDDEN = "VALUE HIDDEN"
 _CERTIFICATES = "ansible_collections.timesten.monitoring.plugins.module_utils.tls.certificates"
 
 
-class ExporterModule(AnsibleModule):  # type: ignore[misc]
+class CheckedModule(AnsibleModule):  # type: ignore[misc]
+    """An AnsibleModule that refuses what its conversions would hide, or end on with a traceback; the message names the option."""
+
+    LENIENT: tuple[str, ...] = ()
+    """Lists whose elements are judged one at a time."""
+
+    def __init__(self, argument_spec: Mapping[str, Any], **keywords: Any) -> None:
+        # A copy, since Ansible fills in the elements of a default.
+        super().__init__(argument_spec=copy.deepcopy(argument_spec), **keywords)
+
+    def _load_params(self) -> None:
+        super()._load_params()
+        fault = _argspec.fault(self.params, self.argument_spec, self.LENIENT)
+        if fault is not None:
+            # Ansible does not know yet which values it has to mask.
+            self.fail_json(msg=fault, invocation={})
+
+
+class ExporterModule(CheckedModule):
     """An AnsibleModule that shows no value of ``environment``, in the log of the managed host or with -vvv.
 
     Those values may be passwords. A no_log for the option would not do: it blots out every occurrence of each value in results and errors, be it 1 or /opt.
@@ -30,16 +50,20 @@ class ExporterModule(AnsibleModule):  # type: ignore[misc]
         self.log(f"Invoked with {' '.join(f'{option}={shown[option]}' for option in sorted(shown))}"[:2000])
 
     def _return_formatted(self, kwargs: dict[str, Any]) -> None:
-        kwargs.setdefault("invocation", {"module_args": _without_values(self.params)})
+        if "invocation" not in kwargs:
+            kwargs["invocation"] = {"module_args": _without_values(self.params)}
         super()._return_formatted(kwargs)
 
 
 def _without_values(params: dict[str, Any]) -> dict[str, Any]:
     shown = dict(params)
+    # Where the arguments are refused, they may have any type.
     if shown.get("environment"):
-        shown["environment"] = dict.fromkeys(shown["environment"], HIDDEN)
+        variables = shown["environment"]
+        shown["environment"] = dict.fromkeys(variables, HIDDEN) if isinstance(variables, dict) else HIDDEN
     if shown.get("exporters"):
-        shown["exporters"] = [_without_values(exporter) for exporter in shown["exporters"]]
+        exporters = shown["exporters"] if isinstance(shown["exporters"], list) else [None]
+        shown["exporters"] = [_without_values(item) if isinstance(item, dict) else HIDDEN for item in exporters]
     return shown
 
 

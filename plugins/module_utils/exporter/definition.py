@@ -12,12 +12,15 @@ import re
 from typing import Any, Iterable, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.argspec import is_number, show
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.names import PROBE
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import Asked, Client
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import RenewBefore
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls.transport_keys import check_public_key
 
+_LONGEST_INTERVAL = 9223372036
+"""Seconds: Prometheus counts in 64 bits of nanoseconds."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -226,15 +229,38 @@ def define_clients(items: Iterable[dict[str, Any]]) -> list[Client]:
         name = _names.check_name(item["name"], f"{place}name")
         if name.lower() == PROBE:
             raise TimesTenError(f"{place}name: {name!r} is reserved for local handshakes; choose another")
-        recipient = item.get("recipient") or None
+        recipient = item.get("recipient")
         if recipient is not None:
             try:
                 check_public_key(recipient)
             except TimesTenError as error:
                 raise TimesTenError(f"{place}recipient: {error.message}") from error
         interval = item.get("scrape_interval")
-        if interval is not None and interval <= 0:
-            raise TimesTenError(f"{place}scrape_interval: {interval} is no positive number of seconds")
-        clients.append(Client(name, recipient, interval, item.get("stored") or {}, bool(item.get("readmit"))))
+        if interval is not None:
+            _check_interval(interval, f"{place}scrape_interval")
+        stored = item.get("stored") or {}
+        for exporter, entry in stored.items():
+            _check_stored(entry, f"{place}stored.{exporter}")
+        clients.append(Client(name, recipient, interval, stored, bool(item.get("readmit"))))
     _names.check_distinct([client.name for client in clients], "clients")
     return clients
+
+
+def _check_interval(interval: Any, place: str) -> None:
+    if not is_number(interval) or not 0 < interval <= _LONGEST_INTERVAL:
+        raise TimesTenError(f"{place}: {show(interval)} is no number of seconds between scrapes")
+
+
+def _check_stored(entry: Any, place: str) -> None:
+    """:raises TimesTenError: if this is not what a client has of one exporter."""
+    if not isinstance(entry, dict):
+        raise TimesTenError(f"{place}: {show(entry)} is not a mapping")
+    for key in ("delivery", "sha256", "ca_sha256"):
+        if not isinstance(entry.get(key), (str, type(None))):
+            raise TimesTenError(f"{place}.{key}: {show(entry[key])} is no text")
+    if entry.get("scrape_interval") is not None:
+        _check_interval(entry["scrape_interval"], f"{place}.scrape_interval")
+    names = entry.get("verifies")
+    names = [names] if isinstance(names, str) else names
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise TimesTenError(f"{place}.verifies: {show(names)} is neither a name nor a list of names")

@@ -74,10 +74,7 @@ class Client:
     def verifies(self) -> tuple[str, ...] | None:
         """The names that its job verifies in the exporter's certificate; None where it does not tell."""
         names = self.stored.get("verifies")
-        names = [names] if isinstance(names, str) else names
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            return None
-        return tuple(names)
+        return None if names is None else (names,) if isinstance(names, str) else tuple(names)
 
 
 @dataclasses.dataclass(frozen=True)

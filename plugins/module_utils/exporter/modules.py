@@ -11,6 +11,7 @@ import stat
 from typing import Any, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.names import PROBE
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes
@@ -116,8 +117,7 @@ def export_certificate(definition: Definition, path: str, mode: str, check_mode:
     """
     if not re.match(r"0?[0-7]{3}\Z", mode):
         raise TimesTenError(f"mode: {mode!r} is no octal file mode such as '0644'")
-    if not os.path.isabs(path):
-        raise TimesTenError(f"path: {path!r} is not an absolute path")
+    _names.check_path(path, "path")
     directory = _directory(definition)
     later = _without_wallet(directory, check_mode)
     if later is not None:

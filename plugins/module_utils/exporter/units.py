@@ -101,11 +101,7 @@ def unit_texts(wanted: Definition, owner: str, after: Sequence[str] = ()) -> dic
                 f"exporter {wanted.name}: {option}: {getattr(wanted, option)!r} has characters that a systemd unit cannot hold; "
                 "choose another path, or set boot to cron"
             )
-    if not _USER.match(owner):
-        raise TimesTenError(f"owner: {owner!r} is no name of a user")
-    for unit in after:
-        if not _UNIT.match(unit):
-            raise TimesTenError(f"after: {unit!r} is no name of a systemd unit such as timesten.service")
+    _check_names(owner, after)
     directory = wanted.certificate_directory
     folders = {directory, os.path.dirname(wanted.pid_file), os.path.dirname(wanted.log_file)}
     values = {
@@ -126,6 +122,14 @@ def unit_texts(wanted: Definition, owner: str, after: Sequence[str] = ()) -> dic
         boot.service_name(wanted.name): _SERVICE.format(**values),
         boot.path_name(wanted.name): _PATH_UNIT.format(**values),
     }
+
+
+def _check_names(owner: str, after: Sequence[str]) -> None:
+    if not _USER.match(owner):
+        raise TimesTenError(f"owner: {owner!r} is no name of a user")
+    for unit in after:
+        if not _UNIT.match(unit):
+            raise TimesTenError(f"after: {unit!r} is no name of a systemd unit such as timesten.service")
 
 
 @dataclasses.dataclass
@@ -154,6 +158,7 @@ def converge_units(
 
     :raises TimesTenError: if systemd does not run this host, or a file of somebody else's is in the way.
     """
+    _check_names(owner, after)
     units = [plan for wanted in exporters for plan in _plan(wanted, owner, after)]
     present = [unit for unit in units if unit.after is not None]
     if present:

@@ -16,6 +16,9 @@ ReloadMethod = Literal["auto", "http", "systemd", "signal"]
 LATER = "known after apply"
 """What check mode says of a value that only the real run can make."""
 
+FILES = ("ca.crt", "client.crt", "client.key")
+"""The files of a delivery."""
+
 Definition = Dict[str, Any]
 """What one job is made from: name, address, port and the job's options."""
 

@@ -10,8 +10,7 @@ from typing import Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files, names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import Expected, Stored
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.store import FILES
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import FILES, Expected, Stored
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates, seal
 
 

@@ -43,6 +43,7 @@ MANAGED = (
 _UNITS = (("y", 31536000000), ("w", 604800000), ("d", 86400000), ("h", 3600000), ("m", 60000), ("s", 1000), ("ms", 1))
 _DURATION = re.compile("".join(rf"(?:([0-9]+){unit})?" for unit, _ms in _UNITS) + r"\Z")
 _LONGEST_MS = (2**63 - 1) // 1000000
+_LONGEST_LABEL = 1000
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 _PLAIN = re.compile(r"[A-Za-z_/](?:[A-Za-z0-9_./-]|:(?=[A-Za-z0-9_]))*\Z")
@@ -207,6 +208,10 @@ def _usual_labels(exporter: Mapping[str, Any], address: str) -> dict[str, str]:
     port = exporter.get("usual_port")
     if port is None:
         return {}
+    if isinstance(port, bool) or not isinstance(port, int) or not 1 <= port <= 65535:
+        raise TimesTenError(
+            f"exporter {exporter['name']}: usual_port: {port!r} is not a port; give a whole number from 1 to 65535"
+        )
     job = {} if exporter.get("job_label") else {"job": job_name(_names.exporter_of(exporter["name"]))}
     return {**job, "instance": _names.target(address, port)}
 
@@ -237,9 +242,10 @@ def _add_job_label(config: dict[str, Any], exporter: Mapping[str, Any], where: s
     job_label = exporter.get("job_label")
     if job_label is None:
         return
-    if not job_label or "$" in job_label:
+    if not job_label.strip() or "$" in job_label or len(job_label) > _LONGEST_LABEL:
         raise TimesTenError(
-            f"{where}: job_label: {job_label!r} must not be empty or hold a '$' (relabelling would expand it)"
+            f"{where}: job_label: {job_label[:80]!r} must not be empty, hold a '$' (relabelling would expand it) or be longer "
+            f"than {_LONGEST_LABEL} characters"
         )
     scalar(job_label, f"{where}: job_label")
     if "job" in (exporter.get("labels") or {}):
@@ -253,9 +259,18 @@ def _add_job_label(config: dict[str, Any], exporter: Mapping[str, Any], where: s
 
 
 def _add_extra(config: dict[str, Any], exporter: Mapping[str, Any], where: str) -> None:
+    where = f"{where}: extra"
     for key, value in sorted((exporter.get("extra") or {}).items()):
         if key in MANAGED:
-            raise TimesTenError(f"{where}: extra: {key} is managed by this collection; use the option meant for it")
+            raise TimesTenError(f"{where}: {key} is managed by this collection; use the option meant for it")
+        _key(key, where)
+        try:
+            emit({key: value}, 0, where)
+        except TimesTenError:
+            # The value is not shown, since it may be a secret.
+            raise TimesTenError(
+                f"{where}: {key} holds what cannot be written as YAML (a control character, a key that is no text, or no text, number, list or mapping)"
+            ) from None
         config[key] = value
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import re
 import urllib.parse
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.argspec import check_order
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as _prometheus_jobs
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.jobs import JOB_OPTIONS
@@ -90,21 +91,19 @@ def check_job(options: Mapping[str, Any]) -> None:
     :raises TimesTenError: naming the option.
     """
     sample = {"name": "exporter", "address": "exporter", "port": 8888}
-    where = "exporter exporter: "
+    try:
+        _prometheus_jobs.build({**sample, **options}, "/store")
+    except TimesTenError as error:
+        raise TimesTenError(re.sub(r"\Aexporter exporter: ", "", error.message)) from error
 
-    def build(**more: Any) -> str | None:
-        try:
-            _prometheus_jobs.build({**sample, **options, **more}, "/store")
-        except TimesTenError as error:
-            return error.message[len(where) :] if error.message.startswith(where) else error.message
-        return None
 
-    fault = build(extra={})
-    if fault is not None:
-        raise TimesTenError(fault)
-    for key, value in (options.get("extra") or {}).items():
-        fault = build(extra={key: None})
-        if fault is None and build(extra={key: value}) is not None:
-            fault = f"extra: {key} holds what cannot be written as YAML (a control character, or no text, number, list or mapping)"
-        if fault is not None:
-            raise TimesTenError(fault if fault.startswith("extra: ") else f"extra: {fault}")
+def check_call(exporters: Sequence[Mapping[str, Any]], remove: Sequence[str], switch: Mapping[str, Any]) -> None:
+    """Check what only a task has: exporters that go, and when a rotation switches.
+
+    :raises TimesTenError: naming the option.
+    """
+    for index, name in enumerate(remove):
+        _names.check_name(name, f"remove[{index}]")
+    for item in exporters:
+        if item["name"] in switch:
+            check_order(switch[item["name"]], f"switch.{item['name']}")

@@ -24,13 +24,13 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core import fi
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
+    FILES,
     Expected,
     StateEntry,
     Stored,
     StoreState,
 )
 
-FILES = ("ca.crt", "client.crt", "client.key")
 _DELIVERY = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})-([0-9]{1,9})\Z")
 _NEW = ".new-"
 _CURRENT = "current"

@@ -15,7 +15,8 @@ import time
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.store import FILES, Store
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import FILES
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.store import Store
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
 
 if TYPE_CHECKING:

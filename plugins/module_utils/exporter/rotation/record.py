@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Any, Mapping, cast
+from typing import Any, Mapping, Sequence, cast
 
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec, names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contract import (
     SPARE_PORT,
@@ -19,6 +20,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.defin
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import ExporterDirectory
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine import lease
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine.detached import Record
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import parse_timestamp
 
 PROMPT = 30.0
 """Seconds within which a leader answers a request, on top of what a restart takes."""
@@ -47,6 +49,33 @@ class Order:
     since: str | None = None
     run: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     strategy: Strategy = "gap"
+
+
+def check_order(order: Order) -> None:
+    """:raises TimesTenError: naming the option that cannot be meant."""
+    for option in ("evict", "optional"):
+        for index, name in enumerate(getattr(order, option)):
+            names.check_name(name, f"{option}[{index}]")
+    if order.since is not None:
+        try:
+            parse_timestamp(order.since)
+        except ValueError as error:
+            raise TimesTenError(f"since: {order.since!r} is not a time such as 2026-11-24T10:49:00Z") from error
+
+
+def check_switches(exporters: Sequence[Definition], orders: Mapping[str, Any]) -> None:
+    """:raises TimesTenError: if ``switch`` does not say of each exporter when to switch to which generation."""
+    for exporter in exporters:
+        place = f"switch.{exporter.name}"
+        order = argspec.check_order(orders.get(exporter.name), place)
+        names.check_name(str(order.get("generation")), f"{place}.generation")
+        for key in ("confirm", "period"):
+            value: Any = order.get(key)
+            # A period is missing where the scrapes have no common one.
+            if not (argspec.is_number(value) and value >= 0) and (key, value) != ("period", None):
+                raise TimesTenError(f"{place}.{key}: {argspec.show(value)} is no number of seconds")
+        if order.get("strategy", "gap") not in ("gap", SPARE_PORT):
+            raise TimesTenError(f"{place}.strategy: {argspec.show(order['strategy'])} is neither gap nor {SPARE_PORT}")
 
 
 def record_of(directory: ExporterDirectory) -> Record:

@@ -88,7 +88,7 @@ def test_clients():
     found = _exporter_definition.define_clients(
         [
             {"name": "prom1", "recipient": public, "scrape_interval": 15.0, "stored": stored},
-            {"name": "prom2", "recipient": ""},
+            {"name": "prom2"},
         ]
     )
     assert [(client.name, client.recipient, client.scrape_interval, client.stored) for client in found] == [
@@ -97,6 +97,9 @@ def test_clients():
     ]
     assert failure(_exporter_definition.define_clients, [{"name": "Probe"}]).startswith(
         "clients[0].name: 'Probe' is reserved"
+    )
+    assert failure(_exporter_definition.define_clients, [{"name": "prom2", "recipient": ""}]).startswith(
+        "clients[0].recipient: ''"
     )
 
 

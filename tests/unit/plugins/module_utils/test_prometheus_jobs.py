@@ -118,8 +118,8 @@ def test_ipv6_targets_are_bracketed_and_quoted() -> None:
         ({"job_label": "x", "extra": {"relabel_configs": []}}, "relabel_configs together with job_label"),
         ({"extra": {"tls_config": {}}}, "extra: tls_config is managed"),
         ({"extra": {"job_name": "x"}}, "extra: job_name is managed"),
-        ({"extra": {"params": {1: "x"}}}, "1 is not a usable key"),
-        ({"extra": {"x": float("nan")}}, "nan"),
+        ({"extra": {"params": {1: "x"}}}, "extra: params holds what cannot be written"),
+        ({"extra": {"x": float("nan")}}, "extra: x holds what"),
         ({"extra": {"x": object()}}, "cannot be written as YAML"),
     ],
 )
