@@ -106,10 +106,12 @@ class _Delivery:
 
 
 def fleet_of(settings: Settings, state: StoreState) -> str:
-    """The fleet that a task speaks for: as given, else the only one that the store knows."""
+    """The fleet that a task speaks for: as given, else that of the exporters it mentions, else the only one there is."""
     if settings.fleet is not None:
         return settings.fleet
-    fleets = {entry.get("fleet", "") for entry in state["exporters"].values()} - {""}
+    known = state["exporters"]
+    mentioned = [item["name"] for item in settings.exporters] or settings.remove or known
+    fleets = {known[name].get("fleet", "") for name in mentioned if name in known}
     return fleets.pop() if len(fleets) == 1 else ""
 
 
