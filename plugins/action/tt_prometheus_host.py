@@ -255,6 +255,7 @@ class ActionModule(HostAction):
             arguments.get("remove", ()),
             purge=state == "absent" and "remove" not in arguments,
             both_ports=bool(arguments.get("both_ports")),
+            others=looked.other_definitions if looked is not None else {},
         )
         lookup = lookup_loader.get("ansible.builtin.template", loader=self._loader, templar=self._templar)
         paths = [*task_vars.get("ansible_search_path", ()), ROLE]

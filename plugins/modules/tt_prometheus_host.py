@@ -322,7 +322,8 @@ options:
     description:
       - Whose jobs these are, where several inventories share a Prometheus. A job belongs to the fleet that mentioned it first; a job
         of another fleet is neither reported, re-pointed nor removed.
-      - The only fleet that the store knows, if not set. A job without one belongs to everybody.
+      - If not set, the fleet of the exporters that the call mentions; where it mentions none, the only one that the store knows.
+      - A job without one belongs to everybody.
     type: str
   switch:
     description:

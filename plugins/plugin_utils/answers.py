@@ -301,6 +301,7 @@ class PrometheusAnswer(_Answer):
 
     :ivar exporters: by name; one for every exporter that the call asked for, in the states ``present`` and ``verified``.
     :ivar definitions: by exporter, what its job was made from: exactly what :func:`prometheus.jobs.build` takes.
+    :ivar other_definitions: the same of other fleets, which share the Prometheus.
     :ivar unmentioned: exporters of this client that the call did not ask for; these, ``removed``, ``stored``, ``scrape_intervals`` and
         ``definitions`` may name exporters of other runs.
     """
@@ -317,6 +318,7 @@ class PrometheusAnswer(_Answer):
     scrape_interval: float | None = None
     scrape_intervals: Mapping[str, float] = dataclasses.field(default_factory=dict)
     definitions: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    other_definitions: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     layout: Layout | None = None
     version: str | None = None
     revision: str | None = None
@@ -353,6 +355,7 @@ _KEYS: dict[State, tuple[str, ...]] = {
         "scrape_interval",
         "scrape_intervals",
         "definitions",
+        "other_definitions",
         "layout",
         "version",
         "revision",
@@ -365,7 +368,7 @@ _KEYS: dict[State, tuple[str, ...]] = {
     "released": ("followed",),
 }
 """What each state returns."""
-_MAY_BE_NULL = ("layout", "version")
+_MAY_BE_NULL = ("layout", "version", "other_definitions")
 _KEYS_OF_FAILURE = ("exporters",)
 
 
@@ -921,6 +924,7 @@ _PARSE: dict[str, Any] = {
     "scrape_interval": _alone(checks.interval),
     "scrape_intervals": _for_each(checks.interval),
     "definitions": _definitions,
+    "other_definitions": _definitions,
     "layout": _alone(checks.one_of, get_args(Layout)),
     "version": _alone(_version),
     "revision": _alone(_revision),

@@ -67,14 +67,16 @@ def jobs(
     remove: Sequence[str] = (),
     purge: bool = False,
     both_ports: bool = False,
+    others: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
     """Return the scrape jobs of one client after a call, as the module makes them, for a template of the whole configuration.
 
     :param options: the client's own.
     :param definitions: what the client has, by exporter.
+    :param others: what it has of other fleets, which stays.
     :raises TimesTenError: if a job cannot be made.
     """
     defaults = {key: options.get(key) for key in prometheus_jobs.JOB_OPTIONS}
     merged = prometheus_jobs.merge(definitions, mentioned, defaults, remove, purge, both_ports)
     store = posixpath.normpath(options["store"])
-    return [dict(prometheus_jobs.build(definition, store).config) for definition in merged.values()]
+    return [dict(prometheus_jobs.build(definition, store).config) for definition in {**(others or {}), **merged}.values()]

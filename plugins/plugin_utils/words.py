@@ -47,6 +47,7 @@ _ORDINARY = frozenset(
         "environment",
         "evict",
         "extra",
+        "fleet",
         "exporters",
         "group",
         "insecure",

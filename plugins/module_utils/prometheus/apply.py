@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import os
 import re
+import stat
 import time
 from typing import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -71,6 +72,8 @@ class Change:
         self._ends: dict[str, str] = {}
         self._way: reload.Way | None = None
         self._committed: set[str] = set()
+        self._like: dict[str, tuple[int, int, int]] = {}
+        self._named: list[str] = []
 
     # --- to a plan
 
@@ -311,6 +314,7 @@ class Change:
                 if config:
                     self.ctx.config.commit(config, plan.source)
                     self._committed.add(self.ctx.config.path)
+                self._remove_obsolete(plan)
             if plan.reloads:
                 reloaded = self._reload()
             proof = prove(self.ctx, plan, time.time(), bool(reloaded))
@@ -328,8 +332,19 @@ class Change:
 
     def _refuse_moved(self, plan: Plan) -> None:
         if plan.configures:
-            self.ctx.config.refuse_moved(plan.source or None)
+            self.ctx.config.refuse_moved(plan.source)
             self.ctx.scrape_file.refuse_moved(plan.scrape_source)
+            for path, content in plan.obsolete.items():
+                ConfigFile(path).refuse_moved(content)
+
+    def _remove_obsolete(self, plan: Plan) -> None:
+        """Remove scrape files of ours before Prometheus reads the jobs at their new place: no job may be there twice."""
+        for path, content in plan.obsolete.items():
+            file = ConfigFile(path)
+            info = os.stat(file.real)
+            self._like[path] = (info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode))
+            file.write(None, content, self._fallback)
+            self._committed.add(path)
 
     @contextlib.contextmanager
     def _candidates(self, plan: Plan) -> Iterator[tuple[str | None, str | None]]:
@@ -342,25 +357,27 @@ class Change:
         made: list[str] = []
         config, scrape = None, None
         text = plan.edit.scrape_file
-        named = file_patterns(plan.edit.config, ctx.config.path)
+        self._named = [
+            name for text in {plan.source, plan.edit.config} for name in file_patterns(text, ctx.config.path)
+        ]
         base = os.path.dirname(ctx.config.path)
         swaps: dict[str, str | None] = dict.fromkeys(plan.edit.obsolete)
         try:
             if text is not None and text != plan.scrape_source:
-                scrape = ctx.scrape_file.stage(text, self._fallback, named, base)
+                scrape = ctx.scrape_file.stage(text, self._fallback, self._named, base)
                 made.append(scrape)
                 swaps[ctx.scrape_file.path] = scrape
                 promtool.check(tool, scrape, identity)
             # promtool reads the files that will be there, not those that are: only for the check.
             judged = for_promtool(plan.edit.config, ctx.config.path, swaps)
-            checked = ctx.config.stage(judged, self._fallback, named, base)
+            checked = ctx.config.stage(judged, self._fallback, self._named, base)
             made.append(checked)
             with ctx.config.beside(checked) as place:
                 promtool.check(tool, place, identity, ctx.config.path if plan.source else None)
             if plan.edit.config != plan.source:
                 config = checked
                 if judged != plan.edit.config:
-                    config = ctx.config.stage(plan.edit.config, self._fallback, named, base)
+                    config = ctx.config.stage(plan.edit.config, self._fallback, self._named, base)
                     made.append(config)
             yield config, scrape
         finally:
@@ -395,7 +412,9 @@ class Change:
         store = self.ctx.store
         store.switch_all({name: plan.before[name] for name in names if store.current(name) != plan.before[name]})
         wrote = False
+        removed = [(ConfigFile(path), None, content) for path, content in plan.obsolete.items()]
         for file, ours, before in (
+            *removed,
             (self.ctx.scrape_file, plan.edit.scrape_file, plan.scrape_source),
             (self.ctx.config, plan.edit.config, plan.source),
         ):
@@ -416,8 +435,11 @@ class Change:
             content = target
             if now != ours:
                 content = take_back(now or b"", ours or b"", target or b"", file.path)
+                if target is None and not content:
+                    content = None
             try:
-                file.write(content, now, self._fallback)
+                fallback = self._like.get(file.path, self._fallback)
+                file.write(content, now, fallback, self._named, os.path.dirname(self.ctx.config.path))
                 return True
             except Moved:
                 continue
@@ -500,7 +522,6 @@ class Change:
         stays = ("client", "exporters")
         if "unfinished" in before or any(state.get(key) != before.get(key) for key in stays):
             store.write_state(state)
-        self._clear_scrape_files(seen, plan)
         for name, delivery in plan.switch.items():
             if name in done:
                 if delivery is None:
@@ -513,13 +534,6 @@ class Change:
                 store.forget(name)
         if plan.deliver:
             store.renew_transport_key()
-
-    def _clear_scrape_files(self, seen: Observation, plan: Plan) -> None:
-        """Remove scrape files of ours that nothing names any more."""
-        contents = {**seen.files.others, seen.files.scrape_path: seen.files.scrape_file}
-        for path in plan.edit.obsolete if plan.configures else ():
-            with contextlib.suppress(Moved):
-                ConfigFile(path).write(None, contents.get(path), self._fallback)
 
 
 def rows_of(plan: Plan, settings_names: Sequence[str], rows: Sequence[Row]) -> list[Row]:

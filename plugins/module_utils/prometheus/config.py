@@ -70,6 +70,7 @@ class Files:
     :ivar scrape_file: its present content, whatever the layout is or becomes; None if there is no such file.
     :ivar others: path to content of the other files of :func:`scrape_files`. A scrape file of ours at an earlier path
         is among them.
+    :ivar client: whose block a new one is.
     """
 
     config: bytes
@@ -78,6 +79,7 @@ class Files:
     scrape_path: str
     scrape_file: bytes | None = None
     others: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    client: str = ""
 
     @property
     def base(self) -> str:
@@ -263,7 +265,9 @@ def scrape_files(source: bytes, path: str) -> list[str]:
 
 def file_patterns(source: bytes, path: str) -> list[str]:
     """All patterns of files that Prometheus reads; no temporary file may match one (see ``patterns.temporary``)."""
-    found = []
+    found: list[str] = []
+    if b"files" not in source:
+        return found
     stack = [parsed(source, path).root]
     seen = set()
     while stack:
@@ -426,13 +430,14 @@ def _write(at: _Parsed, rest: Source, entries: list[Entry], released: Sequence[C
     elif layout == "inline":
         rest = rest.after(without(rest))
     if layout == "inline":
-        return _Outcome(rest.after(rewrite(rest, entries, free)), None, at.obsolete(None), at.file)
+        text = rewrite(rest, entries, free, at.files.client)
+        return _Outcome(rest.after(text), None, at.obsolete(None), at.file)
     base = at.file
     if home in at.others and not at.file.text:
         base = home  # it only moves: what its owner wrote into it goes with it
     elif home is not at.file:
         base = at.file.after(without(at.file))
-    file = base.after(rewrite(base, entries, ""))
+    file = base.after(rewrite(base, entries, "", at.files.client))
     if not entries:
         _refuse_rest(base, file.text)
     return _Outcome(_name_scrape_file(rest, at.files, bool(entries)), file, at.obsolete(file, base), base)
@@ -469,7 +474,7 @@ def _name_scrape_file(src: Source, files: Files, needed: bool) -> Source:
     def render(column: int, flow: bool) -> str:
         return " " * column + (name + "," if flow else "- " + name) + src.newline
 
-    return src.after(insert(src, FILES, render))
+    return src.after(insert(src, FILES, render, files.client))
 
 
 # --- proof ------------------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ try:
 except ImportError:
     pass  # config_source says so
 
-_BEGIN_LINE = BEGIN + " (managed by Ansible: what stands between BEGIN and END is replaced)"
+_BEGIN_LINE = BEGIN + " (managed by Ansible{}: what stands between BEGIN and END is replaced)"
 _NOTHING = re.compile(r"(?:~|null|Null|NULL|\[\s*\])\Z")
 _COLON = re.compile(r"[ \t]*:")
 _LINE_END = re.compile(r"\r?\n\Z")
@@ -339,12 +339,12 @@ def _place_flow(src: Source, value: Any, root_column: int) -> _Place:
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def insert(src: Source, key: str, render: Callable[[int, bool], str]) -> str:
-    """Return the text with a new block."""
+def insert(src: Source, key: str, render: Callable[[int, bool], str], client: str = "") -> str:
+    """Return the text with a new block, which says whose it is."""
     place = _place(src, key)
     newline = src.newline
     lead = " " * (len(place.key_line) - len(place.key_line.lstrip()) if place.key_line else place.column)
-    block = lead + _BEGIN_LINE + newline
+    block = lead + _BEGIN_LINE.format(f" for client {client}" if client else "") + newline
     if place.restore:
         block += f"{lead}# restore: {json.dumps(place.restore, sort_keys=True)}{newline}"
     if place.key_line:
@@ -396,16 +396,18 @@ def _put_back(src: Source, before: str) -> str:
     return before[: colon.end()] + value + before[colon.end() :]
 
 
-def rewrite(src: Source, entries: list[Entry], released: str) -> str:
+def rewrite(src: Source, entries: list[Entry], released: str, client: str = "") -> str:
     """Return the text with the block's entries replaced; entries that carry their own unchanged text keep every
     byte."""
     block = src.block
     if block is None:
         if not entries:
             return src.text
-        return insert(
-            src, JOBS, lambda column, flow: "".join(entry.render(column, flow, src.newline) for entry in entries)
-        )
+
+        def render(column: int, flow: bool) -> str:
+            return "".join(entry.render(column, flow, src.newline) for entry in entries)
+
+        return insert(src, JOBS, render, client)
     if not entries:
         return without(src, released)
     node = src.fields[JOBS][1]

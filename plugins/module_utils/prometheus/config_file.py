@@ -138,8 +138,15 @@ class ConfigFile:
         if self.read() != expected:
             raise Moved(f"{self.real} was changed by somebody else at the same time")
 
-    def write(self, data: bytes | None, expected: bytes | None, fallback: tuple[int, int, int]) -> None:
-        """Replace the content; None removes the file.
+    def write(
+        self,
+        data: bytes | None,
+        expected: bytes | None,
+        fallback: tuple[int, int, int],
+        named: Sequence[str] = (),
+        base: str = "/",
+    ) -> None:
+        """Replace the content; None removes the file. See :meth:`stage`.
 
         :raises Moved: if the file does not hold the expected content.
         """
@@ -148,7 +155,7 @@ class ConfigFile:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.real)
             return
-        candidate = self.stage(data, fallback)
+        candidate = self.stage(data, fallback, named, base)
         try:
             self.commit(candidate, expected)
         finally:

@@ -45,6 +45,7 @@ class Plan:
     :ivar before: exporter to its present delivery.
     :ivar deliver: exporters whose delivery has to be written first, with the elements that carry them.
     :ivar reasons: by exporter, what changes for it and why.
+    :ivar obsolete: path to content of the scrape files of ours that go.
     :ivar present: our jobs as the configuration has them before.
     :ivar view: the configuration as it will be.
     :ivar absent: jobs that are configured and that Prometheus does not run.
@@ -65,6 +66,7 @@ class Plan:
     reasons: Mapping[str, list[str]]
     source: bytes
     scrape_source: bytes | None
+    obsolete: Mapping[str, bytes]
     edit: config.EditResult
     present: config.ConfigView
     view: config.ConfigView
@@ -104,10 +106,12 @@ class _Delivery:
 
 
 def fleet_of(settings: Settings, state: StoreState) -> str:
-    """The fleet that a task speaks for: as given, else the only one that the store knows."""
+    """The fleet that a task speaks for: as given, else that of the exporters it mentions, else the only one there is."""
     if settings.fleet is not None:
         return settings.fleet
-    fleets = {entry.get("fleet", "") for entry in state["exporters"].values()} - {""}
+    known = state["exporters"]
+    mentioned = [item["name"] for item in settings.exporters] or settings.remove or known
+    fleets = {known[name].get("fleet", "") for name in mentioned if name in known}
     return fleets.pop() if len(fleets) == 1 else ""
 
 
@@ -160,8 +164,9 @@ def _check_task(settings: Settings, seen: Observation) -> None:
     for path, client in seen.neighbours.items():
         if client != settings.name:
             raise TimesTenError(
-                f"config_file: the jobs of client {client!r} (store {path}) are in {settings.config_file} or "
-                f"{settings.scrape_file}: give each Prometheus of a host a configuration of its own. Nothing was changed"
+                f"config_file: the jobs of client {client!r} are in {path}: give each Prometheus of a host a configuration "
+                f"and a scrape_file of its own. If there is no {client!r} any more, take its block out by hand. Nothing was "
+                f"changed"
             )
     mentioned = [element["name"] for element in settings.exporters]
     names.check_distinct(mentioned, "exporters")
@@ -381,6 +386,7 @@ class _Decision:
             after = dataclasses.replace(seen.files, config=edit.config, scrape_file=edit.scrape_file, others=others)
             view = config.read(after)
         elements = {item["name"]: item for item in settings.exporters}
+        contents = {**seen.files.others, seen.files.scrape_path: seen.files.scrape_file or b""}
         return Plan(
             definitions=self.definitions,
             jobs=self.built,
@@ -399,6 +405,7 @@ class _Decision:
             reasons=reasons,
             source=seen.files.config,
             scrape_source=seen.files.scrape_file,
+            obsolete={path: contents[path] for path in edit.obsolete},
             edit=edit,
             present=seen.view,
             view=view,

@@ -30,7 +30,9 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.sto
 )
 
 _BLOCK = re.compile(
-    rb"^[ \t]*# BEGIN timesten\.monitoring\b.*?^[ \t]*# END timesten\.monitoring\b", re.MULTILINE | re.DOTALL
+    rb"^[ \t]*# BEGIN timesten\.monitoring\b(?:[^\r\n]*? for client ([A-Za-z0-9._-]+):)?"
+    rb".*?^[ \t]*# END timesten\.monitoring\b",
+    re.MULTILINE | re.DOTALL,
 )
 _CA_FILE = re.compile(rb"""\bca_file["']?:[ \t]*["']?(/[^"'\s,}]*)/[^/"'\s,}]+/current/ca\.crt\b""")
 
@@ -97,7 +99,7 @@ class Observation:
 
     :ivar files: the configuration, empty where check mode runs before there is one, and all scrape files.
     :ivar view: what the configuration says about scraping.
-    :ivar neighbours: other stores that our block names, with the client that each belongs to.
+    :ivar neighbours: file to the client of the block in it, or of another store that the block names.
     :ivar deliveries: by exporter.
     :ivar jobs: names of the jobs that Prometheus runs; None where it was not asked.
     """
@@ -122,7 +124,7 @@ def observe(ctx: Context) -> Observation:
         state=state,
         files=files,
         view=config.read(files),
-        neighbours=_neighbours(ctx, b"\n".join((source, files.scrape_file or b""))),
+        neighbours=_neighbours(ctx, files),
         deliveries=observe_deliveries(ctx, state, ctx.settings.exporters),
         jobs=running_jobs(ctx),
     )
@@ -135,7 +137,15 @@ def files_of(ctx: Context, source: bytes) -> Files:
         for path in config.scrape_files(source, ctx.config.path)
         if os.path.realpath(path) != ctx.scrape_file.real and not os.path.isdir(path)
     }
-    return Files(source, ctx.config.path, ctx.store.path, ctx.scrape_file.path, ctx.scrape_file.read(), others)
+    return Files(
+        source,
+        ctx.config.path,
+        ctx.store.path,
+        ctx.scrape_file.path,
+        ctx.scrape_file.read(),
+        others,
+        ctx.settings.name,
+    )
 
 
 def read_state(ctx: Context) -> StoreState:
@@ -170,14 +180,19 @@ def read_config(ctx: Context, tolerant: bool) -> bytes:
     return b""
 
 
-def _neighbours(ctx: Context, text: bytes) -> dict[str, str]:
-    stores = {match.decode("utf-8", "replace") for block in _BLOCK.findall(text) for match in _CA_FILE.findall(block)}
-    owners = {}
-    for path in sorted(stores - {ctx.store.path}):
-        owner = Store(path, None).owner()
-        if owner is not None and os.path.realpath(path) != os.path.realpath(ctx.store.path):
-            owners[path] = owner
-    return owners
+def _neighbours(ctx: Context, files: Files) -> dict[str, str]:
+    """Other clients of this collection whose blocks are in the files, by file."""
+    found = {}
+    contents = {files.path: files.config, files.scrape_path: files.scrape_file or b"", **files.others}
+    for path, text in contents.items():
+        for block in _BLOCK.finditer(text):
+            if block.group(1):
+                found[path] = block.group(1).decode("ascii")
+            for store in {match.decode("utf-8", "replace") for match in _CA_FILE.findall(block.group())}:
+                owner = Store(store, None).owner()
+                if owner is not None and os.path.realpath(store) != os.path.realpath(ctx.store.path):
+                    found[path] = owner
+    return found
 
 
 def observe_deliveries(ctx: Context, state: StoreState, elements: Sequence[Mapping[str, Any]]) -> dict[str, Deliveries]:

@@ -33,6 +33,8 @@ def check(options: Mapping[str, Any]) -> None:
         raise TimesTenError("store: '/' cannot be a store, which is a directory of its own; choose another")
     if "promtool" in given:
         _names.check_text(given["promtool"], "promtool")
+    if "fleet" in given:
+        _names.check_text(given["fleet"], "fleet")
     for name in ("user", "group"):
         if name in given:
             _names.check_account(given[name], name)
