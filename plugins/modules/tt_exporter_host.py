@@ -311,6 +311,8 @@ options:
         C(deadline), the time at which it goes back if nobody has confirmed, both in seconds since the epoch by the
         clock of this host; C(confirm), the seconds after the switch within which it has to be confirmed;
         C(period), the seconds after which the scrapes repeat, if they do; and C(strategy).
+      - For O(phase=converge), C(moments) and C(period) of the exporters with O(exporters[].takeover): the process that is there is replaced at
+        the next of these moments.
     type: dict
     default: {}
 seealso:
@@ -693,7 +695,13 @@ def work(module):
     if phase == "converge":
         clients = define_clients(params["clients"])
         return _exporter_host.converge_host(
-            exporters, clients, params["rate_budget"], module.check_mode, params["hand_over"], params["run"]
+            exporters,
+            clients,
+            params["rate_budget"],
+            module.check_mode,
+            params["hand_over"],
+            params["run"],
+            params["switch"],
         )
     # Ansible compiles what a module imports at every call, and most calls rotate nothing.
     from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.record import Order

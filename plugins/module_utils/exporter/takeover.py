@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
-from typing import Mapping
+import time
+from typing import Any, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes
@@ -15,6 +17,9 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.defin
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import wallet_file
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.layout import Layout
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine import systemd
+
+_LONGEST_WAIT = 120.0
+"""Seconds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +40,39 @@ class Stranger:
     home: str | None
     unit: str | None
     neighbour: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Gap:
+    """The moments between the scrapes at which a process may be replaced, by this host's clock.
+
+    :ivar period: seconds after which the scrapes repeat; None where they do not.
+    """
+
+    moments: Sequence[float]
+    period: float | None
+
+    @classmethod
+    def of(cls, order: Mapping[str, Any] | None) -> Gap | None:
+        """Return what a controller orders; None where it orders nothing that can be waited for."""
+        moments, period = (order or {}).get("moments"), (order or {}).get("period")
+        if not isinstance(moments, list) or not moments or not all(isinstance(one, (int, float)) for one in moments):
+            return None
+        return cls(sorted(moments), period if isinstance(period, (int, float)) and period > 0 else None)
+
+    def next(self, now: float) -> float:
+        """Return the next moment; now where there is none any more."""
+        for moment in self.moments:
+            if moment >= now:
+                return moment
+        if self.period is None:
+            return now
+        return self.moments[-1] + math.ceil((now - self.moments[-1]) / self.period) * self.period
+
+    def wait(self) -> None:
+        """Wait for the next moment, at most so long that nobody takes this call for dead."""
+        now = time.time()
+        time.sleep(min(max(0.0, self.next(now) - now), _LONGEST_WAIT))
 
 
 def find(definition: Definition, snapshot: processes.Snapshot) -> Stranger | None:
