@@ -311,7 +311,7 @@ options:
         C(deadline), the time at which it goes back if nobody has confirmed, both in seconds since the epoch by the
         clock of this host; C(confirm), the seconds after the switch within which it has to be confirmed;
         C(period), the seconds after which the scrapes repeat, if they do; and C(strategy).
-      - For O(phase=converge), C(moments) and C(period) of the exporters with O(exporters[].takeover): the process that is there is replaced at
+      - For O(phase=converge), C(moments) and C(period) of the exporters with O(exporters[].takeover). The process that is there is replaced at
         the next of these moments.
     type: dict
     default: {}

@@ -68,7 +68,7 @@ class ByHand:
         return self.arguments()["exporters"][0]["certificate_directory"]
 
 
-@pytest.fixture(params=["mycertdir", "."], ids=["mycertdir", "home"])
+@pytest.fixture
 def by_hand(request, tmp_path):
     """The seven steps of the manual, less Prometheus."""
     instance = kit.Instance(tmp_path / "instance").install()
@@ -82,21 +82,26 @@ def by_hand(request, tmp_path):
     instance.end()
 
 
-@pytest.mark.parametrize("state", ["started", "stopped", "restarted", "absent"])
 @pytest.mark.parametrize("by_hand", ["mycertdir"], indirect=True)
-def test_what_runs_by_hand_is_left_alone(by_hand, state):
+def test_what_runs_by_hand_is_left_alone(by_hand):
     """Whatever was asked for, before the first change; with the process, its wallet and the way out in the message."""
     pid = by_hand.start()
     before = kit.tree(str(by_hand.folder))
-    message = kit.failure("tt_exporter_host", by_hand.arguments(state=state))
-    assert f"port {by_hand.port} is held by process {pid} of user" in message
-    assert f"with its wallet in {by_hand.folder}/mycertdir, set takeover to true" in message
+    for state in ("started", "restarted", "stopped", "absent"):
+        message = kit.failure("tt_exporter_host", by_hand.arguments(state=state))
+        assert f"port {by_hand.port} is held by process {pid} of user" in message
+        assert f"with its wallet in {by_hand.folder}/mycertdir, set takeover to true" in message
     assert by_hand.serves().status == probe.ACCEPTED
     assert kit.tree(str(by_hand.folder)) == before
     assert not os.path.exists(os.path.join(by_hand.directory(), "generations"))
 
 
-@pytest.mark.parametrize("variants", [{}, {"NAME": "exec", "RUN": "detach"}], ids=["plain", "another-name"])
+@pytest.mark.parametrize(
+    ("by_hand", "variants"),
+    [("mycertdir", {}), (".", {"NAME": "exec", "RUN": "detach"})],
+    ids=["mycertdir", "home, another name"],
+    indirect=["by_hand"],
+)
 def test_takeover_keeps_wallet_certificate_and_pairs(by_hand, variants):
     by_hand.instance.install(**variants)
     pid = by_hand.start()
@@ -125,10 +130,9 @@ def test_takeover_keeps_wallet_certificate_and_pairs(by_hand, variants):
 
 
 @pytest.mark.parametrize("by_hand", ["mycertdir"], indirect=True)
-@pytest.mark.parametrize("name", ["itself", "exec"])
-def test_a_takeover_that_fails_brings_it_back(by_hand, name):
-    """With its own arguments and wallet, also where the utility execs another program; and it is still nobody's but the owner's."""
-    by_hand.instance.install(**({} if name == "itself" else {"NAME": name}))
+def test_a_takeover_that_fails_brings_it_back(by_hand):
+    """With its own arguments and wallet, although the utility execs another program; and it is still the owner's."""
+    by_hand.instance.install(NAME="exec")
     by_hand.start()
     served = by_hand.serves().sha256
     # The program ends when it gets the option that the owner did not give.
