@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import subprocess
 import time
 from collections.abc import Iterator
 
 import pytest
+import yaml
 
 from integration import rotation_kit
 from integration.exporter_kit import tree, until
@@ -112,6 +114,32 @@ def test_site_refuses_before_the_first_change(by_hand: ByHand, options: tuple[st
     assert all(reason in said for reason in reasons), output
     assert by_hand.everything() == before
     assert by_hand.is_up()
+
+
+def test_discover_tells_what_is_there(by_hand: ByHand) -> None:
+    """The table, and variables that are right: with these and nothing else, site takes it over."""
+    before = by_hand.everything()
+    output = by_hand.fleet.play("discover")
+    (pid,) = by_hand.pids()
+    line = next(line for line in output.splitlines() if line.startswith("exp1") and str(pid) in line)
+    assert f"{by_hand.folder}/mycertdir" in line and "by hand" in line and re.search(r"20\d\d-\d\d-\d\dT", line)
+    assert "prom1: tt_8888 (by hand), prom2: tt_8888 (by hand)" in line
+    inventory = yaml.safe_load(output[output.index("all:\n") : output.index("\n\n", output.index("all:\n"))])
+    children = inventory["all"]["children"]
+    variables = children["timesten_exporters"]["hosts"]["exp1"]
+    alone = {key.removeprefix("exporter_host_"): value for key, value in variables.items()}
+    # Exporters of other tests may run on this machine.
+    elements = variables.get("exporter_host_exporters", [alone])
+    [mine] = [element for element in elements if element["port"] == by_hand.port]
+    assert {key: value for key, value in mine.items() if key not in ("instance", "owner")} == {
+        "port": by_hand.port,
+        "timesten_home": by_hand.fleet.instances["exp1"].home,
+        "takeover": True,
+        "address": "localhost",
+    }
+    adopt = {"prometheus_host_on_existing": "adopt"}
+    assert children["prometheus_servers"]["hosts"] == {"prom1": adopt, "prom2": adopt}
+    assert by_hand.everything() == before
 
 
 def test_takeover_loses_no_scrape(by_hand: ByHand) -> None:
