@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from typing import Any, Callable, Mapping, Sequence
 
 from ansible.module_utils.parsing.convert_bool import boolean
@@ -13,8 +14,8 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.timesten.monitoring.plugins.lookup.this_run import this_run
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as prometheus_jobs
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, diffs, moves, rotation, steps
-from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import ExporterHostAnswer
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, diffs, moves, rotation, steps, words
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import ExporterHostAnswer, PrometheusAnswer
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.border import HostAction
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Exporter, ExporterHost
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
@@ -114,10 +115,16 @@ class ActionModule(HostAction):
         inspected = self.inventory.clients(host.prometheus_hosts, steps.INSPECTED)
         inspected = {client: answer for client, answer in inspected.items() if answer.failed is None}
         away = [client.name for client in self.inventory.fleet.clients_of(host.host) if client.name not in inspected]
-        refused = moves.cannot_follow(host.exporters, away, inspected)
+        refused = {**moves.cannot_follow(host.exporters, away, inspected), **_in_the_way(host, inspected)}
         exporters = [exporter for exporter in host.exporters if exporter.name not in refused]
         clients = _clients(inspected, host)
         arguments = {"clients": clients, "hand_over": True, "rate_budget": host.rate_budget, "run": this_run()}
+        moments = self._gaps(exporters, inspected)
+        if moments:
+            arguments["switch"] = moments
+        if not exporters:
+            nothing = ExporterHostAnswer(host.host, "converge", False, None, (), {}, {})
+            return self._registered([(steps.with_failures(nothing, refused), host.exporters, clients)])
         prepared = self._prepare(host, exporters, task_vars)
         if prepared.trouble is not None:
             answer = steps.failed_host(host.host, "converge", [item.name for item in host.exporters], prepared.trouble)
@@ -323,6 +330,32 @@ class ActionModule(HostAction):
             return []
         only = self.inventory.rotated()
         return [exporter for exporter in host.exporters if only is None or exporter.name in only]
+
+    def _gaps(self, exporters: Sequence[Exporter], inspected: Mapping[str, PrometheusAnswer]) -> dict[str, Any]:
+        """Return when exporters may be taken over, by the clock of this host: between the scrapes of hand-written jobs."""
+        fleet, found = self.inventory.fleet, {}
+        taken = [exporter.name for exporter in exporters if exporter.definition.get("takeover")]
+        if not any(name in answer.scrapes_by_hand for name in taken for answer in inspected.values()):
+            return {}
+        own = self.measured_clock()
+        clocks = {name: self.inventory.clock(fleet.clients[name].host, steps.INSPECTED) for name in inspected}
+        for name in taken:
+            answers_by_client = {
+                client: answer for client, answer in inspected.items() if name in answer.scrapes_by_hand
+            }
+            if answers_by_client:
+                found[name] = rotation.takeover_order(name, answers_by_client, clocks, own, time.time())
+        return found
+
+
+def _in_the_way(host: ExporterHost, inspected: Mapping[str, PrometheusAnswer]) -> dict[str, str]:
+    """Return the exporters that a Prometheus could not scrape because of a hand-written job, and why they are refused."""
+    return {
+        exporter.name: f"{client}: {words.in_words(answer.in_the_way[exporter.name], words.PROMETHEUS)}. Nothing was changed"
+        for exporter in host.exporters
+        for client, answer in inspected.items()
+        if exporter.name in answer.in_the_way
+    }
 
 
 def _dicts(value: Any) -> list[Mapping[str, Any]]:

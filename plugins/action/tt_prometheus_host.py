@@ -40,7 +40,9 @@ class ActionModule(HostAction):
         self.inventory = Inventory(self._templar, task_vars)
         host = self.inventory.prometheus_host()
         state: answers.State = arguments.get("state", "present")
-        if state in ("inspected", "verified"):
+        if state == "inspected":
+            return self._inspect(host, task_vars)
+        if state == "verified":
             return self._each(host, state, {client.name: {} for client in host.clients}, task_vars)
         rotates = bool(self.inventory.wave())
         step = {
@@ -72,6 +74,16 @@ class ActionModule(HostAction):
         )
 
     # --- steps
+
+    def _inspect(self, host: PrometheusHost, task_vars: dict[str, Any]) -> dict[str, Any]:
+        calls: dict[str, dict[str, Any] | str] = {
+            client.name: {"exporters": templates.wanted(self.inventory.fleet, client.name)} for client in host.clients
+        }
+        result = self._each(host, "inspected", calls, task_vars)
+        if any(answer.scrapes_by_hand for answer in steps.prometheus_answers(result, host.host).values()):
+            # A takeover goes between the scrapes of hand-written jobs.
+            result["clock"] = dataclasses.asdict(self.measured_clock())
+        return result
 
     def _converge(self, host: PrometheusHost, task_vars: dict[str, Any]) -> dict[str, Any]:
         exporter_answers = self.inventory.exporters(host.exporter_hosts, steps.CONVERGED)

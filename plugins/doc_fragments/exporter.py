@@ -123,6 +123,14 @@ options:
     type: str
     choices: [none, cron, systemd]
     default: none
+  takeover:
+    description:
+      - Whether the exporter takes the place of a C(ttExporter) of the same user and instance that serves its port and was started by somebody
+        else. Its wallet is adopted, so that the server certificate stays the same and the pairs issued from it stay valid.
+      - Otherwise such a process is left as it is, and refused.
+      - One that a systemd unit runs is never taken over; the message names the unit.
+    type: bool
+    default: false
 """
 
     RUN = r"""

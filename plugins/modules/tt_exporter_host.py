@@ -189,6 +189,14 @@ options:
         type: str
         choices: [none, cron, systemd]
         default: none
+      takeover:
+        description:
+          - Whether the exporter takes the place of a C(ttExporter) of the same user and instance that serves its port and was started by somebody
+            else. Its wallet is adopted, so that the server certificate stays the same and the pairs issued from it stay valid.
+          - Otherwise such a process is left as it is, and refused.
+          - One that a systemd unit runs is never taken over; the message names the unit.
+        type: bool
+        default: false
   clients:
     description:
       - The clients, one for each Prometheus instance that scrapes the exporter. The pair of a client that is not
@@ -303,6 +311,8 @@ options:
         C(deadline), the time at which it goes back if nobody has confirmed, both in seconds since the epoch by the
         clock of this host; C(confirm), the seconds after the switch within which it has to be confirmed;
         C(period), the seconds after which the scrapes repeat, if they do; and C(strategy).
+      - For O(phase=converge), C(moments) and C(period) of the exporters with O(exporters[].takeover). The process that is there is replaced at
+        the next of these moments.
     type: dict
     default: {}
 seealso:
@@ -773,7 +783,13 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     if phase == "converge":
         clients = define_clients(params["clients"])
         return _exporter_host.converge_host(
-            exporters, clients, params["rate_budget"], module.check_mode, params["hand_over"], params["run"]
+            exporters,
+            clients,
+            params["rate_budget"],
+            module.check_mode,
+            params["hand_over"],
+            params["run"],
+            params["switch"],
         )
     # Ansible compiles what a module imports at every call, and most calls rotate nothing.
     from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.record import (

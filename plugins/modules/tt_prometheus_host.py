@@ -69,6 +69,7 @@ options:
   exporters:
     description:
       - The exporters, as their hosts have answered for them.
+      - For O(state=inspected), those that are to get a job, with what the inventory tells of them; for these, hand-written jobs are looked for.
     type: list
     elements: dict
     default: []
@@ -436,6 +437,12 @@ definitions:
   returned: O(state=inspected)
   type: dict
   sample: {"exp1": {"name": "exp1", "address": "exp1.example.com", "port": 8888}}
+in_the_way:
+  description: By exporter that O(exporters) names, the hand-written job that keeps it from getting a job of this collection with the other options
+    as they are, and the way out.
+  returned: O(state=inspected)
+  type: dict
+  sample: {}
 layout:
   description: Layout that was found, null where there is none of our jobs.
   returned: O(state=inspected)
@@ -522,6 +529,11 @@ removed:
   type: list
   elements: str
   sample: []
+scrapes_by_hand:
+  description: By exporter that O(exporters) names, the last scrape by a hand-written job, as in RV(scrapes).
+  returned: O(state=inspected)
+  type: dict
+  sample: {}
 scrapes:
   description: By name of the exporter, its last scrape. C(scraped), its start in seconds since the epoch by the
     clock of this host, C(took) and C(interval) in

@@ -302,6 +302,8 @@ class PrometheusAnswer(_Answer):
     :ivar exporters: by name; one for every exporter that the call asked for, in the states ``present`` and ``verified``.
     :ivar definitions: by exporter, what its job was made from: exactly what :func:`prometheus.jobs.build` takes.
     :ivar other_definitions: the same of other fleets, which share the Prometheus.
+    :ivar in_the_way: in the state ``inspected``, by exporter, the hand-written job that keeps it from getting one of ours, and the way out.
+    :ivar scrapes_by_hand: by exporter, the last scrape of the hand-written job that scrapes it.
     :ivar unmentioned: exporters of this client that the call did not ask for; these, ``removed``, ``stored``, ``scrape_intervals`` and
         ``definitions`` may name exporters of other runs.
     """
@@ -326,6 +328,8 @@ class PrometheusAnswer(_Answer):
     reloaded: Reload | None = None
     removed: tuple[str, ...] = ()
     unmentioned: tuple[str, ...] = ()
+    in_the_way: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    scrapes_by_hand: Mapping[str, Scrape] = dataclasses.field(default_factory=dict)
     scrapes: Mapping[str, Scrape] = dataclasses.field(default_factory=dict)
     following: tuple[str, ...] = ()
     followed: Mapping[str, tuple[Followed, ...]] = dataclasses.field(default_factory=dict)
@@ -357,6 +361,8 @@ _KEYS: dict[State, tuple[str, ...]] = {
         "definitions",
         "other_definitions",
         "layout",
+        "in_the_way",
+        "scrapes_by_hand",
         "version",
         "revision",
     ),
@@ -368,7 +374,7 @@ _KEYS: dict[State, tuple[str, ...]] = {
     "released": ("followed",),
 }
 """What each state returns."""
-_MAY_BE_NULL = ("layout", "version", "other_definitions")
+_MAY_BE_NULL = ("layout", "version", "other_definitions", "in_the_way", "scrapes_by_hand")
 _KEYS_OF_FAILURE = ("exporters",)
 
 
@@ -932,6 +938,8 @@ _PARSE: dict[str, Any] = {
     "reloaded": _alone(_reloaded),
     "removed": _alone(checks.distinct_names),
     "unmentioned": _alone(checks.distinct_names),
+    "in_the_way": lambda value, where, asked: _named(value, where, checks.text, asked),
+    "scrapes_by_hand": lambda value, where, asked: _named(value, where, _scrape, asked),
     "scrapes": lambda value, where, asked: _named(value, where, _scrape, asked),
     "following": checks.distinct_names,
     "followed": lambda value, where, asked: _named(value, where, _followed, asked),

@@ -312,6 +312,29 @@ def _refusal(window: float, largest: float, scrapes: Mapping[str, Scrape], has_s
     )
 
 
+def takeover_order(
+    name: str, inspected: Mapping[str, PrometheusAnswer], clocks: Mapping[str, Clock], own: Clock, now: float
+) -> dict[str, Any]:
+    """Return the moments, by the exporter host's clock, at which a process that hand-written jobs scrape may be replaced.
+
+    It is done at any rate, so the largest gaps are good enough.
+
+    :param inspected: by client, with the scrapes.
+    :param clocks: by client.
+    """
+    scrapes = []
+    for client, answer in inspected.items():
+        seen, clock = answer.scrapes_by_hand[name], clocks[client]
+        uncertainty = clock.uncertainty + own.uncertainty
+        scrapes.append(Scrape(seen.scraped - clock.offset, seen.took, seen.interval, uncertainty))
+    moments, _largest = switch_moments(scrapes, 0.0, now, force=True)
+    intervals = {scrape.interval for scrape in scrapes}
+    return {
+        "moments": [round(moment + own.offset, 4) for moment in moments],
+        "period": intervals.pop() if len(intervals) == 1 else None,
+    }
+
+
 def orders(rows: Mapping[str, Row], clock: Clock, following: bool = False) -> dict[str, dict[str, Any]]:
     """Return what one host has to know of a plan, by its own clock, as the modules' option ``switch`` takes it.
 

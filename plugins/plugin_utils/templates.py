@@ -15,6 +15,17 @@ from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import F
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.rotation import pair_of
 
 
+def wanted(fleet: Fleet, client: str) -> list[dict[str, Any]]:
+    """Return the exporters that a client shall scrape, as far as the inventory tells."""
+    return [
+        {"name": exporter.name, "address": exporter.address, "port": exporter.port, "insecure": exporter.insecure}
+        for host in fleet.exporter_hosts.values()
+        if client in (item.name for item in fleet.clients_of(host.host))
+        for exporter in host.exporters
+        if exporter.state != "stopped"
+    ]
+
+
 def exporters(
     fleet: Fleet, answered: Mapping[str, ExporterHostAnswer], client: str, only: Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
@@ -79,4 +90,6 @@ def jobs(
     defaults = {key: options.get(key) for key in prometheus_jobs.JOB_OPTIONS}
     merged = prometheus_jobs.merge(definitions, mentioned, defaults, remove, purge, both_ports)
     store = posixpath.normpath(options["store"])
-    return [dict(prometheus_jobs.build(definition, store).config) for definition in {**(others or {}), **merged}.values()]
+    return [
+        dict(prometheus_jobs.build(definition, store).config) for definition in {**(others or {}), **merged}.values()
+    ]

@@ -46,6 +46,7 @@ PROCESS: dict[str, Any] = {
     "start_timeout": {"type": "int", "default": 30},
     "force_kill": {"type": "bool", "default": False},
     "boot": {"type": "str", "choices": ["none", "cron", "systemd"], "default": "none"},
+    "takeover": {"type": "bool", "default": False},
 }
 
 UTILITY: dict[str, Any] = {

@@ -9,7 +9,7 @@ import copy
 from typing import TYPE_CHECKING
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError, system_error
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import boot, processes
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import boot, processes, takeover
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contract import Manifest
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.decide import Plan
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
@@ -33,9 +33,12 @@ if TYPE_CHECKING:
     from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.former import FormerProcess
 
 
-def apply(plan: Plan, directory: ExporterDirectory, utility: Utility) -> processes.ProcessState | None:
+def apply(
+    plan: Plan, directory: ExporterDirectory, utility: Utility, gap: takeover.Gap | None = None
+) -> processes.ProcessState | None:
     """Carry a plan out.
 
+    :param gap: when a process that is taken over may be replaced.
     :returns: the process as it is afterwards.
     """
     definition, wallet, process = plan.definition, plan.wallet, plan.process
@@ -48,6 +51,8 @@ def apply(plan: Plan, directory: ExporterDirectory, utility: Utility) -> process
         return None
     if wallet.is_new:
         process = plan_process(definition, directory, utility, wallet)
+    if process.takes_over and gap is not None:
+        gap.wait()
     state = _apply_to_process(definition, directory, process, former)
     current = directory.current_id()
     if current is not None:

@@ -205,7 +205,9 @@ def _with_new_wallet(definition: Definition, process: ProcessPlan) -> ProcessPla
     others = [] if process.boot is None else list(process.boot.why)
     if process.other is not None:
         others += process.why[-1:]
-    reasons = ["the wallet is new"] + (["state is restarted"] if definition.state == "restarted" else [])
+    reasons = process.why[:1] if process.takes_over else ["the wallet is new"]
+    if definition.state == "restarted":
+        reasons.append("state is restarted")
     return dataclasses.replace(process, action="restart", why=[*reasons, *others])
 
 

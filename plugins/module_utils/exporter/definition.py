@@ -32,6 +32,7 @@ class Definition:
     :ivar usual_port: None where it is not needed (everything but the process, and to stop it).
     :ivar spare_port: the port that a rotation may change over to; None where there is none.
     :ivar usual_pid_file: pid file of the process on the usual port.
+    :ivar takeover: whether it takes the place, and the wallet, of a ttExporter that somebody else has started on its port.
     :ivar spare: whether the process on the spare port is meant, not the one on the usual port.
     """
 
@@ -56,6 +57,7 @@ class Definition:
     state: str
     keep_generations: int
     boot: str
+    takeover: bool = False
     spare: bool = False
 
     @property
@@ -134,6 +136,7 @@ def define(params: dict[str, Any], place: str = "") -> Definition:
         state=params.get("state", "started"),
         keep_generations=number("keep_generations", 0, 100, 2),
         boot=params.get("boot", "none"),
+        takeover=bool(params.get("takeover")),
     )
 
 

@@ -47,7 +47,7 @@ class FormerProcess:
         if record is None or not processes.is_recorded(state.process, record, processes.boot_id()):
             record = {}
         command = [str(argument) for argument in record.get("argv") or state.process.argv]
-        options, home = processes.exporter_options(command), _home(command)
+        options, home = processes.exporter_options(command), processes.home_of(state.process, command)
         if options is None or home is None:
             return None
         script = _read(new.run_file)
@@ -55,7 +55,7 @@ class FormerProcess:
         wanted = dataclasses.replace(
             new,
             utility=utility,
-            arguments=_arguments(command),
+            arguments=_arguments(state.process, command, new.pid_file),
             script=None if new.unit is None else script or new.script,
         )
         port = int(options.get("port") or 0)
@@ -125,17 +125,23 @@ class FormerProcess:
         return f"The former arguments and wallet are back: process {now.pid} serves on port {self.port}"
 
 
-def _home(command: Sequence[str]) -> str | None:
-    """The TimesTen instance whose utility a command line runs."""
-    for argument in command:
-        if os.path.isabs(argument) and os.path.basename(argument) in ("ttenv", "ttExporter"):
-            return os.path.dirname(os.path.dirname(argument))
-    return None
+def _arguments(process: processes.Process, command: Sequence[str], pid_file: str) -> list[str]:
+    """What a command line gives to ttExporter, with absolute paths, since it will not start in the same directory.
 
-
-def _arguments(command: Sequence[str]) -> list[str]:
-    names = [os.path.basename(argument) for argument in command]
-    return list(command[names.index("ttExporter") + 1 :])
+    :param pid_file: in place of one that cannot be trusted, or of none.
+    """
+    found = processes.arguments(command)
+    for option in ("-certificate-directory", "-pid-file"):
+        if option in found[:-1]:
+            index = found.index(option) + 1
+            found[index] = processes.located(process, found[index])
+    if "-pid-file" not in found[:-1]:
+        return [*found, "-pid-file", pid_file]
+    try:
+        processes.read_pid_file(found[found.index("-pid-file") + 1])
+    except TimesTenError:
+        found[found.index("-pid-file") + 1] = pid_file
+    return found
 
 
 def _environment(pid: int) -> dict[str, str]:

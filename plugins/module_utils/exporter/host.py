@@ -14,7 +14,7 @@ import os
 from typing import Any, Callable, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError, system_error
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes, takeover
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.apply import apply
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.decide import Plan, decide
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
@@ -27,10 +27,15 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import
 
 
 def converge(
-    definition: Definition, clients: Sequence[Client], call: Call, run: Mapping[str, Any] | None = None
+    definition: Definition,
+    clients: Sequence[Client],
+    call: Call,
+    run: Mapping[str, Any] | None = None,
+    gap: takeover.Gap | None = None,
 ) -> dict[str, Any]:
     """Bring one exporter to what is wanted, or in check mode tell what that would change.
 
+    :param gap: when a process that somebody else has started may be replaced.
     :param run: the run of a playbook that this call is part of, as :mod:`machine.lease` has it.
     :returns: the exporter's result, with ``diff`` and ``warnings``.
     :raises TimesTenError: with ``changed`` in its details, if it failed on the way.
@@ -56,7 +61,7 @@ def converge(
         plan = _plan(definition, directory, utility, clients, call)
         before = snapshot(plan, directory, _found(plan))
         try:
-            state = apply(plan, directory, utility)
+            state = apply(plan, directory, utility, gap)
         except (TimesTenError, OSError) as error:
             failed = system_error(error)
             failed.details["changed"] = snapshot(plan, directory, _look_again(plan)) != before
@@ -92,6 +97,7 @@ def converge_host(
     check_mode: bool,
     hand_over: bool = False,
     run: Mapping[str, Any] | None = None,
+    gaps: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Bring all exporters of a host to what is wanted.
 
@@ -104,7 +110,8 @@ def converge_host(
             from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.removal import remove
 
             return remove(definition, check_mode)
-        return converge(definition, clients, call, run)
+        gap = takeover.Gap.of((gaps or {}).get(definition.name))
+        return converge(definition, clients, call, run, gap)
 
     return over_all(exporters, work)
 

@@ -13,7 +13,7 @@ from typing import Callable, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.names import PROBE
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes, takeover
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contract import Manifest
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import (
@@ -80,7 +80,8 @@ def observe(
         return Observed(problems)
     wallet = None
     if not definition.insecure and definition.state != "stopped":
-        wallet = observe_wallet(directory, utility)
+        served = _taken_over(definition) if call.process and definition.takeover else None
+        wallet = observe_wallet(directory, utility, served)
     manifest = None if wallet is None else wallet.manifest
     pairs = {} if manifest is None else observe_pairs(directory, manifest, [Client(PROBE), *clients])
     if not call.process:
@@ -100,9 +101,28 @@ def _wallet_as_it_is(definition: Definition, wallet: WalletSeen | None) -> Walle
     return WalletPlan("keep" if stays else "create", manifest=wallet.manifest)
 
 
-def observe_wallet(directory: ExporterDirectory, utility: Utility) -> WalletSeen:
-    """Look at the wallet of the current generation, or at the one to adopt; it is exported where its file is not the one that is known."""
+def _taken_over(definition: Definition) -> str | None:
+    """The certificate directory of the process that is taken over; None where none is, or where that is refused."""
+    stranger = takeover.find(definition, processes.Snapshot())
+    if stranger is None:
+        return None
+    try:
+        takeover.check(definition, stranger)
+    except TimesTenError:
+        # The plan for the process says it.
+        return None
+    return stranger.wallet
+
+
+def observe_wallet(directory: ExporterDirectory, utility: Utility, served: str | None = None) -> WalletSeen:
+    """Look at the wallet of the current generation, or at the one to adopt; it is exported where its file is not the one that is known.
+
+    :param served: certificate directory of a process that is taken over.
+    """
     generation = directory.current_id()
+    if served is not None:
+        manifest = directory.current_manifest()
+        return WalletSeen("taken over", generation, manifest, directory.read_export(utility, served), served)
     place = directory.path if generation is None else directory.generation(generation)
     file = wallet_file(place)
     if generation is None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.names import PROBE
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes, takeover
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.boot import (
     BootPlan,
     installed,
@@ -55,6 +55,11 @@ class ProcessPlan:
     rate_limit: int | None
     boot: BootPlan | None = None
     other: tuple[processes.Wanted, processes.ProcessState] | None = None
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether it takes the place of a process that was not started as this exporter."""
+        return self.wanted is not None and self.wanted.takes is not None
 
 
 def in_use(wanted: Definition, directory: ExporterDirectory) -> Definition:
@@ -136,6 +141,10 @@ def _plan_process(
         return ProcessPlan("start", ["it is not running"], None, None, wanted.rate_limit)
     rate_limit = None if rate_option is None else wanted.rate_limit
     process = wanted_process(wanted, directory, utility, rate_option, rate_limit, generation)
+    stranger = takeover.find(wanted, snapshot)
+    if stranger is not None and (wanted.takeover or not stranger.neighbour):
+        takeover.check(wanted, stranger)
+        process = dataclasses.replace(process, takes=stranger.process)
     state = processes.inspect(process, 0.0 if stopping else min(SETTLE, wanted.start_timeout), snapshot)
     if state.status == processes.FOREIGN:
         raise TimesTenError(f"exporter {wanted.name}: {state.why}")
@@ -158,6 +167,8 @@ def _plan_process(
             why = ["it has to go back to its usual port, for no spare_port can be used any more"]
         return ProcessPlan("start", why, process, state, rate_limit)
     reasons = ["the wallet is new"] if wallet.is_new else list(state.drift)
+    if process.takes is not None:
+        reasons = [f"it takes the place of process {process.takes.pid}, which was not started as this exporter"]
     if wanted.state == "restarted":
         reasons.append("state is restarted")
     if not reasons and not no_wallet:

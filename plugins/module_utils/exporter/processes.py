@@ -6,8 +6,13 @@
 from __future__ import annotations
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.command_line import (
+    arguments,
     described,
     exporter_options,
+    home_of,
+    located,
+    resolved,
+    same_path,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.identity import (
     FOREIGN,
@@ -20,6 +25,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.runni
     port_holder,
     read_state,
 )
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.pid_file import read_pid_file
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.restart import restart
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.start import start, write_state
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.start_script import (
@@ -51,18 +57,24 @@ __all__ = [
     "Ready",
     "Snapshot",
     "Wanted",
+    "arguments",
     "boot_id",
     "described",
     "exporter_options",
     "family",
+    "home_of",
     "inspect",
     "is_recorded",
+    "located",
     "port_holder",
     "processes",
+    "read_pid_file",
     "read_process",
     "read_state",
     "remove_script",
+    "resolved",
     "restart",
+    "same_path",
     "start",
     "stop",
     "user_name",

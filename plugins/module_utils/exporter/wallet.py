@@ -24,8 +24,10 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.gener
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import pem as _pem
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls.transport_keys import key_id
 
-WalletState = Literal["missing", "made by hand", "gone", "other instance", "no manifest", "changed", "touched", "known"]
-"""What was found: ``gone``: its generation is there, it is not; ``other instance``: the instance has another GUID by now; ``no manifest``: nobody
+WalletState = Literal[
+    "missing", "made by hand", "taken over", "gone", "other instance", "no manifest", "changed", "touched", "known"
+]
+"""What was found: ``taken over``: the one that a process serves which is taken over; ``gone``: its generation is there, it is not; ``other instance``: the instance has another GUID by now; ``no manifest``: nobody
 knows where it came from; ``changed``: not by us; ``touched``: the file is another one, the certificates are the same; ``known``: as it was made."""
 
 
@@ -125,7 +127,8 @@ def decide_wallet(
             plan.due = due(described, definition.renew_before, now)[0]
             plan.unfit = _unfit(definition, seen.manifest if seen.in_use else None, described)
             plan.unfit += _verified_no_more(definition, seen.manifest, clients)
-        reasons = _reasons_to_replace(definition.regenerate, plan)
+        # What is scraped now goes on with its pairs; a rotation replaces the wallet, if it has to be.
+        reasons = [] if seen.state == "taken over" else _reasons_to_replace(definition.regenerate, plan)
         if reasons:
             plan = WalletPlan("create", reasons, seen.manifest)
     elif definition.asked is None:
@@ -145,6 +148,9 @@ def _plan_for(seen: WalletSeen) -> WalletPlan:
     if seen.state == "other instance":
         moved = f"the wallet is that of instance {seen.guids[0]}, and the instance is {seen.guids[1]} by now, which cannot open it"
         return WalletPlan("create", [moved], manifest, usable=False)
+    if seen.state == "taken over":
+        why = [f"takes over the wallet in {seen.directory}, which is served"]
+        return WalletPlan("adopt", why, manifest, adopt_from=seen.directory, usable=False)
     adopted = {
         "made by hand": "adopts the wallet that was made by hand",
         "no manifest": f"generation {generation} has no manifest",

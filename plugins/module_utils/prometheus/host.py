@@ -18,6 +18,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.app
     Change,
     rows_of,
 )
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config import ConfigView, Files
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
     LATER,
     Expected,
@@ -94,7 +95,8 @@ def inspect(ctx: Context) -> dict[str, Any]:
     source = read_config(ctx, tolerant=True)
     from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config
 
-    view = config.read(files_of(ctx, source))
+    files = files_of(ctx, source)
+    view = config.read(files)
     asked = ctx.settings.defaults.get("scrape_interval")
     interval = None if asked is None else jobs.parse_duration(asked, "scrape_interval")
     foreign = set(state["exporters"]) - set(own)
@@ -107,10 +109,23 @@ def inspect(ctx: Context) -> dict[str, Any]:
         "definitions": {name: entry["definition"] for name, entry in own.items()},
         "other_definitions": {name: state["exporters"][name]["definition"] for name in sorted(foreign)},
         "layout": view.layout,
+        **_by_hand(ctx, files, view),
         "version": _version(ctx),
         "revision": state["revision"],
         "warnings": ctx.warnings,
     }
+
+
+def _by_hand(ctx: Context, files: Files, view: ConfigView) -> dict[str, Any]:
+    """What hand-written jobs mean for the exporters that the task names."""
+    from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import by_hand
+
+    wanted = by_hand.candidates(ctx.settings, view, ctx.store.path)
+    scrapes: dict[str, dict[str, Any]] = {}
+    if wanted and ctx.api is not None:
+        with contextlib.suppress(NotAnswering):
+            scrapes = by_hand.scrapes(view, wanted, ctx.api.targets())
+    return {"in_the_way": by_hand.in_the_way(ctx.settings, files, wanted), "scrapes_by_hand": scrapes}
 
 
 def _public_key(ctx: Context, private: bytes | None) -> str:

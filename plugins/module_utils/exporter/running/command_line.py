@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from typing import Iterable, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import utility
-from ansible_collections.timesten.monitoring.plugins.module_utils.machine.processes import Process
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine.processes import Process, environment
 
 _KNOWN = ("port", "certificate-directory", "pid-file", "insecure")
 
@@ -21,16 +22,35 @@ def exporter_options(argv: Sequence[str]) -> dict[str, str | None] | None:
     ttExporter may stand behind an interpreter or a wrapper (``/usr/bin/python3 /h/bin/ttExporter -port ...``,
     ``ttenv ttExporter ...``). A program of another name counts if it has a port and a pid file or a wallet.
     """
-    for index, argument in enumerate(argv):
-        if os.path.basename(argument) == utility.PROGRAM:
-            options = utility.parse_options(argv[index + 1 :])
-            return options if options.get("port") else None
-    first = next((index for index, argument in enumerate(argv) if argument[:1] == "-" and argument[1:] in _KNOWN), None)
-    if first is None:
-        return None
-    options = utility.parse_options(argv[first:])
+    options = utility.parse_options(arguments(argv))
+    if is_named(argv):
+        return options if options.get("port") else None
     own = options.get("pid-file") or options.get("certificate-directory")
     return options if own and (options.get("port") or "").isdigit() else None
+
+
+def arguments(argv: Sequence[str]) -> list[str]:
+    """Return what a command line gives to ttExporter: what follows its name or, where another program serves, the first option that is known."""
+    for index, argument in enumerate(argv):
+        if os.path.basename(argument) == utility.PROGRAM:
+            return list(argv[index + 1 :])
+    known = (index for index, argument in enumerate(argv) if argument[:1] == "-" and argument[1:] in _KNOWN)
+    return list(argv[next(known, len(argv)) :])
+
+
+def home_of(process: Process, argv: Sequence[str] = ()) -> str | None:
+    """Return the home of the TimesTen instance whose utility a process runs; None where nothing tells it.
+
+    :param argv: what it was started with, if that is not what it shows.
+    """
+    programs = [argument for argument in argv or process.argv if os.path.isabs(argument)]
+    with contextlib.suppress(OSError):
+        programs.append(os.readlink(f"/proc/{process.pid}/exe"))
+    for program in programs:
+        directory = os.path.dirname(program)
+        if os.path.basename(directory) == "bin" and os.path.lexists(os.path.join(directory, "ttenv")):
+            return os.path.dirname(directory)
+    return environment(process.pid).get("TIMESTEN_HOME")
 
 
 def is_named(argv: Sequence[str]) -> bool:
@@ -86,13 +106,18 @@ def _spelled(options: Mapping[str, str | None], name: str) -> str:
 
 
 def located(process: Process, path: str) -> str:
-    """Return an absolute path for one of a process's command line; it may be relative to that process's directory."""
+    """Return an absolute path for one of a process's command line; it may be relative to that process's directory.
+
+    One that has detached is in / by now: the shell that started it has noted where it was.
+    """
     if os.path.isabs(path):
         return path
-    try:
-        return os.path.join(os.readlink(f"/proc/{process.pid}/cwd"), path)
-    except OSError:
-        return path
+    folders = [environment(process.pid).get("PWD", "")]
+    with contextlib.suppress(OSError):
+        now = os.readlink(f"/proc/{process.pid}/cwd")
+        folders.insert(1 if now == "/" else 0, now)
+    paths = [os.path.normpath(os.path.join(folder, path)) for folder in folders if os.path.isabs(folder)]
+    return next((one for one in paths if os.path.lexists(one)), (paths or [path])[0])
 
 
 def resolved(process: Process, path: str) -> str:

@@ -57,6 +57,7 @@ class Wanted:
     :ivar state_file: ``state.json`` in the exporter's directory.
     :ivar unit: the systemd unit that has to run it, by ``script``; None where nobody has to.
     :ivar script: text of the start script; None where there is none.
+    :ivar takes: a process that somebody else has started and whose place it takes.
     """
 
     utility: _utility.Utility
@@ -65,6 +66,7 @@ class Wanted:
     log_file: str
     unit: str | None = None
     script: str | None = None
+    takes: Process | None = None
 
     @property
     def run_file(self) -> str:
@@ -194,7 +196,7 @@ def look(wanted: Wanted, since: int | None = None, snapshot: Snapshot | None = N
     """
     snapshot = snapshot or Snapshot()
     search = _Search(wanted, snapshot, since)
-    found = search.by_pid_file()
+    found = search.taken_over() or search.by_pid_file()
     if found.status == FOREIGN:
         return ProcessState(FOREIGN, found.why, found.process)
     adopted = False
@@ -231,6 +233,14 @@ class _Search:
     def fresh(self, process: Process) -> bool:
         """Tell whether a process began after we have started the exporter."""
         return self.since is not None and process.start_ticks >= self.since
+
+    def taken_over(self) -> _Found | None:
+        """Find the process whose place this one takes; None where there is none any more."""
+        takes = self.wanted.takes
+        now = None if takes is None else self.snapshot.processes.get(takes.pid)
+        if takes is None or now is None or now.start_ticks != takes.start_ticks:
+            return None
+        return _Found(RUNNING, f"process {now.pid} is taken over", now)
 
     def by_pid_file(self) -> _Found:
         """Judge the process that the pid file names."""

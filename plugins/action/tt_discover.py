@@ -1,0 +1,73 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action: what monitors TimesTen already, as one host tells it, or as all have told it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.utils.display import Display
+
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, discovery, fleet
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.border import HostAction
+
+display = Display()
+
+
+class ActionModule(HostAction):
+    """Parses what the host answers; a host that cannot be looked at is an answer, which the report tells."""
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        """Return what was found."""
+        super().run(tmp, task_vars)
+        look_for = str(self._task.args.get("look_for"))
+        if look_for == "report":
+            return self._report(task_vars)
+        raw = self.call("tt_discover", dict(self._task.args), task_vars)
+        if raw.get("failed"):
+            return {"changed": False, "could_not": answers.plain(answers.reason(raw), 1000)}
+        try:
+            found = discovery.parse_exporters(raw) if look_for == "exporters" else discovery.parse_jobs(raw)
+        except answers.Nonsense as error:
+            return {"changed": False, "could_not": str(error)}
+        return {"changed": False, look_for: [one.as_dict() for one in found]}
+
+    def _report(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
+        hostvars, groups = task_vars["hostvars"], task_vars["groups"]
+        exporters: dict[str, tuple[discovery.Found, ...]] = {}
+        jobs: dict[str, tuple[discovery.Job, ...]] = {}
+        failed: dict[str, str] = {}
+        sides: list[tuple[str, str, Any, Any]] = [
+            (fleet.EXPORTERS, "exporters", exporters, discovery.parse_exporters),
+            (fleet.SERVERS, "jobs", jobs, discovery.parse_jobs),
+        ]
+        looked = 0
+        for group, key, found, parse in sides:
+            for host in groups.get(group, ()):
+                registered = hostvars[host].get(f"{discovery.REGISTERED}_{key}")
+                if not isinstance(registered, Mapping):
+                    continue
+                looked += 1
+                try:
+                    found[host] = parse(registered) if "could_not" not in registered else ()
+                except answers.Nonsense as error:
+                    failed[host] = str(error)
+                if "could_not" in registered:
+                    failed[host] = answers.plain(str(registered["could_not"]), 1000)
+        known_as = {host: _names(hostvars[host], host) for host in exporters}
+        rows, left = discovery.matched(exporters, jobs, known_as)
+        for line in ["", *discovery.lines(rows, left, failed), "", discovery.inventory(rows, list(jobs))]:
+            display.display(line)
+        if failed or not looked:
+            told = "; ".join(f"{host}: {reason}" for host, reason in failed.items())
+            nobody = "no host was looked at: the groups are timesten_exporters and prometheus_servers"
+            return {"failed": True, "msg": told or nobody}
+        return {"changed": False}
+
+
+def _names(variables: Mapping[str, Any], host: str) -> list[str]:
+    """Names and addresses of an exporter host, as the inventory has them."""
+    given = [host, variables.get("ansible_host"), variables.get("exporter_host_address")]
+    return [str(name) for name in given if name]

@@ -1,0 +1,147 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every ttExporter that runs on a host or has a wallet there, whoever has set it up. Nothing is changed, and no GET is sent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+from typing import Any, Iterator, Mapping, Sequence
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import files
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.layout import GENERATION_ID
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine import systemd
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
+
+_DEPTH = 3
+"""How deep below a directory a wallet is looked for."""
+
+_MOST_DIRECTORIES = 5000
+_MOST = 100
+"""Exporters of one host."""
+
+_NOTHING: dict[str, Any] = dict.fromkeys(
+    ("pid", "port", "owner", "unit", "timesten_home", "certificate_directory", "exporter", "not_after")
+)
+
+
+def discover(directories: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what runs, by port, and then the wallets that nothing serves.
+
+    :param directories: places to look for wallets, beside the users' homes.
+    """
+    found = sorted(_running(processes.Snapshot()), key=lambda row: row["port"])
+    served = {row["certificate_directory"] for row in found} - {None}
+    # One of a user's wallets may be of a generation: then the exporter's directory is meant.
+    served |= {os.path.dirname(os.path.dirname(path)) for path in served if GENERATION_ID.match(os.path.basename(path))}
+    places = [*directories, *_homes(), *filter(None, (row["timesten_home"] for row in found))]
+    return [*found, *(row for row in _wallets(places) if row["certificate_directory"] not in served)][:_MOST]
+
+
+def _running(snapshot: processes.Snapshot) -> Iterator[dict[str, Any]]:
+    serving = {
+        process.pid: (process, options)
+        for process in snapshot.processes.values()
+        for options in [processes.exporter_options(process.argv)]
+        if options is not None and process.pid != os.getpid()
+    }
+    # A wrapper and the exporter that it waits for have the same arguments.
+    wrappers = {process.parent for process, _options in serving.values()}
+    for pid, (process, options) in serving.items():
+        port = options.get("port") or ""
+        if pid in wrappers or not port.isdigit() or not 0 < int(port) < 65536:
+            continue
+        members = [member.pid for member in processes.family(process, snapshot.processes)]
+        listening = snapshot.listens(members, int(port))
+        yield {**_NOTHING, **_of_process(process, options), "port": int(port), "listening": listening, "pid": pid}
+
+
+def _of_process(process: processes.Process, options: Mapping[str, str | None]) -> dict[str, Any]:
+    wallet = options.get("certificate-directory")
+    directory = None if wallet is None else processes.resolved(process, wallet)
+    insecure = "insecure" in options
+    return {
+        "owner": process.owner,
+        "unit": systemd.manager(process.pid),
+        "timesten_home": processes.home_of(process),
+        "certificate_directory": directory,
+        "insecure": insecure,
+        "exporter": None if directory is None else _exporter(directory),
+        "not_after": None if insecure else _served_until(int(options.get("port") or 0)),
+    }
+
+
+def _served_until(port: int) -> str | None:
+    """The end of the certificate that a port serves: a handshake without a pair shows it."""
+    from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates
+
+    for host in ("127.0.0.1", "::1"):
+        outcome = probe.tls(host, port, settle=0.0)
+        if outcome.certificate is not None:
+            return str(certificates.facts_of_der(outcome.certificate)["not_after"])
+    return None
+
+
+def _exporter(directory: str) -> str | None:
+    """The name of the exporter of this collection whose generation a certificate directory is."""
+    if not GENERATION_ID.match(os.path.basename(directory)):
+        return None
+    name = _manifest(directory).get("exporter")
+    return name if isinstance(name, str) else None
+
+
+def _manifest(directory: str) -> Mapping[str, Any]:
+    with contextlib.suppress(TimesTenError, OSError):
+        return files.read_json(os.path.join(directory, "manifest.json")) or {}
+    return {}
+
+
+def _homes() -> list[str]:
+    found = {entry.pw_dir: None for entry in pwd.getpwall() if entry.pw_uid >= 1000 or entry.pw_uid == os.geteuid()}
+    return [path for path in found if path != "/"]
+
+
+def _wallets(places: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The certificate directories below some places; of an exporter of this collection, its own directory."""
+    seen: set[str] = set()
+    left = _MOST_DIRECTORIES
+    waiting = [(os.path.realpath(place), 0) for place in places]
+    while waiting and left:
+        path, depth = waiting.pop(0)
+        if path in seen:
+            continue
+        seen.add(path)
+        left -= 1
+        try:
+            entries = list(os.scandir(path))
+        except OSError:
+            continue
+        names = {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
+        current = os.path.realpath(os.path.join(path, "current"))
+        if "generations" in names and GENERATION_ID.match(os.path.basename(current)):
+            yield {**_row(path), **_of_manifest(_manifest(current))}
+            continue
+        if any(
+            name.startswith(".ttwallet.") and os.path.lexists(os.path.join(path, name, "cwallet.sso")) for name in names
+        ):
+            yield _row(path)
+        if depth < _DEPTH:
+            waiting += [(os.path.join(path, name), depth + 1) for name in sorted(names) if not name.startswith(".")]
+
+
+def _row(path: str) -> dict[str, Any]:
+    owner = processes.user_name(os.lstat(path).st_uid)
+    return {**_NOTHING, "certificate_directory": path, "owner": owner, "listening": False, "insecure": False}
+
+
+def _of_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    known = [*(manifest.get("ca") or []), *filter(None, [manifest.get("leaf")])]
+    ends = [
+        facts["not_after"] for facts in known if isinstance(facts, dict) and isinstance(facts.get("not_after"), str)
+    ]
+    name = manifest.get("exporter")
+    return {"exporter": name if isinstance(name, str) else None, "not_after": min(ends, default=None)}

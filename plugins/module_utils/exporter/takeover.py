@@ -1,0 +1,157 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A ttExporter that serves an exporter's port and that this collection has not started: found, refused, or taken over."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import time
+from typing import Any, Mapping, Sequence
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import wallet_file
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.layout import Layout
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine import systemd
+
+_LONGEST_WAIT = 120.0
+"""Seconds."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stranger:
+    """What serves the port.
+
+    :ivar process: the one to signal.
+    :ivar command: what it was started with, for people.
+    :ivar wallet: real path of the certificate directory that it was started with; None where it serves plain HTTP.
+    :ivar home: of the TimesTen instance; None where that cannot be told.
+    :ivar unit: the systemd unit that runs it.
+    :ivar neighbour: whether this collection has started it, as another exporter.
+    """
+
+    process: processes.Process
+    command: str
+    wallet: str | None
+    home: str | None
+    unit: str | None
+    neighbour: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Gap:
+    """The moments between the scrapes at which a process may be replaced, by this host's clock.
+
+    :ivar period: seconds after which the scrapes repeat; None where they do not.
+    """
+
+    moments: Sequence[float]
+    period: float | None
+
+    @classmethod
+    def of(cls, order: Mapping[str, Any] | None) -> Gap | None:
+        """Return what a controller orders; None where it orders nothing that can be waited for."""
+        moments, period = (order or {}).get("moments"), (order or {}).get("period")
+        if not isinstance(moments, list) or not moments or not all(isinstance(one, (int, float)) for one in moments):
+            return None
+        return cls(sorted(moments), period if isinstance(period, (int, float)) and period > 0 else None)
+
+    def next(self, now: float) -> float:
+        """Return the next moment; now where there is none any more."""
+        for moment in self.moments:
+            if moment >= now:
+                return moment
+        if self.period is None:
+            return now
+        return self.moments[-1] + math.ceil((now - self.moments[-1]) / self.period) * self.period
+
+    def wait(self) -> None:
+        """Wait for the next moment, at most so long that nobody takes this call for dead."""
+        now = time.time()
+        time.sleep(min(max(0.0, self.next(now) - now), _LONGEST_WAIT))
+
+
+def find(definition: Definition, snapshot: processes.Snapshot) -> Stranger | None:
+    """Return the exporter of the same user that serves the port and is not this one, as far as its command line tells that it is an exporter."""
+    port = definition.port
+    if port is None:
+        return None
+    everyone = snapshot.processes
+    for holder in snapshot.holders(port)[0]:
+        process: processes.Process | None = holder
+        # A child may have another name than the process that was started.
+        while process is not None and process.uid == os.geteuid():
+            options = processes.exporter_options(process.argv)
+            if options is not None:
+                if process.pid == os.getpid() or _is_own(definition, process, options, snapshot.boot_id):
+                    return None
+                return _stranger(definition, process, options)
+            process = everyone.get(process.parent)
+    return None
+
+
+def _is_own(
+    definition: Definition, process: processes.Process, options: Mapping[str, str | None], boot_id: str
+) -> bool:
+    """Tell whether a process serves one of the exporter's generations or, without a wallet, was started as this exporter."""
+    directory = Layout(definition.certificate_directory)
+    wallet = options.get("certificate-directory")
+    if wallet:
+        return processes.resolved(process, wallet).startswith(os.path.realpath(directory.generations) + os.sep)
+    record = processes.read_state(directory.state_file(definition.spare))
+    pid_file = options.get("pid-file")
+    return processes.is_recorded(process, record, boot_id) or (
+        pid_file is not None and processes.same_path(process, pid_file, definition.pid_file)
+    )
+
+
+def _stranger(definition: Definition, process: processes.Process, options: Mapping[str, str | None]) -> Stranger:
+    wallet, pid_file = options.get("certificate-directory"), options.get("pid-file")
+    state_file = os.path.basename(Layout(definition.certificate_directory).state_file(definition.spare))
+    neighbour = pid_file is not None and os.path.lexists(
+        os.path.join(os.path.dirname(processes.resolved(process, pid_file)), state_file)
+    )
+    return Stranger(
+        process,
+        processes.described(process),
+        None if wallet is None else processes.resolved(process, wallet),
+        processes.home_of(process),
+        systemd.manager(process.pid),
+        neighbour,
+    )
+
+
+def check(definition: Definition, stranger: Stranger) -> None:
+    """Refuse to touch what was not asked for, and what could not be taken over.
+
+    :raises TimesTenError: naming the process, and the way out.
+    """
+    process, name = stranger.process, definition.name
+    what = (
+        f"exporter {name}: port {definition.port} is held by process {process.pid} of user {process.owner} ({stranger.command}), which was "
+        f"not started as this exporter"
+    )
+    if stranger.unit is not None:
+        raise TimesTenError(
+            f"{what} but by the systemd unit {stranger.unit}, which would bring it back. Nothing was changed. To have {name} take its place, as root: "
+            f"systemctl disable --now {stranger.unit}; then, to keep its wallet, start it once as {process.owner}, with the same arguments and without "
+            f"the unit, and set takeover to true"
+        )
+    if not definition.takeover:
+        wallet = "" if stranger.wallet is None else f", with its wallet in {stranger.wallet}"
+        raise TimesTenError(
+            f"{what}. Nothing was changed. To have it taken over{wallet}, set takeover to true; else end that, or choose another port"
+        )
+    if stranger.home is not None and os.path.realpath(stranger.home) != os.path.realpath(definition.timesten_home):
+        raise TimesTenError(
+            f"{what}: it belongs to the TimesTen instance {stranger.home}, not to {definition.timesten_home}; set timesten_home to that. Nothing was changed"
+        )
+    if stranger.wallet is not None and not definition.insecure and wallet_file(stranger.wallet) is None:
+        raise TimesTenError(
+            f"{what}: it serves a wallet that is not in {stranger.wallet} any more, so that it cannot be taken over; put it back, or end the process. "
+            "Nothing was changed"
+        )

@@ -1,0 +1,71 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hand-written jobs of exporters that are to get a job of ours: told before anything is changed."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Iterable, Mapping
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, jobs
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Target
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import Settings
+
+
+def candidates(settings: Settings, view: config.ConfigView, store: str) -> dict[str, jobs.Job]:
+    """Return the jobs that exporters of the task would get and whose name or target a hand-written job has, by exporter."""
+    if settings.layout == "template" or not view.foreign:
+        return {}
+    taken = {job.job_name for job in view.foreign}
+    targets = {target.lower() for job in view.foreign for target in job.targets}
+    found = {}
+    for element in settings.exporters:
+        name = element["name"]
+        if name not in view.ours and names.other_port(name) in view.ours:
+            # It is on its other port, and so is its job.
+            continue
+        # What is wrong with an element is told when its job is to be made.
+        with contextlib.suppress(TimesTenError):
+            given = {key: value for key, value in element.items() if value is not None}
+            job = jobs.build(jobs.merge({}, [given], settings.defaults)[name], store)
+            if job.name in taken or job.target.lower() in targets:
+                found[name] = job
+    return found
+
+
+def in_the_way(settings: Settings, files: config.Files, wanted: Mapping[str, jobs.Job]) -> dict[str, str]:
+    """Return by exporter why it cannot get its job."""
+
+    def problem(some: Iterable[jobs.Job]) -> str | None:
+        try:
+            config.edit(files, some, layout=settings.layout, on_existing=settings.on_existing)
+        except TimesTenError as error:
+            return error.message
+        return None
+
+    if not wanted or problem(wanted.values()) is None:
+        return {}
+    told = {name: problem([job]) for name, job in wanted.items()}
+    return {name: text for name, text in told.items() if text is not None}
+
+
+def scrapes(
+    view: config.ConfigView, wanted: Mapping[str, jobs.Job], targets: Iterable[Target]
+) -> dict[str, dict[str, Any]]:
+    """Return by exporter the last scrape of the hand-written job that scrapes it."""
+    intervals = {job.job_name: job.interval for job in view.foreign}
+    exporters = {job.target.lower(): name for name, job in wanted.items()}
+    found = {}
+    for target in targets:
+        exporter = exporters.get(target.labels.get("__address__", "").lower())
+        if exporter is not None and target.job in intervals and target.scraped:
+            found[exporter] = {
+                "scraped": target.scraped,
+                "took": target.took,
+                "interval": intervals[target.job],
+                "health": target.health,
+            }
+    return found

@@ -1,0 +1,270 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What monitors TimesTen already: parsed as everything that comes from a host, put together, and said as a table and as an inventory."""
+
+from __future__ import annotations
+
+import dataclasses
+import posixpath
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import checks
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.checks import Nonsense, optional
+
+REGISTERED = "timesten_discovered"
+"""The names that the tasks register begin with this, and end with what was looked for."""
+
+_MOST_EXPORTERS = 100
+_MOST_JOBS = 1000
+_DEFAULT_PORT = 8888
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """One exporter, or one wallet that nothing serves; see the module tt_discover."""
+
+    owner: str
+    listening: bool
+    insecure: bool
+    pid: int | None = None
+    port: int | None = None
+    unit: str | None = None
+    timesten_home: str | None = None
+    certificate_directory: str | None = None
+    exporter: str | None = None
+    not_after: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The element that it was parsed from."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One job; see the module tt_discover."""
+
+    job: str
+    where: str
+    targets: tuple[str, ...]
+    interval: float
+    exporter: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The element that it was parsed from."""
+        return {**dataclasses.asdict(self), "targets": list(self.targets)}
+
+
+def _safe(check: Callable[[Any, str], str]) -> Callable[[Any, str], str]:
+    """What goes into an inventory must not be a template there."""
+
+    def safe(value: Any, where: str) -> str:
+        found = check(value, where)
+        if any(mark in found for mark in ("{{", "{%", "{#")):
+            raise Nonsense(where, f"looks like a template: {checks.shown(value)}")
+        return found
+
+    return safe
+
+
+_text, _path = _safe(checks.text), _safe(checks.path)
+
+
+def parse_exporters(raw: object) -> tuple[Found, ...]:
+    """Turn the raw result of looking for exporters into what was found.
+
+    :raises Nonsense: with the field.
+    """
+    elements = checks.items(checks.fields(raw, "the answer", 1000).get("exporters"), "exporters", _MOST_EXPORTERS)
+    return tuple(_found(element, f"exporters[{index}]") for index, element in enumerate(elements))
+
+
+def _found(element: Any, where: str) -> Found:
+    given = checks.fields(element, where, 100)
+    return Found(
+        owner=_text(given.get("owner"), f"{where}.owner"),
+        listening=checks.truth(given.get("listening"), f"{where}.listening"),
+        insecure=checks.truth(given.get("insecure"), f"{where}.insecure"),
+        pid=optional(checks.whole, given.get("pid"), f"{where}.pid", 1, 1 << 22),
+        port=optional(checks.port, given.get("port"), f"{where}.port"),
+        unit=optional(checks.unit, given.get("unit"), f"{where}.unit"),
+        timesten_home=optional(_path, given.get("timesten_home"), f"{where}.timesten_home"),
+        certificate_directory=optional(_path, given.get("certificate_directory"), f"{where}.certificate_directory"),
+        exporter=optional(checks.name, given.get("exporter"), f"{where}.exporter"),
+        not_after=optional(checks.timestamp, given.get("not_after"), f"{where}.not_after"),
+    )
+
+
+def parse_jobs(raw: object) -> tuple[Job, ...]:
+    """Turn the raw result of looking for jobs into what was found.
+
+    :raises Nonsense: with the field.
+    """
+    elements = checks.items(checks.fields(raw, "the answer", 1000).get("jobs"), "jobs", _MOST_JOBS)
+    found = []
+    for index, element in enumerate(elements):
+        where = f"jobs[{index}]"
+        given = checks.fields(element, where, 100)
+        targets = checks.items(given.get("targets"), f"{where}.targets", _MOST_JOBS)
+        found.append(
+            Job(
+                job=_text(given.get("job"), f"{where}.job"),
+                where=_text(given.get("where"), f"{where}.where"),
+                targets=tuple(_text(target, f"{where}.targets") for target in targets),
+                interval=checks.interval(given.get("interval"), f"{where}.interval"),
+                exporter=optional(checks.name, given.get("exporter"), f"{where}.exporter"),
+            )
+        )
+    return tuple(found)
+
+
+# --- put together -----------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Scraped:
+    """An exporter with the jobs that scrape it, each with its Prometheus host, and the host of the target that they name."""
+
+    host: str
+    found: Found
+    jobs: tuple[tuple[str, Job], ...] = ()
+    address: str | None = None
+
+
+def matched(
+    exporters: Mapping[str, Sequence[Found]],
+    jobs: Mapping[str, Sequence[Job]],
+    known_as: Mapping[str, Sequence[str]],
+) -> tuple[list[Scraped], list[tuple[str, Job]]]:
+    """Tell which jobs scrape which exporters.
+
+    :param exporters: by exporter host.
+    :param jobs: by Prometheus host.
+    :param known_as: by exporter host, its names and addresses.
+    :returns: the exporters, and the jobs that fit none of them.
+    """
+    rows = []
+    used = set()
+    for host, found in exporters.items():
+        names = {name.lower() for name in known_as.get(host, (host,))}
+        for one in found:
+            fitting, addresses = [], []
+            for server, listed in jobs.items():
+                for job in listed:
+                    mine = [address for address in map(_address(one.port), job.targets) if address in names]
+                    if mine and one.port is not None:
+                        fitting.append((server, job))
+                        addresses += mine
+                        used.add((server, job))
+            rows.append(Scraped(host, one, tuple(fitting), addresses[0] if len(set(addresses)) == 1 else None))
+    left = [(server, job) for server, listed in jobs.items() for job in listed if (server, job) not in used]
+    return rows, left
+
+
+def _address(port: int | None) -> Callable[[str], str | None]:
+    """What takes the host out of a target on a port; None for another port."""
+
+    def address(target: str) -> str | None:
+        host, _colon, given = target.rpartition(":")
+        return host.strip("[]").lower() if given == str(port) else None
+
+    return address
+
+
+# --- the table --------------------------------------------------------------------------------------------------------
+
+_COLUMNS = ("host", "port", "owner", "process", "wallet", "valid until", "exporter", "jobs")
+
+
+def lines(rows: Sequence[Scraped], left: Sequence[tuple[str, Job]], failed: Mapping[str, str]) -> list[str]:
+    """The table, a line for each exporter, and what it does not show.
+
+    :param failed: by host, why it could not be looked at.
+    """
+    table = [_COLUMNS, *(_cells(row) for row in rows)]
+    widths = [max(len(cells[column]) for cells in table) for column in range(len(_COLUMNS))]
+    said = ["  ".join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip() for cells in table]
+    said = said if rows else ["No ttExporter runs, and no wallet was found."]
+    said += [
+        f"{server}: {job.job} ({job.where}) scrapes {', '.join(job.targets)}, which is none of these"
+        for server, job in left
+    ]
+    return said + [f"{host} could not be looked at: {reason}" for host, reason in failed.items()]
+
+
+def _cells(row: Scraped) -> tuple[str, ...]:
+    found = row.found
+    process = "stopped" if found.pid is None else f"{found.pid}" + (f" ({found.unit})" if found.unit else "")
+    wallet = "none: plain http" if found.insecure else found.certificate_directory or "unknown"
+    return (
+        row.host,
+        "" if found.port is None else str(found.port),
+        found.owner,
+        process,
+        wallet,
+        found.not_after or "unknown",
+        found.exporter or "by hand",
+        ", ".join(f"{server}: {job.job}" + ("" if job.exporter else " (by hand)") for server, job in row.jobs)
+        or "none",
+    )
+
+
+# --- the inventory ----------------------------------------------------------------------------------------------------
+
+
+def inventory(rows: Sequence[Scraped], servers: Sequence[str]) -> str:
+    """The variables that describe what runs, as an inventory to paste."""
+    exporters: dict[str, dict[str, Any]] = {}
+    for host in dict.fromkeys(row.host for row in rows):
+        running = [row for row in rows if row.host == host and row.found.pid is not None]
+        if running:
+            exporters[host] = _variables(host, running)
+    by_hand = {server for row in rows for server, job in row.jobs if job.exporter is None}
+    hosts = {server: {"prometheus_host_on_existing": "adopt"} if server in by_hand else {} for server in servers}
+    children = {"timesten_exporters": {"hosts": exporters}, "prometheus_servers": {"hosts": hosts}}
+    return yaml.safe_dump({"all": {"children": children}}, sort_keys=False, allow_unicode=True, width=1000)
+
+
+def _variables(host: str, running: Sequence[Scraped]) -> dict[str, Any]:
+    elements = [_element(host, row) for row in running]
+    owners = {row.found.owner for row in running}
+    variables: dict[str, Any] = {}
+    if len(owners) == 1:
+        variables["exporter_host_owner"] = owners.pop()
+    if len(elements) == 1:
+        return {**variables, **{f"exporter_host_{key}": value for key, value in elements[0].items()}}
+    for row, element in zip(running, elements):
+        element["instance"] = _instance(host, row, running)
+    return {**variables, "exporter_host_exporters": elements}
+
+
+def _element(host: str, row: Scraped) -> dict[str, Any]:
+    found = row.found
+    element: dict[str, Any] = {"port": found.port}
+    if found.timesten_home is not None:
+        element["timesten_home"] = found.timesten_home
+    if row.address is not None and row.address != host.lower():
+        element["address"] = row.address
+    if found.insecure:
+        element["insecure"] = True
+    if found.exporter is None:
+        element["takeover"] = True
+    elif found.certificate_directory is not None:
+        # <directory>/<exporter>/generations/<generation>
+        directory = found.certificate_directory.rsplit("/", 3)[0]
+        if directory != posixpath.join(found.timesten_home or "/", "monitoring"):
+            element["directory"] = directory
+    return element
+
+
+def _instance(host: str, row: Scraped, running: Sequence[Scraped]) -> str:
+    """A name for one of several exporters of a host: as it is, else of its instance, else of its port."""
+    named = (row.found.exporter or "").removeprefix(f"{host}-")
+    if row.found.exporter and named != row.found.exporter:
+        return named
+    homes = [posixpath.basename(other.found.timesten_home or "") for other in running]
+    mine = posixpath.basename(row.found.timesten_home or "")
+    return mine if mine and homes.count(mine) == 1 else str(row.found.port)

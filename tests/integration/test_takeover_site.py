@@ -1,0 +1,168 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A fleet that was set up by hand, as Oracle's manual says, with real Prometheus servers: found, refused, taken over."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from integration import rotation_kit
+from integration.exporter_kit import tree, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
+
+BOTH = ("prom1", "prom2")
+INTERVAL = 5.0
+JOB = "tt_8888"
+TAKEOVER = ("-e", "exporter_host_takeover=true")
+ADOPT = ("-e", "prometheus_host_on_existing=adopt")
+BY_HAND = """\
+  - job_name: {job}   # by hand
+    metrics_path: /metrics
+    scheme: https
+    tls_config:
+      ca_file: {folder}/server.crt
+      cert_file: {folder}/client.crt
+      key_file: {folder}/client.key
+    static_configs:
+      - targets: ["localhost:{port}"]
+"""
+
+
+class ByHand:
+    """One exporter and two servers without anything of this collection."""
+
+    def __init__(self, fleet: rotation_kit.Fleet) -> None:
+        self.fleet = fleet
+        self.folder = fleet.root / "owner"
+        (self.folder / "mycertdir").mkdir(parents=True)
+        self.port = fleet.port("exp1")
+        names = ("-certificate-common-name", "localhost", "-certificate-alt-names", "localhost")
+        self.run("-create-server-certificate", *names)
+        self.run("-export-server-certificate", "server.crt")
+        self.run("-export-client-certificate", "client.crt", "-export-client-private-key", "client.key")
+        subprocess.Popen(
+            self.command("-port", str(self.port), "-pid-file", "tt.pid"),
+            cwd=self.folder,
+            env={**os.environ, "PWD": str(self.folder)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        text = BY_HAND.format(job=JOB, folder=self.folder, port=self.port)
+        for server in fleet.servers.values():
+            path = server.directory / "prometheus.yml"
+            path.write_text(path.read_text().replace("scrape_configs: []\n", f"scrape_configs:\n{text}"))
+            server.stop()
+            server.start()
+        until(self.is_up, 4 * INTERVAL, "both servers scraping what was made by hand")
+
+    def command(self, *arguments: str) -> list[str]:
+        home = self.fleet.instances["exp1"].home
+        return [f"{home}/bin/ttenv", "ttExporter", *arguments, "-certificate-directory", "mycertdir"]
+
+    def run(self, *arguments: str) -> None:
+        subprocess.run(self.command(*arguments), cwd=self.folder, check=True, capture_output=True)
+
+    def is_up(self) -> bool:
+        return all(self.fleet.targets(server) == {JOB: ("up", f"localhost:{self.port}")} for server in BOTH)
+
+    def everything(self) -> list[object]:
+        """What a run could change."""
+        configurations = [(server.directory / "prometheus.yml").read_bytes() for server in self.fleet.servers.values()]
+        return [tree(str(self.folder)), self.pids(), *configurations, self.fleet.directory().parent.exists()]
+
+    def pids(self) -> list[int]:
+        return [process.pid for process in self.fleet.instances["exp1"].exporters()]
+
+    def samples(self, server: str, since: float) -> list[tuple[float, float]]:
+        """Time and value of each scrape since a moment, as Prometheus has stored them."""
+        seconds = max(1, round(time.time() - since))
+        [found] = self.fleet.servers[server].query(f'up{{job="{JOB}"}}[{seconds}s]')
+        return [(float(at), float(value)) for at, value in found["values"]]
+
+
+@pytest.fixture(scope="module")
+def by_hand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ByHand]:
+    with rotation_kit.fleet(tmp_path_factory.mktemp("takeover"), INTERVAL, RATE="unlimited") as fleet:
+        yield ByHand(fleet)
+
+
+@pytest.mark.parametrize(
+    ("options", "reasons"),
+    [
+        (TAKEOVER, ["the hand-written job 'tt_8888' already scrapes", "set prometheus_host_on_existing to adopt"]),
+        (ADOPT, ["is held by process", "mycertdir, set exporter_host_takeover to true"]),
+    ],
+    ids=["job", "process"],
+)
+def test_site_refuses_before_the_first_change(by_hand: ByHand, options: tuple[str, ...], reasons: list[str]) -> None:
+    before = by_hand.everything()
+    output = by_hand.fleet.play("site", *options, fails=True)
+    said = " ".join(output.split())
+    assert all(reason in said for reason in reasons), output
+    assert by_hand.everything() == before
+    assert by_hand.is_up()
+
+
+def test_discover_tells_what_is_there(by_hand: ByHand) -> None:
+    """The table, and variables that are right: with these and nothing else, site takes it over."""
+    before = by_hand.everything()
+    output = by_hand.fleet.play("discover")
+    (pid,) = by_hand.pids()
+    line = next(line for line in output.splitlines() if line.startswith("exp1") and str(pid) in line)
+    assert f"{by_hand.folder}/mycertdir" in line and "by hand" in line and re.search(r"20\d\d-\d\d-\d\dT", line)
+    assert "prom1: tt_8888 (by hand), prom2: tt_8888 (by hand)" in line
+    inventory = yaml.safe_load(output[output.index("all:\n") : output.index("\n\n", output.index("all:\n"))])
+    children = inventory["all"]["children"]
+    variables = children["timesten_exporters"]["hosts"]["exp1"]
+    alone = {key.removeprefix("exporter_host_"): value for key, value in variables.items()}
+    # Exporters of other tests may run on this machine.
+    elements = variables.get("exporter_host_exporters", [alone])
+    [mine] = [element for element in elements if element["port"] == by_hand.port]
+    assert {key: value for key, value in mine.items() if key not in ("instance", "owner")} == {
+        "port": by_hand.port,
+        "timesten_home": by_hand.fleet.instances["exp1"].home,
+        "takeover": True,
+        "address": "localhost",
+    }
+    adopt = {"prometheus_host_on_existing": "adopt"}
+    assert children["prometheus_servers"]["hosts"] == {"prom1": adopt, "prom2": adopt}
+    assert by_hand.everything() == before
+
+
+def test_takeover_loses_no_scrape(by_hand: ByHand) -> None:
+    """The same certificate, the same series, and pairs of this collection in place of those that were made by hand."""
+    (before,) = by_hand.pids()
+    since = time.time() - 2 * INTERVAL
+    output = by_hand.fleet.play("site", *TAKEOVER, *ADOPT)
+    assert set(by_hand.fleet.states().values()) == {"proven"}, output
+    time.sleep(2.2 * INTERVAL)
+    samples = {server: by_hand.samples(server, since) for server in BOTH}
+    failed = sum(value == 0 for found in samples.values() for _at, value in found)
+    holes = [b[0] - a[0] for found in samples.values() for a, b in zip(found, found[1:])]
+    print(f"{failed} failed scrapes, longest hole {max(holes) / INTERVAL:.2f} intervals")
+    assert failed == 0
+    assert max(holes) < 1.5 * INTERVAL
+    (after,) = by_hand.pids()
+    assert after != before
+    manifest = json.loads((by_hand.fleet.directory() / "current/manifest.json").read_text())
+    assert manifest["origin"] == "adopted"
+    for server in by_hand.fleet.servers.values():
+        text = (server.directory / "prometheus.yml").read_text()
+        assert text.count(f"job_name: {JOB}") == 1 and "mycertdir" not in text
+        assert str(pathlib.Path(server.directory, "timesten/exp1/current/client.key")) in text
+    # The next run, which may take nothing over any more, has nothing to do.
+    output = by_hand.fleet.play("site")
+    assert output.partition("PLAY RECAP")[2].count("changed=0") == 3, output
