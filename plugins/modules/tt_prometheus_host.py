@@ -255,6 +255,17 @@ options:
     description:
       - Password for basic authentication.
     type: str
+  url_bearer_token:
+    description:
+      - Bearer token, where a proxy in front of Prometheus wants one. Excludes O(url_username).
+    type: str
+    version_added: 1.0.0
+  url_headers:
+    description:
+      - HTTP headers for every request, where a proxy in front of Prometheus wants them, for example a tenant or an API key.
+      - Their values are handled as secrets.
+    type: dict
+    version_added: 1.0.0
   url_ca_file:
     description:
       - File on the Prometheus host that its own server certificate is verified with. The system's, if not set.
@@ -601,6 +612,9 @@ SPEC = {
     "url": {"type": "str", "default": "http://127.0.0.1:9090"},
     "url_username": {"type": "str"},
     "url_password": {"type": "str", "no_log": True},
+    "url_bearer_token": {"type": "str", "no_log": True},
+    # Hidden by HostModule: no_log would blot out every "1" of an answer where a tenant's number is a header.
+    "url_headers": {"type": "dict", "no_log": False},
     "url_ca_file": {"type": "path"},
     "url_cert_file": {"type": "path"},
     "url_key_file": {"type": "path", "no_log": False},
@@ -629,7 +643,20 @@ USED_BY = {
 }
 """The states that use an option; any other refuses it."""
 
-API_OPTIONS = ("url", "url_username", "url_password", "url_ca_file", "url_cert_file", "url_key_file")
+API_OPTIONS = {
+    "url": "url",
+    "url_username": "username",
+    "url_password": "password",
+    "url_bearer_token": "bearer_token",
+    "url_headers": "headers",
+    "url_ca_file": "ca_file",
+    "url_cert_file": "certificate_file",
+    "url_key_file": "key_file",
+}
+"""The options of the interface of Prometheus, and the parameters of Api that they are."""
+
+HIDDEN_FROM = 8
+"""Characters. A header's value of so many is hidden wherever it turns up; a shorter one is no secret but, say, a tenant's number."""
 LONGEST_WAIT = 86400
 
 
@@ -647,7 +674,7 @@ class HostModule(AnsibleModule):
 
     def _return_formatted(self, kwargs):
         # The same for what -vvv shows of the arguments.
-        bulky = {"exporters": len(self.params.get("exporters") or []), "rendered": None}
+        bulky = {"exporters": len(self.params.get("exporters") or []), "rendered": None, "url_headers": None}
         kwargs.setdefault("invocation", {"module_args": {**self.params, **bulky}})
         super()._return_formatted(kwargs)
 
@@ -693,7 +720,8 @@ def work(module):
         raise TimesTenError("name is not set: name the client; from_inventory works in a task of a playbook only")
     options.check(params)
     check_options(params)
-    api = Api(*(params[option] for option in API_OPTIONS))
+    module.no_log_values.update(value for value in (params["url_headers"] or {}).values() if len(value) >= HIDDEN_FROM)
+    api = Api(**{parameter: params[option] for option, parameter in API_OPTIONS.items()})
     context = host.context(settings(params), api, module.check_mode)
     result = host.STATES[params["state"]](context, module._diff, params["switch"])
     result["name"] = params["name"]

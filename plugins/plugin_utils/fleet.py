@@ -60,7 +60,7 @@ RUN: dict[str, dict[str, Any]] = {
 """What the playbooks take with ``-e``."""
 
 # Neither these values nor a part of them is ever shown.
-SECRETS = ("environment", "url_password", "extra")
+SECRETS = ("environment", "url_password", "url_bearer_token", "url_headers", "extra")
 
 # What roles and playbooks set themselves. A later play of the same run finds it among a host's variables.
 _FACTS = steps.REGISTERED | {"rotate_wave_hosts", "rotate_due", "timesten_operation", "timesten_exporters"}

@@ -16,6 +16,8 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus imp
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.jobs import JOB_OPTIONS
 
 _PATHS = ("config_file", "scrape_file", "store", "url_ca_file", "url_cert_file", "url_key_file", "reload_pid_file")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}\Z")
+_OWN_HEADERS = ("connection", "content-length", "host", "transfer-encoding")
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,255}\Z")
 
 
@@ -57,8 +59,32 @@ def _credentials(given: Mapping[str, Any]) -> None:
     name = given.get("url_username")
     if name is not None and ":" in _names.check_text(name, "url_username"):
         raise TimesTenError(f"url_username: {name!r} holds a ':', which basic authentication does not allow")
-    if re.search(r"[\x00-\x1f\x7f]", given.get("url_password", "")):
-        raise TimesTenError("url_password holds a control character, perhaps the end of a line; take it out")
+    for option in ("url_password", "url_bearer_token"):
+        if re.search(r"[\x00-\x1f\x7f]", given.get(option, "")):
+            raise TimesTenError(f"{option} holds a control character, perhaps the end of a line; take it out")
+    if not re.match(r"[\x21-\x7e]*\Z", given.get("url_bearer_token", "")):
+        raise TimesTenError("url_bearer_token holds a blank or a character that is not ASCII, which no token has")
+    headers = given.get("url_headers", {})
+    _headers(headers)
+    logins = [option for option in ("url_username", "url_bearer_token") if option in given]
+    if any(header.lower() == "authorization" for header in headers):
+        logins.append("the header Authorization of url_headers")
+    if len(logins) > 1:
+        raise TimesTenError(f"{logins[-1]}: cannot be used together with {logins[0]}: both say who asks; keep one of them")
+
+
+def _headers(headers: Mapping[str, Any]) -> None:
+    """No value is repeated in a message: it may be a secret."""
+    for header, value in headers.items():
+        if not isinstance(header, str) or not _HEADER.match(header):
+            raise TimesTenError(f"url_headers: {str(header)[:40]!r} is not the name of an HTTP header")
+        if header.lower() in _OWN_HEADERS:
+            raise TimesTenError(f"url_headers: {header} cannot be set: it belongs to the connection; leave it out")
+        if not isinstance(value, str) or not re.match(r"[\x20-\x7e]*\Z", value):
+            raise TimesTenError(
+                f"url_headers: the value of {header} is not text of printable ASCII characters; quote it, and take the end "
+                f"of a line out"
+            )
 
 
 def check_url(url: str) -> None:
