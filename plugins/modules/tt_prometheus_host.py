@@ -188,6 +188,19 @@ options:
     description:
       - Further keys of the job, passed on as they are, for example C(sample_limit).
     type: dict
+  kind:
+    description:
+      - What takes the pairs and scrapes.
+      - V(prometheus) is asked what it runs and scrapes, and proves by that.
+      - V(scrape_file) is anything else that reads scrape jobs from a file, for example vmagent. The jobs are a marked block in
+        O(scrape_file), and the proof is a handshake with the delivered pair from its host. What it scrapes is not asked.
+        O(url) is used for O(reload=http) alone, O(config_file), O(layout) and O(promtool) are not used.
+      - With V(scrape_file) a job names the delivery itself. Such a taker may read a CA file only once, so in a rotation its file changes and
+        it is told to read that again.
+    type: str
+    choices: [prometheus, scrape_file]
+    default: prometheus
+    version_added: 1.0.0
   config_file:
     description:
       - Configuration file of Prometheus. Owner, mode, access list and a symbolic link are kept.
@@ -204,6 +217,8 @@ options:
   scrape_file:
     description:
       - Scrape file of O(layout=files). C(timesten.yml) beside O(config_file), if not set.
+      - With O(kind=scrape_file) the file that the taker reads, which may hold other jobs. Its form is that of C(prometheus.yml), and it is made
+        where there is none. Required then.
     type: path
   rendered:
     description:
@@ -291,6 +306,8 @@ options:
       - How Prometheus is told to read its configuration again. Its own metrics have to confirm it.
       - V(auto) takes the lifecycle endpoint where it is enabled, else the systemd unit where that is active, else
         SIGHUP.
+      - With O(kind=scrape_file) V(auto) sends SIGHUP where O(reload_pid_file) is set or a process has O(scrape_file) as its
+        C(-promscrape.config), and otherwise leaves it to the taker to read the file again.
     type: str
     choices: [auto, http, systemd, signal]
     default: auto
@@ -599,6 +616,7 @@ SPEC = {
     "name": {"type": "str"},
     "state": {"type": "str", "choices": STATES, "default": "present"},
     "exporters": {"type": "list", "elements": "dict", "default": [], "options": EXPORTER},
+    "kind": {"type": "str", "choices": ["prometheus", "scrape_file"], "default": "prometheus"},
     "config_file": {"type": "path", "default": "/etc/prometheus/prometheus.yml"},
     "layout": {"type": "str", "choices": ["inline", "files", "template"], "default": "inline"},
     "scrape_file": {"type": "path"},
@@ -682,11 +700,15 @@ class HostModule(AnsibleModule):
 def settings(params):
     """The task's options as the logic takes them."""
     taken = {field.name: params[field.name] for field in dataclasses.fields(host.Settings) if field.name in params}
+    beside = os.path.join(os.path.dirname(params["config_file"]), "timesten.yml")
+    files = {"scrape_file": params["scrape_file"] or beside}
+    if params["kind"] == "scrape_file":
+        # The one file that there is; no second one is ever made.
+        files = {"config_file": params["scrape_file"], "scrape_file": params["scrape_file"] + ".none"}
     return host.Settings(
         **{
             **taken,
-            "scrape_file": params["scrape_file"]
-            or os.path.join(os.path.dirname(params["config_file"]), "timesten.yml"),
+            **files,
             "running": params["prometheus_running"],
             "remove": None if params["remove"] is None else tuple(params["remove"]),
             "exporters": tuple(params["exporters"]),

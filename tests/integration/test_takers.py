@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
+import json
 import os
+import re
 import ssl
+import subprocess
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,7 +23,9 @@ from typing import Any
 import pytest
 
 from integration import prometheus_kit as kit
+from integration import rotation_kit
 from integration.test_prometheus_host import Host
+from lab import packages
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="runs Prometheus as another user, which needs root")
 
@@ -130,3 +137,113 @@ def test_tls_basic_auth_prefix_and_an_authenticating_proxy(make: Any, version: s
         proxy.shutdown()
         proxy.server_close()
     assert not host.call("absent", **direct).failed and "timesten" not in host.config
+
+
+# --- a taker of a scrape file -----------------------------------------------------------------------------------------
+
+
+class Vmagent:
+    """A real vmagent, whose own configuration has a job of its owner."""
+
+    def __init__(self, root: Path, interval: float) -> None:
+        self.directory = root
+        self.port = kit.free_port()
+        self.file = root / "scrape.yml"
+        self.text = (
+            f"global: {{scrape_interval: {interval:g}s}}\nscrape_configs:\n"
+            f"- job_name: itself\n  stream_parse: true  # Prometheus has no such key\n"
+            f"  static_configs: [{{targets: ['127.0.0.1:{self.port}']}}]\n"
+        )
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *flags: str) -> None:
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    packages.vmagent(),
+                    f"-promscrape.config={self.file}",
+                    f"-httpListenAddr=127.0.0.1:{self.port}",
+                    f"-remoteWrite.tmpDataPath={self.directory}/data",
+                    "-remoteWrite.url=http://127.0.0.1:1/",
+                    *flags,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        kit.until(self.targets, 30, "vmagent being ready")
+
+    def get(self, path: str) -> bytes | None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.read()
+        except OSError:
+            return None
+
+    def targets(self) -> dict[str, str]:
+        data = json.loads(self.get("/api/v1/targets") or b'{"data": {"activeTargets": []}}')["data"]
+        return {item["labels"]["job"]: item["health"] for item in data["activeTargets"]}
+
+    def failed_scrapes(self) -> int:
+        found = re.search(rb"^vm_promscrape_scrapes_failed_total(?:{.*})? (\d+)$", self.get("/metrics") or b"", re.M)
+        return int(found.group(1)) if found else 0
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
+@contextlib.contextmanager
+def with_vmagent(root: Path) -> Iterator[tuple[rotation_kit.Fleet, Vmagent]]:
+    """One exporter, one Prometheus and one vmagent."""
+    with rotation_kit.fleet(root, 3.0, versions=("2.53",), RATE="unlimited") as fleet:
+        (root / "vm1").mkdir()
+        agent = Vmagent(root / "vm1", fleet.interval)
+        agent.file.write_text(agent.text)
+        inventory = json.loads((root / "inventory.json").read_text())
+        inventory["all"]["children"]["prometheus_servers"]["hosts"]["vm1"] = {
+            "prometheus_host_kind": "scrape_file",
+            "prometheus_host_scrape_file": str(agent.file),
+            "prometheus_host_store": f"{root}/vm1/timesten",
+        }
+        (root / "inventory.json").write_text(json.dumps(inventory, indent=1))
+        agent.start()
+        try:
+            yield fleet, agent
+        finally:
+            agent.stop()
+
+
+def test_vmagent_takes_part_in_everything(tmp_path: Path) -> None:
+    with with_vmagent(tmp_path) as (fleet, agent):
+        both = {("exp1", "prom1"): "proven", ("exp1", "vm1"): "not asked"}
+        output = fleet.play("site")
+        assert "1 of 2 pairs proven, 1 accepted from its host but not asked" in output
+        assert fleet.states() == both
+        kit.until(lambda: agent.targets().get("timesten-exp1") == "up", 20, "vmagent scraping the exporter")
+        assert agent.targets()["itself"] == "up"
+        assert fleet.play("site").count("changed=0") == 3
+        fleet.report()
+
+        since, failed, before = time.time(), agent.failed_scrapes(), fleet.current()
+        output = fleet.play("rotate")
+        assert fleet.current() != before and "switched" in output, output
+        assert fleet.states() == both
+        assert f"/timesten/exp1/{fleet.current()}-" in agent.file.read_text()
+        kit.until(lambda: agent.targets().get("timesten-exp1") == "up", 20, "vmagent scraping the new generation")
+        lost, hole = fleet.losses(since)
+        print(
+            f"lost by Prometheus {lost}, longest hole {hole:.2f} intervals, lost by vmagent {agent.failed_scrapes() - failed}"
+        )
+        assert lost == 0 and agent.failed_scrapes() - failed <= 1
+        assert fleet.play("verify").count("not asked") and fleet.states() == both
+
+        assert "evicted" in fleet.play("evict", "-e", "evict=vm1")
+        kit.until(lambda: agent.targets().get("timesten-exp1") == "down", 20, "vmagent being refused")
+        fleet.play("site", "-e", json.dumps({"exporter_host_readmit": ["vm1"]}))
+        kit.until(lambda: agent.targets().get("timesten-exp1") == "up", 20, "vmagent being readmitted")
+
+        fleet.play("remove", "-e", "remove_exporter=exp1")
+        assert agent.file.read_text() == agent.text
+        kit.until(lambda: agent.targets() == {"itself": "up"}, 20, "vmagent having let go")

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import os
 import re
+import threading
 import time
 from typing import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -37,7 +38,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.obs
     running_jobs,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.proof import Proof, prove
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.store import as_user
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.store import Account, as_user
 
 _ATTEMPTS = 3
 DISCOVERY = 15.0
@@ -116,6 +117,8 @@ class Change:
         if plan.configures:
             for file in (ctx.config, ctx.scrape_file):
                 file.refuse_loss()
+        if ctx.settings.kind == "scrape_file" and plan.reloads and ctx.settings.running:
+            self._way = self._way or way_of_file(ctx)
         if ctx.api is None:
             return
         try:
@@ -144,12 +147,7 @@ class Change:
         if ctx.api is None or ctx.identity is None:
             return
         processes = reload.find_processes(ctx.config.path)
-        if processes and ctx.identity.uid not in {process.uid for process in processes}:
-            process = processes[0]
-            raise TimesTenError(
-                f"user: Prometheus (process {process.pid}) runs as uid {process.uid}, not as {ctx.identity.name} (uid "
-                f"{ctx.identity.uid}), and could not read what is stored for that user: set user. Nothing was changed"
-            )
+        refuse_other_user(processes, ctx.identity)
         if plan.configures:
             for process in processes:
                 if reload.is_mounted_alone(process):
@@ -338,7 +336,8 @@ class Change:
         if identity is None or not plan.configures:
             yield None, None
             return
-        tool = promtool.require(ctx.settings.promtool)
+        # What another taker reads may hold what Prometheus does not know.
+        tool = promtool.require(ctx.settings.promtool) if ctx.settings.kind == "prometheus" else None
         made: list[str] = []
         config, scrape = None, None
         text = plan.edit.scrape_file
@@ -350,13 +349,15 @@ class Change:
                 scrape = ctx.scrape_file.stage(text, self._fallback, named, base)
                 made.append(scrape)
                 swaps[ctx.scrape_file.path] = scrape
-                promtool.check(tool, scrape, identity)
+                if tool is not None:
+                    promtool.check(tool, scrape, identity)
             # promtool reads the files that will be there, not those that are: only for the check.
             judged = for_promtool(plan.edit.config, ctx.config.path, swaps)
             checked = ctx.config.stage(judged, self._fallback, named, base)
             made.append(checked)
-            with ctx.config.beside(checked) as place:
-                promtool.check(tool, place, identity, ctx.config.path if plan.source else None)
+            if tool is not None:
+                with ctx.config.beside(checked) as place:
+                    promtool.check(tool, place, identity, ctx.config.path if plan.source else None)
             if plan.edit.config != plan.source:
                 config = checked
                 if judged != plan.edit.config:
@@ -381,9 +382,13 @@ class Change:
             self.ctx.store.write_state(state)
 
     def _reload(self) -> str | bool:
-        if self.ctx.api is None or self._way is None:
+        ctx = self.ctx
+        if self._way is None:
             return False
-        return reload.reload(self.ctx.api, self._way)
+        if ctx.settings.kind == "scrape_file" and ctx.taker is not None:
+            reload.tell(ctx.taker, self._way)
+            return False if self._way.method == "none" else self._way.method
+        return False if ctx.api is None else reload.reload(ctx.api, self._way)
 
     # --- the way back
 
@@ -520,6 +525,57 @@ class Change:
         for path in plan.edit.obsolete if plan.configures else ():
             with contextlib.suppress(Moved):
                 ConfigFile(path).write(None, contents.get(path), self._fallback)
+
+
+def refuse_other_user(processes: Sequence[reload.Process], identity: Account) -> None:
+    """:raises TimesTenError: if none of the taker's processes runs as the user that everything is stored for."""
+    if processes and identity.uid not in {process.uid for process in processes}:
+        process = processes[0]
+        raise TimesTenError(
+            f"user: Prometheus (process {process.pid}) runs as uid {process.uid}, not as {identity.name} (uid "
+            f"{identity.uid}), and could not read what is stored for that user: set user. Nothing was changed"
+        )
+
+
+def way_of_file(ctx: Context) -> reload.Way:
+    """How the taker of a scrape file is told to read it again.
+
+    :raises TimesTenError: if it cannot be told in the way that the options name, or runs as another user.
+    """
+    settings = ctx.settings
+    if ctx.identity is None:
+        raise TimesTenError(f"user: there is no user {settings.user!r} on this host")
+    refuse_other_user(reload.find_processes(ctx.config.path, settings.kind), ctx.identity)
+    return reload.find_way_of_file(
+        settings.reload, settings.reload_unit, settings.reload_pid_file, ctx.config.path, ctx.identity.uid
+    )
+
+
+def renamer(ctx: Context) -> Callable[[str, str, str], None]:
+    """What makes the taker of a scrape file use another delivery of an exporter: its job names that, and the taker is told.
+
+    Done again, it tells the taker again: what failed in between is made up for.
+    """
+    lock = threading.Lock()
+
+    def rename(exporter: str, old: str, new: str) -> None:
+        home = f"{ctx.store.path}/{exporter}"
+        with lock:
+            for _attempt in range(_ATTEMPTS):
+                before = ctx.config.read()
+                after = (before or b"").replace(f"{home}/{old}/".encode(), f"{home}/{new}/".encode())
+                try:
+                    if before and after != before:
+                        ctx.config.write(after, before, (os.geteuid(), os.getegid(), 0o640))
+                    break
+                except Moved:
+                    continue
+            else:
+                raise TimesTenError(f"{ctx.config.path} is written by somebody else all the time")
+            if ctx.settings.running and ctx.taker is not None:
+                reload.tell(ctx.taker, way_of_file(ctx))
+
+    return rename
 
 
 def rows_of(plan: Plan, settings_names: Sequence[str], rows: Sequence[Row]) -> list[Row]:

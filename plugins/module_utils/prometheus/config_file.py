@@ -135,7 +135,7 @@ class ConfigFile:
 
     def refuse_moved(self, expected: bytes | None) -> None:
         """:raises Moved: if the file does not hold what was read before."""
-        if self.read() != expected:
+        if (self.read() or b"") != (expected or b""):
             raise Moved(f"{self.real} was changed by somebody else at the same time")
 
     def write(self, data: bytes | None, expected: bytes | None, fallback: tuple[int, int, int]) -> None:

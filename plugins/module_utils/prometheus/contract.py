@@ -11,6 +11,8 @@ from typing import Any, Dict, Literal, Mapping, TypedDict
 State = Literal["inspected", "present", "verified", "absent", "staged", "following", "released"]
 Layout = Literal["inline", "files", "template"]
 OnExisting = Literal["fail", "adopt", "keep"]
+Kind = Literal["prometheus", "scrape_file"]
+"""What takes the pairs: a Prometheus that is asked, or anything that reads a scrape file and is not."""
 ReloadMethod = Literal["auto", "http", "systemd", "signal"]
 
 LATER = "known after apply"
@@ -135,6 +137,7 @@ class Settings:
     defaults: Mapping[str, Any]
     both_ports: bool = False
     fleet: str | None = None
+    kind: Kind = "prometheus"
 
 
 MESSAGES = 10

@@ -138,12 +138,15 @@ def decide(settings: Settings, seen: Observation, rejected: Mapping[str, str], c
         # Otherwise they have no marks: jobs that were adopted once, and left as plain ones.
         ours |= set(seen.view.ours)
     gone = sorted(name for name in ours - set(definitions) - set(faults) if settings.purge or name in removal)
-    built = {name: jobs.build(definition, store) for name, definition in definitions.items()}
-    edit = _edit(settings, seen, built, gone, faults)
     pairs = {
         name: _decide_pair(name, element, known.get(name), seen.deliveries.get(name, Deliveries()))
         for name, element in elements.items()
     }
+    built = {
+        name: jobs.build(definition, store, _named(settings, known.get(name), pairs.get(name)))
+        for name, definition in definitions.items()
+    }
+    edit = _edit(settings, seen, built, gone, faults)
     return _Decision(
         settings, seen, fleet, definitions, built, tuple(elements), faults, gone, edit, pairs, store
     ).plan()
@@ -315,6 +318,14 @@ def _decide_pair(name: str, element: Mapping[str, Any], entry: StateEntry | None
         known and not _is_stored(element, stored) and bool(element.get("bundle") and element.get("certificate"))
     )
     return outcome
+
+
+def _named(settings: Settings, entry: StateEntry | None, pair: _Delivery | None) -> str:
+    """What an exporter's job names in the store: the link, or the delivery itself for who reads a CA file only once."""
+    if settings.kind == "prometheus":
+        return jobs.CURRENT
+    state = pair.entry if pair is not None else entry or {}
+    return state.get("delivery") or jobs.CURRENT
 
 
 # --- the configuration ------------------------------------------------------------------------------------------------

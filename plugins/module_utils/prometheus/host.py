@@ -16,6 +16,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus imp
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import NotAnswering
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.apply import (
     Change,
+    renamer,
     rows_of,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
@@ -249,7 +250,7 @@ def _diff(ctx: Context, plan: Plan, seen: Observation) -> list[dict[str, Any]]:
 
 def _check_candidate(ctx: Context, plan: Plan) -> None:
     """In check mode: promtool on the syntax alone, since the files that it would look for are not there yet."""
-    if not plan.configures or ctx.identity is None:
+    if not plan.configures or ctx.identity is None or ctx.settings.kind == "scrape_file":
         return
     tool = promtool.find(ctx.settings.promtool)
     if tool is None:
@@ -369,7 +370,8 @@ def follow(ctx: Context, orders: Mapping[str, Mapping[str, Any]]) -> dict[str, A
     if ctx.check_mode:
         return {"changed": False, "following": []}
     read_state(ctx)
-    return switch.follow(ctx.store, ctx.settings.exporters, orders, ctx.settings.run)
+    rename = renamer(ctx) if ctx.settings.kind == "scrape_file" else None
+    return switch.follow(ctx.store, ctx.settings.exporters, orders, ctx.settings.run, rename)
 
 
 def release(ctx: Context) -> dict[str, Any]:

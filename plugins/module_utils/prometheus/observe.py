@@ -32,14 +32,15 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.sto
 _BLOCK = re.compile(
     rb"^[ \t]*# BEGIN timesten\.monitoring\b.*?^[ \t]*# END timesten\.monitoring\b", re.MULTILINE | re.DOTALL
 )
-_CA_FILE = re.compile(rb"""\bca_file["']?:[ \t]*["']?(/[^"'\s,}]*)/[^/"'\s,}]+/current/ca\.crt\b""")
+_CA_FILE = re.compile(rb"""\bca_file["']?:[ \t]*["']?(/[^"'\s,}]*)/[^/"'\s,}]+/[^/"'\s,}]+/ca\.crt\b""")
 
 
 @dataclasses.dataclass(frozen=True)
 class Context:
     """What a call works with.
 
-    :ivar api: None where Prometheus is not to be talked to.
+    :ivar api: None where nothing is asked: Prometheus is not to be talked to, or the taker has another interface or none.
+    :ivar taker: the address that takes a reload in any case.
     :ivar identity: the Prometheus user; None where it does not exist yet (check mode).
     :ivar warnings: for the answer; the one thing that grows.
     """
@@ -52,6 +53,7 @@ class Context:
     config: ConfigFile
     scrape_file: ConfigFile
     warnings: list[str] = dataclasses.field(default_factory=list)
+    taker: Api | None = None
 
 
 def context(settings: Settings, api: Api | None, check_mode: bool) -> Context:
@@ -73,7 +75,15 @@ def context(settings: Settings, api: Api | None, check_mode: bool) -> Context:
     scrape_file = ConfigFile(settings.scrape_file, "scrape_file")
     store = Store(settings.store, identity)
     return Context(
-        settings, api if settings.running else None, check_mode, identity, store, config_file, scrape_file, warnings
+        settings,
+        api if settings.running and settings.kind == "prometheus" else None,
+        check_mode,
+        identity,
+        store,
+        config_file,
+        scrape_file,
+        warnings,
+        api,
     )
 
 
@@ -161,6 +171,8 @@ def read_config(ctx: Context, tolerant: bool) -> bytes:
     source = ctx.config.read()
     if source is not None:
         return source
+    if ctx.settings.kind == "scrape_file":
+        return b""  # it is ours to make
     message = (
         f"config_file: {ctx.config.path} does not exist; install Prometheus first, or set config_file to where it is"
     )

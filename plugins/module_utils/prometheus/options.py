@@ -30,6 +30,7 @@ def check(options: Mapping[str, Any]) -> None:
     for name in _PATHS:
         if name in given:
             _names.check_path(given[name], name)
+    _kind(given)
     if os.path.normpath(given.get("store", "/x")).strip("/") == "":
         raise TimesTenError("store: '/' cannot be a store, which is a directory of its own; choose another")
     if "promtool" in given:
@@ -46,6 +47,20 @@ def check(options: Mapping[str, Any]) -> None:
     _credentials(given)
     probe = {name: given[name] for name in JOB_OPTIONS if name in given}
     check_job(probe)
+
+
+def _kind(given: Mapping[str, Any]) -> None:
+    if given.get("kind") != "scrape_file":
+        return
+    if "scrape_file" not in given:
+        raise TimesTenError(
+            "scrape_file: is not set, and kind scrape_file has its jobs there; name the file that the taker reads"
+        )
+    layout = given.get("layout", "inline")
+    if layout != "inline":
+        raise TimesTenError(
+            f"layout: {layout} is of a Prometheus; with kind scrape_file the jobs are a marked block in scrape_file. Leave it out"
+        )
 
 
 def _number(given: Mapping[str, Any], name: str, low: float, high: float) -> None:
@@ -70,7 +85,9 @@ def _credentials(given: Mapping[str, Any]) -> None:
     if any(header.lower() == "authorization" for header in headers):
         logins.append("the header Authorization of url_headers")
     if len(logins) > 1:
-        raise TimesTenError(f"{logins[-1]}: cannot be used together with {logins[0]}: both say who asks; keep one of them")
+        raise TimesTenError(
+            f"{logins[-1]}: cannot be used together with {logins[0]}: both say who asks; keep one of them"
+        )
 
 
 def _headers(headers: Mapping[str, Any]) -> None:
