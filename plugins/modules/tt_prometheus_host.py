@@ -201,6 +201,15 @@ options:
     choices: [prometheus, scrape_file]
     default: prometheus
     version_added: 1.0.0
+  path_map:
+    description:
+      - Where what scrapes runs in a container, its mounts. Host paths with the paths that they have in the container.
+      - O(config_file), O(scrape_file) and O(store) are host paths, each below one of them. What is written into a file names container paths.
+      - Where the process can be seen from the host, it has to see the store at that place.
+      - C(promtool) then judges the syntax alone, and need not be there if O(promtool) is not set.
+    type: dict
+    default: {}
+    version_added: 1.0.0
   config_file:
     description:
       - Configuration file of Prometheus. Owner, mode, access list and a symbolic link are kept.
@@ -245,12 +254,13 @@ options:
     default: 2
   user:
     description:
-      - The user that Prometheus runs as.
+      - The user that Prometheus runs as. A number, as the host counts users, where the host has no such user, for example for a container.
     type: str
     default: prometheus
   group:
     description:
-      - Group that may enter the store. The user's own, if not set.
+      - Group that may enter the store, by name or number. The user's own, if not set; for a number that the host does not know, the group of the
+        same number.
     type: str
   promtool:
     description:
@@ -617,6 +627,7 @@ SPEC = {
     "state": {"type": "str", "choices": STATES, "default": "present"},
     "exporters": {"type": "list", "elements": "dict", "default": [], "options": EXPORTER},
     "kind": {"type": "str", "choices": ["prometheus", "scrape_file"], "default": "prometheus"},
+    "path_map": {"type": "dict", "default": {}},
     "config_file": {"type": "path", "default": "/etc/prometheus/prometheus.yml"},
     "layout": {"type": "str", "choices": ["inline", "files", "template"], "default": "inline"},
     "scrape_file": {"type": "path"},

@@ -15,6 +15,7 @@ import subprocess
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,7 +198,7 @@ class Vmagent:
 @contextlib.contextmanager
 def with_vmagent(root: Path) -> Iterator[tuple[rotation_kit.Fleet, Vmagent]]:
     """One exporter, one Prometheus and one vmagent."""
-    with rotation_kit.fleet(root, 3.0, versions=("2.53",), RATE="unlimited") as fleet:
+    with rotation_kit.fleet(root, 4.0, versions=("2.53",), RATE="unlimited") as fleet:
         (root / "vm1").mkdir()
         agent = Vmagent(root / "vm1", fleet.interval)
         agent.file.write_text(agent.text)
@@ -239,7 +240,7 @@ def test_vmagent_takes_part_in_everything(tmp_path: Path) -> None:
         assert lost == 0 and agent.failed_scrapes() - failed <= 1
         assert fleet.play("verify").count("not asked") and fleet.states() == both
 
-        assert "evicted" in fleet.play("evict", "-e", "evict=vm1")
+        assert "evicted" in fleet.play("evict", "-e", "evict=vm1", "-e", "rotate_force=true")
         kit.until(lambda: agent.targets().get("timesten-exp1") == "down", 20, "vmagent being refused")
         fleet.play("site", "-e", json.dumps({"exporter_host_readmit": ["vm1"]}))
         kit.until(lambda: agent.targets().get("timesten-exp1") == "up", 20, "vmagent being readmitted")
@@ -247,3 +248,140 @@ def test_vmagent_takes_part_in_everything(tmp_path: Path) -> None:
         fleet.play("remove", "-e", "remove_exporter=exp1")
         assert agent.file.read_text() == agent.text
         kit.until(lambda: agent.targets() == {"itself": "up"}, 20, "vmagent having let go")
+
+
+# --- in a container ---------------------------------------------------------------------------------------------------
+
+INSIDE = "/mnt/prometheus"
+"""Where the container has its configuration; on the host there is no such directory."""
+
+
+def contain(host: Host) -> Path:
+    """Start a Prometheus that has its configuration at another place than the host, below a directory that only root may enter there."""
+    private = host.prometheus.directory / "private"
+    private.mkdir(0o700)
+    etc = private / "etc"
+    host.prometheus.config.parent.rename(etc)
+    host.prometheus.config, host.prometheus.store = etc / "prometheus.yml", etc / "timesten"
+    host.options.update(
+        config_file=str(host.prometheus.config),
+        store=str(host.prometheus.store),
+        path_map={str(etc): INSIDE},
+        user=str(host.prometheus.entry.pw_uid),
+    )
+    host.prometheus.start(
+        f"mount -t tmpfs tmpfs /mnt; mkdir {INSIDE}; mount --bind {etc} {INSIDE}; mount -t tmpfs tmpfs {private}",
+        Path(INSIDE, "prometheus.yml"),
+    )
+    host.prometheus.wait()
+    return etc
+
+
+@pytest.mark.parametrize(("layout", "version"), [("inline", "2.42"), ("files", "3.5")])
+def test_in_a_container(make: Any, layout: str, version: str) -> None:
+    host = make(version, lifecycle=False)
+    etc = contain(host)
+    host.options["layout"] = layout
+    element = host.exporter("exp1", kit.new_wallet()).element(host.key())
+    original = host.config
+    for wrong, named in (
+        ({"path_map": {"/srv": INSIDE}}, "path_map: config_file"),
+        ({"path_map": {str(etc): "/etc/prometheus"}}, f"reads {INSIDE}/prometheus.yml"),
+        ({"path_map": {str(etc): INSIDE, f"{etc}/timesten": "/mnt/other"}}, "has another directory than"),
+        ({"user": "1"}, "runs as uid"),
+    ):
+        answer = host.call(exporters=[element], **wrong)
+        assert answer.failed and named in answer.result["msg"], answer.result
+        assert host.config == original
+    done = host.call(exporters=[element])
+    assert not done.failed and done.result["exporters"][0]["up"] and done.result["reloaded"] == "signal", done.result
+    written = host.config + "".join(path.read_text() for path in etc.glob("timesten.yml"))
+    assert f"ca_file: {INSIDE}/timesten/exp1/current/ca.crt" in written and str(etc) not in written
+    assert (f"- {INSIDE}/timesten.yml" in host.config) == (layout == "files")
+    again = host.call(exporters=[kit.light(element)])
+    assert not again.failed and not again.result["changed"], again.result
+    proven = host.call("verified")
+    assert not proven.failed and proven.result["exporters"][0]["accepted"], proven.result
+    gone = host.call("absent")
+    assert not gone.failed and host.config == original and not host.prometheus.store.exists(), gone.result
+
+
+# --- beside a role that writes the whole configuration ----------------------------------------------------------------
+
+ROLE = """\
+# Ansible managed
+global:
+  scrape_interval: 1s
+  scrape_timeout: 1s
+
+{files}scrape_configs:
+- job_name: prometheus
+  metrics_path: /metrics
+  static_configs:
+  - targets: [127.0.0.1:9]
+"""
+
+
+def role(host: Host, files: str = "") -> bool:
+    """What another role does: its template replaces the whole file, and a change is followed by a reload.
+
+    :returns: whether it changed anything.
+    """
+    text = ROLE.format(files=files)
+    if host.config == text:
+        return False
+    host.prometheus.config.write_text(text)
+    url = f"http://127.0.0.1:{host.prometheus.port}/-/reload"
+    urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=20).close()
+    return True
+
+
+def samples(host: Host, since: float) -> list[tuple[float, float]]:
+    """The samples of ``up`` of the exporter, as Prometheus has stored them."""
+    query = urllib.parse.quote(f'up{{job="timesten-exp1"}}[{round(time.time() - since) + 1}s]')
+    (found,) = json.loads(host.prometheus.answers(f"/api/v1/query?query={query}") or b"")["data"]["result"]
+    return [(at, float(value)) for at, value in found["values"] if at >= since]
+
+
+def test_beside_a_role_that_writes_the_whole_file(make: Any) -> None:
+    host = make("2.53", config=ROLE.format(files=""))
+    host.prometheus.start()
+    host.prometheus.wait()
+    place = host.prometheus.config.parent / "scrape.d"
+    place.mkdir()
+    element = host.exporter("exp1", kit.new_wallet()).element(host.key())
+    assert not host.call(exporters=[element]).failed
+    host.prometheus.config.write_text(ROLE.format(files=""))
+    wiped = host.call("verified")
+    assert wiped.failed and f"scrape_config_files: [{place}/*.yml]" in wiped.result["msg"], wiped.result
+    for times in (1, 2):
+        put_back = host.call(exporters=[kit.light(element)])
+        (warning,) = put_back.result["warnings"]
+        assert f"scrape_config_files: [{place}/*.yml]" in warning and ("2th" in warning) == (times == 2)
+        state = json.loads((host.prometheus.store / ".state.json").read_text())
+        assert state["rewritten"]["times"] == times
+        files = f"scrape_config_files:\n- {place}/*.yml\n\n" if times == 2 else ""
+        assert role(host, files)
+    named = host.call(exporters=[kit.light(element)], check=True).result["warnings"][0]
+    assert f"set layout to files and scrape_file to {place}/timesten.yml" in named
+
+    host.options.update(layout="files", scrape_file=f"{place}/timesten.yml")
+    assert not host.call(exporters=[kit.light(element)]).failed
+    since = time.time()
+    for _order in ("ours first", "the role first"):
+        assert not role(host, files)
+        again = host.call(exporters=[kit.light(element)])
+        assert not again.failed and not again.result["changed"] and not again.result["warnings"], again.result
+    # Both have something to change, one after the other, in both orders.
+    assert role(host, files + "rule_files: []\n\n")
+    changed = host.call(exporters=[{**kit.light(element), "honor_labels": True}])
+    assert not changed.failed and changed.result["reloaded"], changed.result
+    assert role(host, files)
+    last = host.call(exporters=[{**kit.light(element), "honor_labels": True}])
+    assert not last.failed and not last.result["changed"]
+    seen = samples(host, since)
+    holes = [after - before for (before, _), (after, _) in zip(seen, seen[1:])]
+    print(f"{len(seen)} samples, longest hole {max(holes):.2f} s")
+    assert len(seen) >= 3 and all(value == 1 for _at, value in seen) and max(holes) < 1.9
+    host.call("absent")
+    assert host.config == ROLE.format(files=files) and not list(place.iterdir())

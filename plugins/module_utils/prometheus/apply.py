@@ -38,7 +38,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.obs
     running_jobs,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.proof import Proof, prove
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.store import Account, as_user
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.store import Account
 
 _ATTEMPTS = 3
 DISCOVERY = 15.0
@@ -81,7 +81,7 @@ class Change:
         seen = observe(ctx)
         deadline = time.monotonic() + DISCOVERY
         while True:
-            plan = decide(ctx.settings, seen, self.rejected, ctx.check_mode, ctx.store.path)
+            plan = decide(ctx.settings, seen, self.rejected, ctx.check_mode, ctx.store_inside)
             settled = not plan.absent or plan.configures or plan.unfinished or time.monotonic() > deadline
             if settled:
                 return seen, plan
@@ -127,7 +127,14 @@ class Change:
             raise TimesTenError(
                 f"{error.message} Nothing was changed. Set prometheus_running: false to store and check files without it"
             ) from error
-        if os.path.isabs(given) and os.path.exists(given) and os.path.realpath(given) != ctx.config.real:
+        if ctx.paths:
+            inside = ctx.paths.inside(ctx.config.path, "config_file")
+            if os.path.isabs(given) and os.path.normpath(given) != inside:
+                raise TimesTenError(
+                    f"path_map: the Prometheus at {ctx.api.url} reads {given}, and config_file {ctx.config.path} would be {inside} "
+                    f"there: set path_map to the mounts of the container, or url. Nothing was changed"
+                )
+        elif os.path.isabs(given) and os.path.exists(given) and os.path.realpath(given) != ctx.config.real:
             raise TimesTenError(
                 f"the Prometheus at {ctx.api.url} reads {given}, not config_file {ctx.config.path}: set url or config_file "
                 f"so that both belong to the same instance. Nothing was changed"
@@ -148,6 +155,12 @@ class Change:
             return
         processes = reload.find_processes(ctx.config.path)
         refuse_other_user(processes, ctx.identity)
+        for process in processes:
+            if ctx.paths and reload.sees_another(process, ctx.store_inside, ctx.store.path):
+                raise TimesTenError(
+                    f"path_map: Prometheus (process {process.pid}) has another directory than {ctx.store.path} at "
+                    f"{ctx.store_inside}, or none: set path_map to the mounts of the container, or mount it there. Nothing was changed"
+                )
         if plan.configures:
             for process in processes:
                 if reload.is_mounted_alone(process):
@@ -248,17 +261,15 @@ class Change:
 
     def _check_as_user(self, plan: Plan, fresh: Mapping[str, str]) -> dict[str, str]:
         ctx = self.ctx
+        identity = ctx.identity
         places = [
             (fresh.get(name) or ctx.store.directory(name, delivery), plan.expected[name])
             for name, delivery in sorted(plan.switch.items())
             if delivery is not None and (name in fresh or name not in plan.deliver)
         ]
-        identity = ctx.identity
-        if not places or identity is None:
+        if identity is None:
             return {}
-        from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import deliveries
-
-        faults = as_user(identity, lambda: deliveries.check_all(places))
+        faults = ctx.check_as_user(places)
         return {name: f"as user {identity.name}: exporter {name}, {fault}" for name, fault in faults.items()}
 
     def drop(self, names: Iterable[str]) -> None:
@@ -336,12 +347,12 @@ class Change:
         if identity is None or not plan.configures:
             yield None, None
             return
-        # What another taker reads may hold what Prometheus does not know.
-        tool = promtool.require(ctx.settings.promtool) if ctx.settings.kind == "prometheus" else None
+        tool = self._promtool()
+        judge, syntax_only = (promtool.ROOT, True) if ctx.paths else (identity, False)
         made: list[str] = []
         config, scrape = None, None
         text = plan.edit.scrape_file
-        named = file_patterns(plan.edit.config, ctx.config.path)
+        named = file_patterns(plan.edit.config, ctx.config.path, ctx.paths)
         base = os.path.dirname(ctx.config.path)
         swaps: dict[str, str | None] = dict.fromkeys(plan.edit.obsolete)
         try:
@@ -350,14 +361,14 @@ class Change:
                 made.append(scrape)
                 swaps[ctx.scrape_file.path] = scrape
                 if tool is not None:
-                    promtool.check(tool, scrape, identity)
+                    promtool.check(tool, scrape, judge, syntax_only=syntax_only)
             # promtool reads the files that will be there, not those that are: only for the check.
-            judged = for_promtool(plan.edit.config, ctx.config.path, swaps)
+            judged = for_promtool(plan.edit.config, ctx.config.path, swaps, ctx.paths)
             checked = ctx.config.stage(judged, self._fallback, named, base)
             made.append(checked)
             if tool is not None:
                 with ctx.config.beside(checked) as place:
-                    promtool.check(tool, place, identity, ctx.config.path if plan.source else None)
+                    promtool.check(tool, place, judge, ctx.config.path if plan.source else None, syntax_only)
             if plan.edit.config != plan.source:
                 config = checked
                 if judged != plan.edit.config:
@@ -367,6 +378,19 @@ class Change:
         finally:
             for path in made:
                 config_file.discard(path)
+
+    def _promtool(self) -> str | None:
+        """The promtool that judges; None where there need not be one."""
+        settings = self.ctx.settings
+        if settings.kind == "scrape_file":
+            return None  # what another taker reads may hold what Prometheus does not know
+        tool = promtool.find(settings.promtool)
+        if tool is None and self.ctx.paths and settings.promtool is None:
+            self.ctx.warnings.append(
+                "promtool was not found on the host of the container, so only Prometheus itself judged the new configuration"
+            )
+            return None
+        return tool or promtool.require(settings.promtool)
 
     @property
     def _fallback(self) -> tuple[int, int, int]:
@@ -559,7 +583,7 @@ def renamer(ctx: Context) -> Callable[[str, str, str], None]:
     lock = threading.Lock()
 
     def rename(exporter: str, old: str, new: str) -> None:
-        home = f"{ctx.store.path}/{exporter}"
+        home = f"{ctx.store_inside}/{exporter}"
         with lock:
             for _attempt in range(_ATTEMPTS):
                 before = ctx.config.read()

@@ -138,6 +138,7 @@ class Settings:
     both_ports: bool = False
     fleet: str | None = None
     kind: Kind = "prometheus"
+    path_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 MESSAGES = 10

@@ -259,7 +259,8 @@ def _check_candidate(ctx: Context, plan: Plan) -> None:
     ctx.config.refuse_loss()
     with config_file.scratch(plan.edit.config, ctx.identity) as path:
         original = ctx.config.path if plan.source else None
-        promtool.check(tool, path, ctx.identity, original, syntax_only=True)
+        judge = promtool.ROOT if ctx.paths else ctx.identity
+        promtool.check(tool, path, judge, original, syntax_only=True)
 
 
 # --- absent -----------------------------------------------------------------------------------------------------------
@@ -280,7 +281,7 @@ def absent(ctx: Context, diff: bool) -> dict[str, Any]:
 
         def is_named(name: str) -> bool:
             """Whether the configuration still names files of an exporter, also where an earlier call has let go of it."""
-            return f"{ctx.store.path}/{name}/".encode() in plan.edit.config
+            return f"{ctx.store_inside}/{name}/".encode() in plan.edit.config
 
         remains = bool(ctx.store.remains(lambda name: name in plan.definitions or is_named(name))) if existed else False
         clears = everything and not plan.definitions

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
-from typing import Any, Mapping, Sequence
+from typing import Any, Dict, Mapping, Sequence, cast
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
@@ -18,14 +19,17 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config_file import ConfigFile
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
     LATER,
+    Expected,
     Settings,
     Stored,
     StoreState,
 )
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.paths import PathMap
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.store import (
     Account,
     Store,
     account,
+    as_user,
     is_delivery_name,
 )
 
@@ -54,6 +58,32 @@ class Context:
     scrape_file: ConfigFile
     warnings: list[str] = dataclasses.field(default_factory=list)
     taker: Api | None = None
+
+    @property
+    def paths(self) -> PathMap:
+        """How Prometheus sees the host's paths."""
+        return PathMap(self.settings.path_map)
+
+    @property
+    def store_inside(self) -> str:
+        """The store as Prometheus sees it, and as its jobs name it."""
+        return self.paths.inside(self.store.path, "store")
+
+    def check_as_user(self, places: Sequence[tuple[str, Expected]]) -> dict[str, str]:
+        """Check deliveries with the rights of the Prometheus user; by exporter what is wrong.
+
+        A process in a container gets to the store by its own mounts, so what is above the store does not count then.
+        """
+        identity = self.identity
+        if not places or identity is None:
+            return {}
+        from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import deliveries
+
+        if not self.paths or os.geteuid() != 0:
+            return cast(Dict[str, str], as_user(identity, functools.partial(deliveries.check_all, places)))
+        below = [(os.path.relpath(place, self.store.path), expected) for place, expected in places]
+        check = functools.partial(deliveries.check_all, below)
+        return cast(Dict[str, str], as_user(identity, check, self.store.path))
 
 
 def context(settings: Settings, api: Api | None, check_mode: bool) -> Context:
@@ -142,10 +172,12 @@ def files_of(ctx: Context, source: bytes) -> Files:
     """The configuration with our scrape file and those of other people, where hand-written jobs may be."""
     others = {
         path: ConfigFile(path).read() or b""
-        for path in config.scrape_files(source, ctx.config.path)
+        for path in config.scrape_files(source, ctx.config.path, ctx.paths)
         if os.path.realpath(path) != ctx.scrape_file.real and not os.path.isdir(path)
     }
-    return Files(source, ctx.config.path, ctx.store.path, ctx.scrape_file.path, ctx.scrape_file.read(), others)
+    return Files(
+        source, ctx.config.path, ctx.store_inside, ctx.scrape_file.path, ctx.scrape_file.read(), others, ctx.paths
+    )
 
 
 def read_state(ctx: Context) -> StoreState:
@@ -185,7 +217,7 @@ def read_config(ctx: Context, tolerant: bool) -> bytes:
 def _neighbours(ctx: Context, text: bytes) -> dict[str, str]:
     stores = {match.decode("utf-8", "replace") for block in _BLOCK.findall(text) for match in _CA_FILE.findall(block)}
     owners = {}
-    for path in sorted(stores - {ctx.store.path}):
+    for path in sorted(ctx.paths.names(sorted(stores - {ctx.store_inside}))):
         owner = Store(path, None).owner()
         if owner is not None and os.path.realpath(path) != os.path.realpath(ctx.store.path):
             owners[path] = owner

@@ -14,6 +14,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core import na
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as _prometheus_jobs
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.jobs import JOB_OPTIONS
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.paths import PathMap
 
 _PATHS = ("config_file", "scrape_file", "store", "url_ca_file", "url_cert_file", "url_key_file", "reload_pid_file")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}\Z")
@@ -31,6 +32,7 @@ def check(options: Mapping[str, Any]) -> None:
         if name in given:
             _names.check_path(given[name], name)
     _kind(given)
+    _path_map(given)
     if os.path.normpath(given.get("store", "/x")).strip("/") == "":
         raise TimesTenError("store: '/' cannot be a store, which is a directory of its own; choose another")
     if "promtool" in given:
@@ -47,6 +49,20 @@ def check(options: Mapping[str, Any]) -> None:
     _credentials(given)
     probe = {name: given[name] for name in JOB_OPTIONS if name in given}
     check_job(probe)
+
+
+def _path_map(given: Mapping[str, Any]) -> None:
+    mounts = given.get("path_map", {})
+    for path in (*mounts, *mounts.values()):
+        if not isinstance(path, str):
+            raise TimesTenError(
+                f"path_map: {path!r} is no path; give host paths with the container paths that they are mounted at"
+            )
+        _names.check_path(path, "path_map")
+    paths = PathMap(mounts)
+    for name in ("config_file", "scrape_file", "store"):
+        if name in given and not (name == "config_file" and given.get("kind") == "scrape_file"):
+            paths.inside(given[name], name)
 
 
 def _kind(given: Mapping[str, Any]) -> None:

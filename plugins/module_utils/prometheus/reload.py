@@ -83,6 +83,16 @@ def _argument(words: list[str], name: str) -> str | None:
     return None
 
 
+def sees_another(process: Process, inside: str, path: str) -> bool:
+    """Tell whether a process has something else than a directory of the host, or nothing, where it should see it."""
+    root = f"/proc/{process.pid}/root"
+    try:
+        os.stat(root)
+    except OSError:
+        return False  # it cannot be looked at from here
+    return not _is_same(root + inside, path)
+
+
 def is_mounted_alone(process: Process) -> bool:
     """Tell whether the process sees the file through a mount of that file alone: it then never sees a new one."""
     try:
