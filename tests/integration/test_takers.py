@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import reload
 from integration import prometheus_kit as kit
 from integration import rotation_kit
 from integration.test_prometheus_host import Host
@@ -295,6 +296,9 @@ def test_in_a_container(make: Any, layout: str, version: str) -> None:
         assert host.config == original
     done = host.call(exporters=[element])
     assert not done.failed and done.result["exporters"][0]["up"] and done.result["reloaded"] == "signal", done.result
+    # A Prometheus of the host whose configuration has the same path is another one.
+    assert [process.pid for process in reload.find_processes(host.config_path)] == [host.prometheus.process.pid]
+    assert reload.find_processes(f"{INSIDE}/prometheus.yml") == []
     written = host.config + "".join(path.read_text() for path in etc.glob("timesten.yml"))
     assert f"ca_file: {INSIDE}/timesten/exp1/current/ca.crt" in written and str(etc) not in written
     assert (f"- {INSIDE}/timesten.yml" in host.config) == (layout == "files")
@@ -357,7 +361,7 @@ def test_beside_a_role_that_writes_the_whole_file(make: Any) -> None:
     for times in (1, 2):
         put_back = host.call(exporters=[kit.light(element)])
         (warning,) = put_back.result["warnings"]
-        assert f"scrape_config_files: [{place}/*.yml]" in warning and ("2th" in warning) == (times == 2)
+        assert f"scrape_config_files: [{place}/*.yml]" in warning and ("2 times so far" in warning) == (times == 2)
         state = json.loads((host.prometheus.store / ".state.json").read_text())
         assert state["rewritten"]["times"] == times
         files = f"scrape_config_files:\n- {place}/*.yml\n\n" if times == 2 else ""
@@ -371,7 +375,7 @@ def test_beside_a_role_that_writes_the_whole_file(make: Any) -> None:
     for _order in ("ours first", "the role first"):
         assert not role(host, files)
         again = host.call(exporters=[kit.light(element)])
-        assert not again.failed and not again.result["changed"] and not again.result["warnings"], again.result
+        assert not again.failed and not again.result["changed"] and not again.result.get("warnings"), again.result
     # Both have something to change, one after the other, in both orders.
     assert role(host, files + "rule_files: []\n\n")
     changed = host.call(exporters=[{**kit.light(element), "honor_labels": True}])

@@ -526,7 +526,12 @@ class Change:
             if name not in plan.removed:
                 entries.setdefault(name, entry)
         state: StoreState = {"client": ctx.settings.name, "exporters": entries}
-        stays = ("client", "exporters")
+        if plan.rewritten:
+            times = before.get("rewritten", {}).get("times", 0) + 1
+            state["rewritten"] = {"times": times, "last": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        elif "rewritten" in before:
+            state["rewritten"] = before["rewritten"]
+        stays = ("client", "exporters", "rewritten")
         if "unfinished" in before or any(state.get(key) != before.get(key) for key in stays):
             store.write_state(state)
         self._clear_scrape_files(seen, plan)

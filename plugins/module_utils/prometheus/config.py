@@ -106,13 +106,15 @@ class ConfigView:
     """What :func:`read` found.
 
     ``ours`` maps exporters to their jobs; ``layout`` is ``inline``, ``files``, ``template``, or None where nothing of
-    ours is there (a caller who remembers having written a block then knows that somebody wiped it).
+    ours is there (a caller who remembers having written a block then knows that somebody wiped it). ``patterns`` are the
+    owner's own ``scrape_config_files``, by the host's paths.
     """
 
     ours: dict[str, JobView]
     foreign: list[JobView]
     scrape_interval: float
     layout: str | None
+    patterns: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,7 +255,7 @@ def read(files: Files) -> ConfigView:
                 ours[exporter] = _view(home, item, interval)
             else:
                 foreign.append(_view(home, item, interval))
-    return ConfigView(ours, foreign, interval, layout)
+    return ConfigView(ours, foreign, interval, layout, tuple(_names(at.src, False, files.paths)))
 
 
 def scrape_files(source: bytes, path: str, paths: PathMap = NOWHERE_ELSE) -> list[str]:

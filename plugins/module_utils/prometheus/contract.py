@@ -35,6 +35,13 @@ class StateEntry(TypedDict, total=False):
     files: list[list[int]]
 
 
+class Rewritten(TypedDict):
+    """How often something else had taken our jobs out of the configuration, and when that was last noticed (UTC)."""
+
+    times: int
+    last: str
+
+
 class StoreState(TypedDict, total=False):
     """``.state.json``: whose store it is, and what is ours in it."""
 
@@ -44,6 +51,7 @@ class StoreState(TypedDict, total=False):
     client: str
     exporters: dict[str, StateEntry]
     unfinished: bool
+    rewritten: Rewritten
 
 
 @dataclasses.dataclass(frozen=True)

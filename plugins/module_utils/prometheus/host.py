@@ -28,7 +28,12 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
     several,
     some,
 )
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import Plan, fleet_of, is_owned
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import (
+    Plan,
+    beside_another_role,
+    fleet_of,
+    is_owned,
+)
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.jobs import JOB_OPTIONS, left_ports, merge
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import (
     Context,
@@ -162,7 +167,10 @@ def verify(ctx: Context) -> dict[str, Any]:
     proven = claims(wanted, view, built, {})
     faults: dict[str, list[str]] = {}
     for name in sorted(set(wanted) - set(proven)):
-        faults[name] = [f"exporter {name}: {ctx.config.path} has no job of ours for it: run timesten.monitoring.site"]
+        faults[name] = [
+            f"exporter {name}: {ctx.config.path} has no job of ours for it any more: run timesten.monitoring.site. "
+            f"{beside_another_role(ctx.settings, view)}, where another role writes the whole file"
+        ]
     for name, text in check_health(ctx, proven, definitions, expected, rows).items():
         faults.setdefault(name, []).append(f"exporter {name}: {text}")
     for name, sentences in prove_refusals(ctx, wanted, known, list(rows.values()), always=True).items():

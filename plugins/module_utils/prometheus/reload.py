@@ -62,11 +62,22 @@ def find_processes(config_file: str, kind: Kind = "prometheus") -> list[Process]
             elif not program.startswith("prometheus") or (given is None and program != "prometheus"):
                 continue
             inside = os.path.join(os.readlink(f"/proc/{name}/cwd"), given or "prometheus.yml")
-            if os.path.realpath(inside) == real or _is_same(f"/proc/{name}/root{inside}", real):
-                found.append(Process(int(name), os.stat(f"/proc/{name}").st_uid, inside))
+            process = Process(int(name), os.stat(f"/proc/{name}").st_uid, inside)
+            if _is_same(f"/proc/{name}/root{inside}", real) or (
+                # A container may have another file of the same name.
+                os.path.realpath(inside) == real and (not _is_elsewhere(name) or is_mounted_alone(process))
+            ):
+                found.append(process)
         except OSError:
             continue
     return found
+
+
+def _is_elsewhere(pid: str) -> bool:
+    """Whether a process has mounts of its own; not if that cannot be told."""
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/{pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt")
+    return False
 
 
 def _is_same(one: str, other: str) -> bool:
