@@ -81,6 +81,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             inventory.exporters(inventory.wave(), steps.SWITCHED),
             inventory.clients(inventory.fleet.prometheus_hosts, steps.PROVEN),
             inventory.run.rotate_optional,
+            [client.name for client in inventory.fleet.clients.values() if not client.is_asked],
         )
         return {"verdicts": {name: dataclasses.asdict(verdict) for name, verdict in judged.items()}}
 

@@ -189,6 +189,28 @@ options:
     description:
       - Further keys of the job, passed on as they are, for example C(sample_limit).
     type: dict
+  kind:
+    description:
+      - What takes the pairs and scrapes.
+      - V(prometheus) is asked what it runs and scrapes, and proves by that.
+      - V(scrape_file) is anything else that reads scrape jobs from a file, for example vmagent. The jobs are a marked block in
+        O(scrape_file), and the proof is a handshake with the delivered pair from its host. What it scrapes is not asked.
+        O(url) is used for O(reload=http) alone, O(config_file), O(layout) and O(promtool) are not used.
+      - With V(scrape_file) a job names the delivery itself. Such a taker may read a CA file only once, so in a rotation its file changes and
+        it is told to read that again.
+    type: str
+    choices: [prometheus, scrape_file]
+    default: prometheus
+    version_added: 1.0.0
+  path_map:
+    description:
+      - Where what scrapes runs in a container, its mounts. Host paths with the paths that they have in the container.
+      - O(config_file), O(scrape_file) and O(store) are host paths, each below one of them. What is written into a file names container paths.
+      - Where the process can be seen from the host, it has to see the store at that place.
+      - C(promtool) then judges the syntax alone, and need not be there if O(promtool) is not set.
+    type: dict
+    default: {}
+    version_added: 1.0.0
   config_file:
     description:
       - Configuration file of Prometheus. Owner, mode, access list and a symbolic link are kept.
@@ -205,6 +227,8 @@ options:
   scrape_file:
     description:
       - Scrape file of O(layout=files). C(timesten.yml) beside O(config_file), if not set.
+      - With O(kind=scrape_file) the file that the taker reads, which may hold other jobs. Its form is that of C(prometheus.yml), and it is made
+        where there is none. Required then.
     type: path
   rendered:
     description:
@@ -231,12 +255,13 @@ options:
     default: 2
   user:
     description:
-      - The user that Prometheus runs as.
+      - The user that Prometheus runs as. A number, as the host counts users, where the host has no such user, for example for a container.
     type: str
     default: prometheus
   group:
     description:
-      - Group that may enter the store. The user's own, if not set.
+      - Group that may enter the store, by name or number. The user's own, if not set; for a number that the host does not know, the group of the
+        same number.
     type: str
   promtool:
     description:
@@ -256,6 +281,17 @@ options:
     description:
       - Password for basic authentication.
     type: str
+  url_bearer_token:
+    description:
+      - Bearer token, where a proxy in front of Prometheus wants one. Excludes O(url_username).
+    type: str
+    version_added: 1.0.0
+  url_headers:
+    description:
+      - HTTP headers for every request, where a proxy in front of Prometheus wants them, for example a tenant or an API key.
+      - Their values are handled as secrets.
+    type: dict
+    version_added: 1.0.0
   url_ca_file:
     description:
       - File on the Prometheus host that its own server certificate is verified with. The system's, if not set.
@@ -281,6 +317,8 @@ options:
       - How Prometheus is told to read its configuration again. Its own metrics have to confirm it.
       - V(auto) takes the lifecycle endpoint where it is enabled, else the systemd unit where that is active, else
         SIGHUP.
+      - With O(kind=scrape_file) V(auto) sends SIGHUP where O(reload_pid_file) is set or a process has O(scrape_file) as its
+        C(-promscrape.config), and otherwise leaves it to the taker to read the file again.
     type: str
     choices: [auto, http, systemd, signal]
     default: auto
@@ -606,6 +644,8 @@ SPEC = {
     "name": {"type": "str"},
     "state": {"type": "str", "choices": STATES, "default": "present"},
     "exporters": {"type": "list", "elements": "dict", "default": [], "options": EXPORTER},
+    "kind": {"type": "str", "choices": ["prometheus", "scrape_file"], "default": "prometheus"},
+    "path_map": {"type": "dict", "default": {}},
     "config_file": {"type": "path", "default": "/etc/prometheus/prometheus.yml"},
     "layout": {"type": "str", "choices": ["inline", "files", "template"], "default": "inline"},
     "scrape_file": {"type": "path"},
@@ -619,6 +659,9 @@ SPEC = {
     "url": {"type": "str", "default": "http://127.0.0.1:9090"},
     "url_username": {"type": "str"},
     "url_password": {"type": "str", "no_log": True},
+    "url_bearer_token": {"type": "str", "no_log": True},
+    # Hidden by HostModule: no_log would blot out every "1" of an answer where a tenant's number is a header.
+    "url_headers": {"type": "dict", "no_log": False},
     "url_ca_file": {"type": "path"},
     "url_cert_file": {"type": "path"},
     "url_key_file": {"type": "path", "no_log": False},
@@ -648,7 +691,20 @@ USED_BY = {
 }
 """The states that use an option; any other refuses it."""
 
-API_OPTIONS = ("url", "url_username", "url_password", "url_ca_file", "url_cert_file", "url_key_file")
+API_OPTIONS = {
+    "url": "url",
+    "url_username": "username",
+    "url_password": "password",
+    "url_bearer_token": "bearer_token",
+    "url_headers": "headers",
+    "url_ca_file": "ca_file",
+    "url_cert_file": "certificate_file",
+    "url_key_file": "key_file",
+}
+"""The options of the interface of Prometheus, and the parameters of Api that they are."""
+
+HIDDEN_FROM = 8
+"""Characters. A header's value of so many is hidden wherever it turns up; a shorter one is no secret but, say, a tenant's number."""
 
 
 class HostModule(CheckedModule):
@@ -669,7 +725,7 @@ class HostModule(CheckedModule):
     def _return_formatted(self, kwargs: dict[str, Any]) -> None:
         # The same for what -vvv shows of the arguments.
         if "invocation" not in kwargs:
-            bulky = {"exporters": len(self.params["exporters"]), "rendered": None}
+            bulky = {"exporters": len(self.params.get("exporters") or []), "rendered": None, "url_headers": None}
             kwargs["invocation"] = {"module_args": {**self.params, **bulky}}
         super()._return_formatted(kwargs)
 
@@ -677,11 +733,15 @@ class HostModule(CheckedModule):
 def settings(params: dict[str, Any]) -> host.Settings:
     """The task's options as the logic takes them."""
     taken = {field.name: params[field.name] for field in dataclasses.fields(host.Settings) if field.name in params}
+    beside = os.path.join(os.path.dirname(params["config_file"]), "timesten.yml")
+    files = {"scrape_file": params["scrape_file"] or beside}
+    if params["kind"] == "scrape_file":
+        # The one file that there is; no second one is ever made.
+        files = {"config_file": params["scrape_file"], "scrape_file": params["scrape_file"] + ".none"}
     return host.Settings(
         **{
             **taken,
-            "scrape_file": params["scrape_file"]
-            or os.path.join(os.path.dirname(params["config_file"]), "timesten.yml"),
+            **files,
             "running": params["prometheus_running"],
             "remove": None if params["remove"] is None else tuple(params["remove"]),
             "exporters": tuple(params["exporters"]),
@@ -706,7 +766,8 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     if params["from_inventory"] or not params["name"]:
         raise TimesTenError("name is not set: name the client; from_inventory works in a task of a playbook only")
     check_options(params)
-    api = Api(*(params[option] for option in API_OPTIONS))
+    module.no_log_values.update(value for value in (params["url_headers"] or {}).values() if len(value) >= HIDDEN_FROM)
+    api = Api(**{parameter: params[option] for option, parameter in API_OPTIONS.items()})
     context = host.context(settings(params), api, module.check_mode)
     result = host.STATES[params["state"]](context, module._diff, params["switch"])
     result["name"] = params["name"]

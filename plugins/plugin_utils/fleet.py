@@ -115,6 +115,18 @@ class Client:
     layout: str
     options: Mapping[str, Any] = dataclasses.field(repr=False)
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether what it scrapes is asked of it; what is not asked is proven by handshakes alone."""
+        return bool(self.options.get("prometheus_running", True)) and self.options.get("kind") != "scrape_file"
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """What two clients of a host must not share, by option."""
+        if self.options.get("kind") == "scrape_file":
+            return {"scrape_file": self.options.get("scrape_file"), "store": self.options.get("store")}
+        return {key: self.options.get(key) for key in ("config_file", "store", "url")}
+
 
 @dataclasses.dataclass(frozen=True)
 class PrometheusHost:
@@ -408,11 +420,11 @@ def _check_own(client: Client, others: Sequence[Client]) -> None:
     for other in others:
         if other.name.lower() == client.name.lower():
             raise TimesTenError(f"prometheus_host_instances of {client.host} names {client.name!r} twice")
-        for key in ("config_file", "store", "url"):
-            if other.options.get(key) == client.options.get(key):
+        for key, value in client.own.items():
+            if other.own.get(key) == value:
                 raise TimesTenError(
                     f"prometheus_host_instances of {client.host}: {client.name} and {other.name} have the same "
-                    f"prometheus_host_{key} ({argspec.show(client.options.get(key))}); each needs its own"
+                    f"prometheus_host_{key} ({argspec.show(value)}); each needs its own"
                 )
 
 

@@ -168,7 +168,7 @@ class Ledger:
 
 
 _OTHERWISE = {
-    "not asked": "served but not asked of Prometheus (prometheus_host_running: false)",
+    "not asked": "accepted from its host but not asked of what scrapes there (prometheus_host_kind: scrape_file, prometheus_host_running: false)",
     "kept": "left to the owner's own jobs (prometheus_host_on_existing: keep)",
     "evicted": "evicted",
 }
@@ -262,11 +262,12 @@ def _judged(
         if answer.failed:
             return dataclasses.replace(row, reason=answer.failed, because_of=client.host)
         return dataclasses.replace(row, state="predicted")
-    asked = client.options.get("prometheus_running", True)
-    if proof.up is None and asked and client.options.get("on_existing") == "keep" and not proof.last_error:
+    asked = client.is_asked
+    untold = proof.up is None and not proof.last_error and (asked or proof.accepted is None)
+    if untold and client.options.get("on_existing") == "keep":
         return dataclasses.replace(row, state="kept")
-    if asked:
-        fault = proof_fault(proof)
+    if asked or not exporter.insecure:
+        fault = proof_fault(proof, asked)
         advice = f" -> {proof.advice}" if fault and proof.advice else ""
         if fault:
             return dataclasses.replace(row, reason=fault + advice)
@@ -411,9 +412,10 @@ def prometheus_hosts(
             removed = [f"{name}: removed" for name in answer.removed]
             if answer.changed:
                 changed += why + removed or ["changed"]
+            asked = fleet.clients[client].is_asked
             # The fault of one exporter is told by its pairs.
             told = any(
-                not _is_silent(proof, answer) and (proof.failed or proof_fault(proof))
+                not _is_silent(proof, answer) and (proof.failed or proof_fault(proof, asked))
                 for proof in answer.exporters.values()
             )
             if answer.failed and not told:

@@ -380,20 +380,23 @@ def verdicts(
     switched: Mapping[str, ExporterHostAnswer],
     proven: Mapping[str, PrometheusAnswer],
     optional: Sequence[str] = (),
+    unasked: Iterable[str] = (),
 ) -> dict[str, Verdict]:
     """Return for each exporter of a plan what became of it, and whether to keep it, to go back, or to end it.
 
     :param switched: what the exporter hosts said of the switch, by host.
     :param proven: what the clients said afterwards, by client.
+    :param unasked: clients that are not asked what they scrape, as the inventory says: a handshake from their host has to do.
     """
     judged = {}
+    silent = frozenset(unasked)
     for name, row in rows.items():
         if row.refused is not None:
             judged[name] = Verdict(name, row.host, "release", row.refused, job=row.job)
             continue
         host = switched.get(row.host)
         answer = host.exporters.get(name) if host is not None else None
-        judged[name] = _verdict(row, answer, (host.failed if host else None), proven, optional)
+        judged[name] = _verdict(row, answer, (host.failed if host else None), proven, optional, silent)
     return judged
 
 
@@ -403,6 +406,7 @@ def _verdict(
     host_failed: str | None,
     proven: Mapping[str, PrometheusAnswer],
     optional: Sequence[str],
+    unasked: frozenset[str],
 ) -> Verdict:
     status = answer.status if answer is not None else None
     window = answer.window if answer is not None else None
@@ -412,7 +416,7 @@ def _verdict(
             fault
             for client in row.clients
             if client not in optional
-            for fault in [unproven(row.job, client, proven.get(client))]
+            for fault in [unproven(row.job, client, proven.get(client), client not in unasked)]
             if fault is not None
         ]
         action, reason = ("revert" if faults else "confirm"), "; ".join(faults) or None
@@ -427,21 +431,26 @@ def _verdict(
     return Verdict(row.exporter, row.host, action, reason, status, window, leaves, row.job)
 
 
-def unproven(job: str, client: str, answer: PrometheusAnswer | None) -> str | None:
+def unproven(job: str, client: str, answer: PrometheusAnswer | None, asked: bool = True) -> str | None:
     """Return why a client has not proven an exporter in its answer; None if it has."""
     if answer is None:
         return f"{client}: it did not answer any more"
     proof = answer.exporters.get(job)
-    fault = None if proof is None else proof_fault(proof)
+    fault = None if proof is None else proof_fault(proof, asked)
     if proof is not None and fault is None:
         return None
     return f"{client}: {fault or answer.failed or 'it did not answer for it'}"
 
 
-def proof_fault(proof: Proof) -> str | None:
-    """Return what a proof lacks; None if the target is up and nothing else than the delivered pair gets in."""
-    if not proof.up:
+def proof_fault(proof: Proof, asked: bool = True) -> str | None:
+    """Return what a proof lacks; None if the target is up and nothing else than the delivered pair gets in.
+
+    :param asked: whether the client is asked for its targets; else the handshake with the delivered pair has to be accepted.
+    """
+    if asked and not proof.up:
         return proof.last_error or proof.failed or "its target is not up"
+    if not asked and proof.accepted is None:
+        return proof.failed or "no handshake with the delivered pair was made"
     if proof.accepted is False:
         return proof.failed or "the handshake with the delivered pair was not accepted"
     for refused, how in (

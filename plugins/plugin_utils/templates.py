@@ -10,6 +10,7 @@ from typing import Any, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as prometheus_jobs
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.paths import PathMap
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import ExporterHostAnswer
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Fleet
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.rotation import pair_of
@@ -89,7 +90,7 @@ def jobs(
     """
     defaults = {key: options.get(key) for key in prometheus_jobs.JOB_OPTIONS}
     merged = prometheus_jobs.merge(definitions, mentioned, defaults, remove, purge, both_ports)
-    store = posixpath.normpath(options["store"])
+    store = PathMap(options.get("path_map")).inside(posixpath.normpath(options["store"]), "store")
     return [
         dict(prometheus_jobs.build(definition, store).config) for definition in {**(others or {}), **merged}.values()
     ]

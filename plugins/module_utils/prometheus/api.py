@@ -98,6 +98,8 @@ class Api:
     """The HTTP interface of one Prometheus.
 
     :param url: with the route prefix where there is one, for example ``http://127.0.0.1:9090``.
+    :param bearer_token: sent in place of a user, where a proxy wants one.
+    :param headers: sent with every request, for what a proxy wants.
     :param ca_file: what the server's certificate is verified with, for https; None takes the system's.
     :param certificate_file: client certificate, with ``key_file``, where the server wants one.
     :param timeout: seconds for one request.
@@ -113,15 +115,19 @@ class Api:
         certificate_file: str | None = None,
         key_file: str | None = None,
         timeout: float = 10.0,
+        bearer_token: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         check_url(url)
         parts = urllib.parse.urlsplit(url)
         self.url = url.rstrip("/")
         self._timeout = timeout
-        self._authorization: str | None = None
+        self._headers = dict(headers or {})
+        if bearer_token is not None:
+            self._headers["Authorization"] = f"Bearer {bearer_token}"
         if username is not None:
             pair = f"{username}:{password or ''}".encode()
-            self._authorization = "Basic " + base64.b64encode(pair).decode("ascii")
+            self._headers["Authorization"] = "Basic " + base64.b64encode(pair).decode("ascii")
         # No proxy, whatever the environment says: the answers steer what is done on this host.
         handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({}), _StayHere()]
         if parts.scheme == "https":
@@ -139,9 +145,7 @@ class Api:
 
     def _request(self, path: str, method: str = "GET") -> bytes:
         data = b"" if method == "POST" else None
-        request = urllib.request.Request(self.url + path, data, method=method)  # noqa: S310 - http or https, checked
-        if self._authorization:
-            request.add_header("Authorization", self._authorization)
+        request = urllib.request.Request(self.url + path, data, self._headers, method=method)  # noqa: S310 - http or https, checked
         try:
             with self._opener.open(request, timeout=self._timeout) as answer:
                 body: bytes = answer.read(_LIMIT)
@@ -152,7 +156,8 @@ class Api:
             where = f"{method} {self.url}{path} was answered {error.code}"
             if error.code == 401:
                 raise TimesTenError(
-                    f"{where}: set url_username and url_password to what its web.config.file has"
+                    f"{where}: set url_username and url_password to what its web.config.file has, or url_bearer_token or "
+                    f"url_headers to what a proxy in front of it wants"
                 ) from error
             if error.code == 404:
                 raise TimesTenError(

@@ -10,6 +10,7 @@ import dataclasses
 import os
 import re
 import stat
+import threading
 import time
 from typing import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -38,7 +39,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.obs
     running_jobs,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.proof import Proof, prove
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.store import as_user
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.store import Account
 
 _ATTEMPTS = 3
 DISCOVERY = 15.0
@@ -83,7 +84,7 @@ class Change:
         seen = observe(ctx)
         deadline = time.monotonic() + DISCOVERY
         while True:
-            plan = decide(ctx.settings, seen, self.rejected, ctx.check_mode, ctx.store.path)
+            plan = decide(ctx.settings, seen, self.rejected, ctx.check_mode, ctx.store_inside)
             settled = not plan.absent or plan.configures or plan.unfinished or time.monotonic() > deadline
             if settled:
                 return seen, plan
@@ -119,6 +120,8 @@ class Change:
         if plan.configures:
             for file in (ctx.config, ctx.scrape_file):
                 file.refuse_loss()
+        if ctx.settings.kind == "scrape_file" and plan.reloads and ctx.settings.running:
+            self._way = self._way or way_of_file(ctx)
         if ctx.api is None:
             return
         try:
@@ -127,7 +130,14 @@ class Change:
             raise TimesTenError(
                 f"{error.message} Nothing was changed. Set prometheus_running: false to store and check files without it"
             ) from error
-        if os.path.isabs(given) and os.path.exists(given) and os.path.realpath(given) != ctx.config.real:
+        if ctx.paths:
+            inside = ctx.paths.inside(ctx.config.path, "config_file")
+            if os.path.isabs(given) and os.path.normpath(given) != inside:
+                raise TimesTenError(
+                    f"path_map: the Prometheus at {ctx.api.url} reads {given}, and config_file {ctx.config.path} would be {inside} "
+                    f"there: set path_map to the mounts of the container, or url. Nothing was changed"
+                )
+        elif os.path.isabs(given) and os.path.exists(given) and os.path.realpath(given) != ctx.config.real:
             raise TimesTenError(
                 f"the Prometheus at {ctx.api.url} reads {given}, not config_file {ctx.config.path}: set url or config_file "
                 f"so that both belong to the same instance. Nothing was changed"
@@ -147,12 +157,13 @@ class Change:
         if ctx.api is None or ctx.identity is None:
             return
         processes = reload.find_processes(ctx.config.path)
-        if processes and ctx.identity.uid not in {process.uid for process in processes}:
-            process = processes[0]
-            raise TimesTenError(
-                f"user: Prometheus (process {process.pid}) runs as uid {process.uid}, not as {ctx.identity.name} (uid "
-                f"{ctx.identity.uid}), and could not read what is stored for that user: set user. Nothing was changed"
-            )
+        refuse_other_user(processes, ctx.identity)
+        for process in processes:
+            if ctx.paths and reload.sees_another(process, ctx.store_inside, ctx.store.path):
+                raise TimesTenError(
+                    f"path_map: Prometheus (process {process.pid}) has another directory than {ctx.store.path} at "
+                    f"{ctx.store_inside}, or none: set path_map to the mounts of the container, or mount it there. Nothing was changed"
+                )
         if plan.configures:
             for process in processes:
                 if reload.is_mounted_alone(process):
@@ -253,17 +264,15 @@ class Change:
 
     def _check_as_user(self, plan: Plan, fresh: Mapping[str, str]) -> dict[str, str]:
         ctx = self.ctx
+        identity = ctx.identity
         places = [
             (fresh.get(name) or ctx.store.directory(name, delivery), plan.expected[name])
             for name, delivery in sorted(plan.switch.items())
             if delivery is not None and (name in fresh or name not in plan.deliver)
         ]
-        identity = ctx.identity
-        if not places or identity is None:
+        if identity is None:
             return {}
-        from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import deliveries
-
-        faults = as_user(identity, lambda: deliveries.check_all(places))
+        faults = ctx.check_as_user(places)
         return {name: f"as user {identity.name}: exporter {name}, {fault}" for name, fault in faults.items()}
 
     def drop(self, names: Iterable[str]) -> None:
@@ -353,12 +362,13 @@ class Change:
         if identity is None or not plan.configures:
             yield None, None
             return
-        tool = promtool.require(ctx.settings.promtool)
+        tool = self._promtool()
+        judge, syntax_only = (promtool.ROOT, True) if ctx.paths else (identity, False)
         made: list[str] = []
         config, scrape = None, None
         text = plan.edit.scrape_file
         self._named = [
-            name for text in {plan.source, plan.edit.config} for name in file_patterns(text, ctx.config.path)
+            name for text in {plan.source, plan.edit.config} for name in file_patterns(text, ctx.config.path, ctx.paths)
         ]
         base = os.path.dirname(ctx.config.path)
         swaps: dict[str, str | None] = dict.fromkeys(plan.edit.obsolete)
@@ -367,13 +377,15 @@ class Change:
                 scrape = ctx.scrape_file.stage(text, self._fallback, self._named, base)
                 made.append(scrape)
                 swaps[ctx.scrape_file.path] = scrape
-                promtool.check(tool, scrape, identity)
+                if tool is not None:
+                    promtool.check(tool, scrape, judge, syntax_only=syntax_only)
             # promtool reads the files that will be there, not those that are: only for the check.
-            judged = for_promtool(plan.edit.config, ctx.config.path, swaps)
+            judged = for_promtool(plan.edit.config, ctx.config.path, swaps, ctx.paths)
             checked = ctx.config.stage(judged, self._fallback, self._named, base)
             made.append(checked)
-            with ctx.config.beside(checked) as place:
-                promtool.check(tool, place, identity, ctx.config.path if plan.source else None)
+            if tool is not None:
+                with ctx.config.beside(checked) as place:
+                    promtool.check(tool, place, judge, ctx.config.path if plan.source else None, syntax_only)
             if plan.edit.config != plan.source:
                 config = checked
                 if judged != plan.edit.config:
@@ -383,6 +395,19 @@ class Change:
         finally:
             for path in made:
                 config_file.discard(path)
+
+    def _promtool(self) -> str | None:
+        """The promtool that judges; None where there need not be one."""
+        settings = self.ctx.settings
+        if settings.kind == "scrape_file":
+            return None  # what another taker reads may hold what Prometheus does not know
+        tool = promtool.find(settings.promtool)
+        if tool is None and self.ctx.paths and settings.promtool is None:
+            self.ctx.warnings.append(
+                "promtool was not found on the host of the container, so only Prometheus itself judged the new configuration"
+            )
+            return None
+        return tool or promtool.require(settings.promtool)
 
     @property
     def _fallback(self) -> tuple[int, int, int]:
@@ -398,9 +423,13 @@ class Change:
             self.ctx.store.write_state(state)
 
     def _reload(self) -> str | bool:
-        if self.ctx.api is None or self._way is None:
+        ctx = self.ctx
+        if self._way is None:
             return False
-        return reload.reload(self.ctx.api, self._way)
+        if ctx.settings.kind == "scrape_file" and ctx.taker is not None:
+            reload.tell(ctx.taker, self._way)
+            return False if self._way.method == "none" else self._way.method
+        return False if ctx.api is None else reload.reload(ctx.api, self._way)
 
     # --- the way back
 
@@ -519,7 +548,12 @@ class Change:
             if name not in plan.removed:
                 entries.setdefault(name, entry)
         state: StoreState = {"client": ctx.settings.name, "exporters": entries}
-        stays = ("client", "exporters")
+        if plan.rewritten:
+            times = before.get("rewritten", {}).get("times", 0) + 1
+            state["rewritten"] = {"times": times, "last": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        elif "rewritten" in before:
+            state["rewritten"] = before["rewritten"]
+        stays = ("client", "exporters", "rewritten")
         if "unfinished" in before or any(state.get(key) != before.get(key) for key in stays):
             store.write_state(state)
         for name, delivery in plan.switch.items():
@@ -534,6 +568,57 @@ class Change:
                 store.forget(name)
         if plan.deliver:
             store.renew_transport_key()
+
+
+def refuse_other_user(processes: Sequence[reload.Process], identity: Account) -> None:
+    """:raises TimesTenError: if none of the taker's processes runs as the user that everything is stored for."""
+    if processes and identity.uid not in {process.uid for process in processes}:
+        process = processes[0]
+        raise TimesTenError(
+            f"user: Prometheus (process {process.pid}) runs as uid {process.uid}, not as {identity.name} (uid "
+            f"{identity.uid}), and could not read what is stored for that user: set user. Nothing was changed"
+        )
+
+
+def way_of_file(ctx: Context) -> reload.Way:
+    """How the taker of a scrape file is told to read it again.
+
+    :raises TimesTenError: if it cannot be told in the way that the options name, or runs as another user.
+    """
+    settings = ctx.settings
+    if ctx.identity is None:
+        raise TimesTenError(f"user: there is no user {settings.user!r} on this host")
+    refuse_other_user(reload.find_processes(ctx.config.path, settings.kind), ctx.identity)
+    return reload.find_way_of_file(
+        settings.reload, settings.reload_unit, settings.reload_pid_file, ctx.config.path, ctx.identity.uid
+    )
+
+
+def renamer(ctx: Context) -> Callable[[str, str, str], None]:
+    """What makes the taker of a scrape file use another delivery of an exporter: its job names that, and the taker is told.
+
+    Done again, it tells the taker again: what failed in between is made up for.
+    """
+    lock = threading.Lock()
+
+    def rename(exporter: str, old: str, new: str) -> None:
+        home = f"{ctx.store_inside}/{exporter}"
+        with lock:
+            for _attempt in range(_ATTEMPTS):
+                before = ctx.config.read()
+                after = (before or b"").replace(f"{home}/{old}/".encode(), f"{home}/{new}/".encode())
+                try:
+                    if before and after != before:
+                        ctx.config.write(after, before, (os.geteuid(), os.getegid(), 0o640))
+                    break
+                except Moved:
+                    continue
+            else:
+                raise TimesTenError(f"{ctx.config.path} is written by somebody else all the time")
+            if ctx.settings.running and ctx.taker is not None:
+                reload.tell(ctx.taker, way_of_file(ctx))
+
+    return rename
 
 
 def rows_of(plan: Plan, settings_names: Sequence[str], rows: Sequence[Row]) -> list[Row]:

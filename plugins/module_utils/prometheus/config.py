@@ -47,6 +47,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
     unmarked,
     whose_files,
 )
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.paths import PathMap
 
 try:
     import yaml
@@ -54,6 +55,8 @@ except ImportError:
     pass  # config_source says so
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+NOWHERE_ELSE = PathMap()
+"""Prometheus sees what the host sees."""
 
 
 # --- what goes in and comes out ---------------------------------------------------------------------------------------
@@ -65,12 +68,13 @@ class Files:
 
     :ivar config: content of prometheus.yml.
     :ivar path: its path as Prometheus is told it; relative names in it count from there.
-    :ivar store: the PEM store.
-    :ivar scrape_path: path of our own scrape file, as prometheus.yml shall name it (layout ``files``).
+    :ivar store: the PEM store, as Prometheus sees it.
+    :ivar scrape_path: path of our own scrape file (layout ``files``).
     :ivar scrape_file: its present content, whatever the layout is or becomes; None if there is no such file.
     :ivar others: path to content of the other files of :func:`scrape_files`. A scrape file of ours at an earlier path
         is among them.
     :ivar client: whose block a new one is.
+    :ivar paths: how Prometheus sees the host's paths; all but ``store`` are the host's.
     """
 
     config: bytes
@@ -80,6 +84,7 @@ class Files:
     scrape_file: bytes | None = None
     others: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
     client: str = ""
+    paths: PathMap = NOWHERE_ELSE
 
     @property
     def base(self) -> str:
@@ -103,13 +108,15 @@ class ConfigView:
     """What :func:`read` found.
 
     ``ours`` maps exporters to their jobs; ``layout`` is ``inline``, ``files``, ``template``, or None where nothing of
-    ours is there (a caller who remembers having written a block then knows that somebody wiped it).
+    ours is there (a caller who remembers having written a block then knows that somebody wiped it). ``patterns`` are the
+    owner's own ``scrape_config_files``, by the host's paths.
     """
 
     ours: dict[str, JobView]
     foreign: list[JobView]
     scrape_interval: float
     layout: str | None
+    patterns: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +170,9 @@ class _Parsed:
         self.src = parsed(files.config, files.path)
         self.file = parsed(files.scrape_file or b"", files.scrape_path)
         self.others = [parsed(data, path) for path, data in sorted(files.others.items())]
-        self.is_named = any(patterns.matches(name, files.scrape_path, files.base) for name in _names(self.src, True))
+        self.is_named = any(
+            patterns.matches(name, files.scrape_path, files.base) for name in _names(self.src, True, files.paths)
+        )
         homes = [self.src, *([self.file] if self.is_named else []), *self.others]
         self.live = [home for home in homes if home.chunks()]
         known = self.live + ([self.file] if self.file.chunks() and not self.is_named else [])
@@ -202,10 +211,10 @@ class _Parsed:
                     )
 
 
-def _names(src: Source, ours: bool) -> list[str]:
-    """The patterns in ``scrape_config_files``, with our own line or without."""
+def _names(src: Source, ours: bool, paths: PathMap) -> list[str]:
+    """The patterns in ``scrape_config_files`` by the host's paths, with our own line or without."""
     items = src.items(FILES) if ours else src.foreign(FILES)
-    return [item.value for item in items if isinstance(item, yaml.ScalarNode) and item.value]
+    return paths.names([item.value for item in items if isinstance(item, yaml.ScalarNode) and item.value])
 
 
 def _view(src: Source, item: Any, interval: float, adopted: bool = False) -> JobView:
@@ -248,22 +257,22 @@ def read(files: Files) -> ConfigView:
                 ours[exporter] = _view(home, item, interval)
             else:
                 foreign.append(_view(home, item, interval))
-    return ConfigView(ours, foreign, interval, layout)
+    return ConfigView(ours, foreign, interval, layout, tuple(_names(at.src, False, files.paths)))
 
 
-def scrape_files(source: bytes, path: str) -> list[str]:
+def scrape_files(source: bytes, path: str, paths: PathMap = NOWHERE_ELSE) -> list[str]:
     """The files that ``scrape_config_files`` names now, our own line included.
 
     :param path: of prometheus.yml, as Prometheus is told it.
     """
     found: set[str] = set()
     if FILES.encode("ascii") in source:
-        for name in _names(parsed(source, path), True):
+        for name in _names(parsed(source, path), True, paths):
             found.update(patterns.expand(name, posixpath.dirname(path)))
     return sorted(found)
 
 
-def file_patterns(source: bytes, path: str) -> list[str]:
+def file_patterns(source: bytes, path: str, paths: PathMap = NOWHERE_ELSE) -> list[str]:
     """All patterns of files that Prometheus reads; no temporary file may match one (see ``patterns.temporary``)."""
     found: list[str] = []
     if b"files" not in source:
@@ -282,10 +291,10 @@ def file_patterns(source: bytes, path: str) -> list[str]:
                 stack.append(value)
                 if key.value in (FILES, "rule_files", "files") and isinstance(value, yaml.SequenceNode):
                     found += [item.value for item in value.value if isinstance(item, yaml.ScalarNode) and item.value]
-    return found
+    return paths.names(found)
 
 
-def for_promtool(config: bytes, path: str, swaps: Mapping[str, str | None]) -> bytes:
+def for_promtool(config: bytes, path: str, swaps: Mapping[str, str | None], paths: PathMap = NOWHERE_ELSE) -> bytes:
     """The text of a configuration that promtool judges before any file is in its place.
 
     Files that patterns name are written out one by one, each with its candidate in its place; lines keep their numbers.
@@ -298,7 +307,7 @@ def for_promtool(config: bytes, path: str, swaps: Mapping[str, str | None]) -> b
         return config
     base = posixpath.dirname(path)
     names: list[str] = []
-    for name in _names(src, True):
+    for name in _names(src, True, paths):
         found = [one for one in patterns.expand(name, base) if one not in swaps]
         found += [new for old, new in swaps.items() if new and patterns.matches(name, old, base)]
         names += [one for one in found if one not in names]
@@ -456,10 +465,10 @@ def _refuse_rest(src: Source, text: str) -> None:
 def _name_scrape_file(src: Source, files: Files, needed: bool) -> Source:
     """Put the path of our scrape file into ``scrape_config_files``, unless a pattern of the owner names it already."""
     needed = needed and not any(
-        patterns.matches(name, files.scrape_path, files.base) for name in _names(src, ours=False)
+        patterns.matches(name, files.scrape_path, files.base) for name in _names(src, False, files.paths)
     )
     if src.block and src.block.key == FILES:
-        line = src.block.chunks[0].node.value
+        line = files.paths.outside(src.block.chunks[0].node.value) or ""
         if needed and patterns.matches(line, files.scrape_path, files.base):
             return src
         src = src.after(without(src))
@@ -469,7 +478,7 @@ def _name_scrape_file(src: Source, files: Files, needed: bool) -> Source:
         raise TimesTenError(
             f"scrape_file: {files.scrape_path!r} holds characters that Prometheus reads as a pattern: use another name"
         )
-    name = _jobs.scalar(files.scrape_path, "scrape_file")
+    name = _jobs.scalar(files.paths.inside(files.scrape_path, "scrape_file"), "scrape_file")
 
     def render(column: int, flow: bool) -> str:
         return " " * column + (name + "," if flow else "- " + name) + src.newline

@@ -65,8 +65,8 @@ class ConfigFile:
         :returns: path of the candidate; the caller commits or discards it.
         :raises TimesTenError: naming the path and the system's reason.
         """
-        candidate = patterns.temporary(self.real, named, base)
         try:
+            candidate = patterns.temporary(self.real, named, base)
             descriptor = os.open(candidate, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 with os.fdopen(descriptor, "wb") as stream:
@@ -135,7 +135,7 @@ class ConfigFile:
 
     def refuse_moved(self, expected: bytes | None) -> None:
         """:raises Moved: if the file does not hold what was read before."""
-        if self.read() != expected:
+        if (self.read() or b"") != (expected or b""):
             raise Moved(f"{self.real} was changed by somebody else at the same time")
 
     def write(

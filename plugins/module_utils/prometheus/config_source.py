@@ -45,7 +45,7 @@ _PLAIN_BYTES = bytes((9, 10, *range(32, 127)))
 # YAML 1.1 ends a line at these, YAML 1.2 and people do not.
 _ODD_BREAK = re.compile("\r(?!\n)|[\x85\u2028\u2029]")
 BLANK = re.compile(r"[ \t]*(?:#.*)?\r?\Z")
-_OUR_CA_FILE = re.compile(r"/([^/]+)/current/ca\.crt\Z")
+_OUR_CA_FILE = re.compile(r"/([^/]+)/(?:current|[0-9]{8}T[0-9]{6}Z-[^/]*)/ca\.crt\Z")
 
 
 @dataclasses.dataclass

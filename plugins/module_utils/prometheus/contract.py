@@ -11,6 +11,8 @@ from typing import Any, Dict, Literal, Mapping, TypedDict
 State = Literal["inspected", "present", "verified", "absent", "staged", "following", "released"]
 Layout = Literal["inline", "files", "template"]
 OnExisting = Literal["fail", "adopt", "keep"]
+Kind = Literal["prometheus", "scrape_file"]
+"""What takes the pairs: a Prometheus that is asked, or anything that reads a scrape file and is not."""
 ReloadMethod = Literal["auto", "http", "systemd", "signal"]
 
 LATER = "known after apply"
@@ -36,6 +38,13 @@ class StateEntry(TypedDict, total=False):
     files: list[list[int]]
 
 
+class Rewritten(TypedDict):
+    """How often something else had taken our jobs out of the configuration, and when that was last noticed (UTC)."""
+
+    times: int
+    last: str
+
+
 class StoreState(TypedDict, total=False):
     """``.state.json``: whose store it is, and what is ours in it."""
 
@@ -45,6 +54,7 @@ class StoreState(TypedDict, total=False):
     client: str
     exporters: dict[str, StateEntry]
     unfinished: bool
+    rewritten: Rewritten
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +149,8 @@ class Settings:
     defaults: Mapping[str, Any]
     both_ports: bool = False
     fleet: str | None = None
+    kind: Kind = "prometheus"
+    path_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 MESSAGES = 10

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import dataclasses
+import posixpath
 import re
 from typing import Any, Iterable, Mapping
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, jobs
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, jobs, patterns
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
     LATER,
     Definition,
@@ -50,6 +51,7 @@ class Plan:
     :ivar view: the configuration as it will be.
     :ivar absent: jobs that are configured and that Prometheus does not run.
     :ivar followed: exporters whose delivery was switched in a rotation, which is still to be proven.
+    :ivar rewritten: whether something else has taken our jobs out of the configuration since the last run.
     :ivar named_files: removed exporters whose files the configuration still names: their adopted jobs stay.
     """
 
@@ -76,6 +78,7 @@ class Plan:
     named_files: frozenset[str]
     unfinished: bool
     warnings: tuple[str, ...]
+    rewritten: bool = False
 
     @property
     def configures(self) -> bool:
@@ -142,12 +145,15 @@ def decide(settings: Settings, seen: Observation, rejected: Mapping[str, str], c
         # Otherwise they have no marks: jobs that were adopted once, and left as plain ones.
         ours |= set(seen.view.ours)
     gone = sorted(name for name in ours - set(definitions) - set(faults) if settings.purge or name in removal)
-    built = {name: jobs.build(definition, store) for name, definition in definitions.items()}
-    edit = _edit(settings, seen, built, gone, faults)
     pairs = {
         name: _decide_pair(name, element, known.get(name), seen.deliveries.get(name, Deliveries()))
         for name, element in elements.items()
     }
+    built = {
+        name: jobs.build(definition, store, _named(settings, known.get(name), pairs.get(name)))
+        for name, definition in definitions.items()
+    }
+    edit = _edit(settings, seen, built, gone, faults)
     return _Decision(
         settings, seen, fleet, definitions, built, tuple(elements), faults, gone, edit, pairs, store
     ).plan()
@@ -322,6 +328,14 @@ def _decide_pair(name: str, element: Mapping[str, Any], entry: StateEntry | None
     return outcome
 
 
+def _named(settings: Settings, entry: StateEntry | None, pair: _Delivery | None) -> str:
+    """What an exporter's job names in the store: the link, or the delivery itself for who reads a CA file only once."""
+    if settings.kind == "prometheus":
+        return jobs.CURRENT
+    state = pair.entry if pair is not None else entry or {}
+    return state.get("delivery") or jobs.CURRENT
+
+
 # --- the configuration ------------------------------------------------------------------------------------------------
 
 
@@ -337,6 +351,24 @@ def _edit(
             raise TimesTenError("rendered: layout template needs the whole file; the role prometheus_host renders it")
         return config.check_rendered(seen.files, settings.rendered.encode("utf-8"), built.values())
     return edit_config(settings, seen, [job for name, job in built.items() if name not in faults], gone)
+
+
+def beside_another_role(settings: Settings, view: config.ConfigView) -> str:
+    """How our jobs stay where another role writes the whole configuration: in a file that its scrape_config_files name."""
+    if settings.kind == "scrape_file":
+        return "Give this collection a scrape_file that nothing else writes"
+    directory = posixpath.dirname(settings.config_file)
+    for pattern in view.patterns:
+        place = posixpath.normpath(posixpath.join(directory, pattern.replace("*", "timesten", 1)))
+        if "*" in posixpath.basename(pattern) and patterns.matches(pattern, place, directory):
+            return f"Its scrape_config_files name {pattern}: set layout to files and scrape_file to {place}, and nothing is lost again"
+    place = f"{directory}/scrape.d/timesten.yml"
+    if settings.layout == "files":
+        return f"Have that role write scrape_config_files: [{settings.scrape_file}], and nothing is lost again"
+    return (
+        f"Have that role write scrape_config_files: [{directory}/scrape.d/*.yml], set layout to files and scrape_file to {place}, and "
+        f"nothing is lost again (Prometheus 2.43 or later; for an older one set layout to template, and let this collection write the file)"
+    )
 
 
 def edit_config(
@@ -415,6 +447,7 @@ class _Decision:
             named_files=named_files,
             unfinished=bool(seen.state.get("unfinished")),
             warnings=tuple(warnings),
+            rewritten=bool(self._wiped()),
         )
 
     def _entries(self) -> dict[str, StateEntry]:
@@ -439,11 +472,13 @@ class _Decision:
     def _warnings(self, reasons: dict[str, list[str]], named_files: Iterable[str]) -> list[str]:
         settings, seen = self.settings, self.seen
         warnings = []
-        lost = sorted(set(seen.state["exporters"]) - set(seen.view.ours) - set(self.edit.kept) - set(self.rejected))
-        if lost and not seen.state.get("unfinished") and settings.layout != "template":
+        lost = self._wiped()
+        if lost:
+            times = seen.state.get("rewritten", {}).get("times", 0) + 1
+            again = "" if times == 1 else f", {times} times so far"
             warnings.append(
                 f"{settings.config_file} no longer held the jobs of {some(lost)}: something else rewrites the file "
-                f"(a role that templates it whole?); they are put back. Have that role keep them, or use layout template"
+                f"(a role that templates it whole?){again}; they are put back. {beside_another_role(settings, seen.view)}"
             )
             for name in lost:
                 if name in reasons:
@@ -464,6 +499,13 @@ class _Decision:
                 f"and not checked"
             )
         return warnings
+
+    def _wiped(self) -> list[str]:
+        """Exporters whose jobs something else has taken out of the configuration since the last run."""
+        seen = self.seen
+        if seen.state.get("unfinished") or self.settings.layout == "template":
+            return []
+        return sorted(set(seen.state["exporters"]) - set(seen.view.ours) - set(self.edit.kept) - set(self.rejected))
 
     def _absent(self) -> tuple[str, ...]:
         """Jobs that the file has and Prometheus does not run: with files that it could not read at the last reload

@@ -16,6 +16,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus imp
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import NotAnswering
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.apply import (
     Change,
+    renamer,
     rows_of,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config import ConfigView, Files
@@ -29,7 +30,12 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
     several,
     some,
 )
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import Plan, fleet_of, is_owned
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import (
+    Plan,
+    beside_another_role,
+    fleet_of,
+    is_owned,
+)
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.jobs import JOB_OPTIONS, left_ports, merge
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import (
     Context,
@@ -177,7 +183,10 @@ def verify(ctx: Context) -> dict[str, Any]:
     proven = claims(wanted, view, built, {})
     faults: dict[str, list[str]] = {}
     for name in sorted(set(wanted) - set(proven)):
-        faults[name] = [f"exporter {name}: {ctx.config.path} has no job of ours for it: run timesten.monitoring.site"]
+        faults[name] = [
+            f"exporter {name}: {ctx.config.path} has no job of ours for it any more: run timesten.monitoring.site. "
+            f"{beside_another_role(ctx.settings, view)}, where another role writes the whole file"
+        ]
     for name, text in check_health(ctx, proven, definitions, expected, rows).items():
         faults.setdefault(name, []).append(f"exporter {name}: {text}")
     for name, sentences in prove_refusals(ctx, wanted, known, list(rows.values()), always=True).items():
@@ -274,7 +283,7 @@ def _diff(ctx: Context, plan: Plan, seen: Observation) -> list[dict[str, Any]]:
 
 def _check_candidate(ctx: Context, plan: Plan) -> None:
     """In check mode: promtool on the syntax alone, since the files that it would look for are not there yet."""
-    if not plan.configures or ctx.identity is None:
+    if not plan.configures or ctx.identity is None or ctx.settings.kind == "scrape_file":
         return
     tool = promtool.find(ctx.settings.promtool)
     if tool is None:
@@ -283,7 +292,8 @@ def _check_candidate(ctx: Context, plan: Plan) -> None:
     ctx.config.refuse_loss()
     with config_file.scratch(plan.edit.config, ctx.identity) as path:
         original = ctx.config.path if plan.source else None
-        promtool.check(tool, path, ctx.identity, original, syntax_only=True)
+        judge = promtool.ROOT if ctx.paths else ctx.identity
+        promtool.check(tool, path, judge, original, syntax_only=True)
 
 
 # --- absent -----------------------------------------------------------------------------------------------------------
@@ -304,7 +314,7 @@ def absent(ctx: Context, diff: bool) -> dict[str, Any]:
 
         def is_named(name: str) -> bool:
             """Whether the configuration still names files of an exporter, also where an earlier call has let go of it."""
-            return f"{ctx.store.path}/{name}/".encode() in plan.edit.config
+            return f"{ctx.store_inside}/{name}/".encode() in plan.edit.config
 
         remains = bool(ctx.store.remains(lambda name: name in plan.definitions or is_named(name))) if existed else False
         clears = everything and not plan.definitions
@@ -394,7 +404,8 @@ def follow(ctx: Context, orders: Mapping[str, Mapping[str, Any]]) -> dict[str, A
     if ctx.check_mode:
         return {"changed": False, "following": []}
     read_state(ctx)
-    return switch.follow(ctx.store, ctx.settings.exporters, orders, ctx.settings.run)
+    rename = renamer(ctx) if ctx.settings.kind == "scrape_file" else None
+    return switch.follow(ctx.store, ctx.settings.exporters, orders, ctx.settings.run, rename)
 
 
 def release(ctx: Context) -> dict[str, Any]:

@@ -79,19 +79,25 @@ def job_name(exporter: str) -> str:
     return JOB_PREFIX + exporter
 
 
-def pem_paths(store: str, exporter: str) -> dict[str, str]:
+CURRENT = "current"
+"""Name of the link to the delivery in use."""
+
+
+def pem_paths(store: str, exporter: str, delivery: str = CURRENT) -> dict[str, str]:
     """Return the ``tls_config`` paths of an exporter in a store: ``ca_file``, ``cert_file``, ``key_file``."""
-    current = f"{store.rstrip('/')}/{exporter}/current"
-    return {"ca_file": f"{current}/ca.crt", "cert_file": f"{current}/client.crt", "key_file": f"{current}/client.key"}
+    place = f"{store.rstrip('/')}/{exporter}/{delivery}"
+    return {"ca_file": f"{place}/ca.crt", "cert_file": f"{place}/client.crt", "key_file": f"{place}/client.key"}
 
 
-def build(exporter: Mapping[str, Any], store: str) -> Job:
+def build(exporter: Mapping[str, Any], store: str, delivery: str = CURRENT) -> Job:
     """Build the job of one exporter.
 
     :param exporter: an element of ``exporters`` of ``tt_prometheus_host``: ``name``, ``address``, ``port`` and, where
         given, ``usual_port`` (of an exporter on its spare port), ``insecure``, ``alt_names``, ``scrape_interval``,
         ``scrape_timeout``, ``metrics_path``, ``labels``, ``job_label``, ``honor_labels``, ``extra``.
-    :param store: absolute path of the client's PEM store.
+    :param store: absolute path of the client's PEM store, as the taker sees it.
+    :param delivery: what the job names in the store. Prometheus reads the files of a link anew at every scrape; others
+        read a CA file once, and only another name makes them read it again.
     :raises TimesTenError: naming the exporter, the option and its value.
     """
     name = _names.check_name(exporter["name"], "exporter")
@@ -130,7 +136,7 @@ def build(exporter: Mapping[str, Any], store: str) -> Job:
         config["scheme"] = "http"
     else:
         config["scheme"] = "https"
-        config["tls_config"] = dict(pem_paths(store, name))
+        config["tls_config"] = pem_paths(store, name, delivery)
         server_name = _server_name(address, exporter.get("alt_names"))
         if server_name:
             config["tls_config"]["server_name"] = server_name

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
-from typing import Any, Mapping, Sequence
+from typing import Any, Dict, Mapping, Sequence, cast
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
@@ -18,14 +19,17 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config_file import ConfigFile
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
     LATER,
+    Expected,
     Settings,
     Stored,
     StoreState,
 )
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.paths import PathMap
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.store import (
     Account,
     Store,
     account,
+    as_user,
     is_delivery_name,
 )
 
@@ -34,14 +38,15 @@ _BLOCK = re.compile(
     rb".*?^[ \t]*# END timesten\.monitoring\b",
     re.MULTILINE | re.DOTALL,
 )
-_CA_FILE = re.compile(rb"""\bca_file["']?:[ \t]*["']?(/[^"'\s,}]*)/[^/"'\s,}]+/current/ca\.crt\b""")
+_CA_FILE = re.compile(rb"""\bca_file["']?:[ \t]*["']?(/[^"'\s,}]*)/[^/"'\s,}]+/[^/"'\s,}]+/ca\.crt\b""")
 
 
 @dataclasses.dataclass(frozen=True)
 class Context:
     """What a call works with.
 
-    :ivar api: None where Prometheus is not to be talked to.
+    :ivar api: None where nothing is asked: Prometheus is not to be talked to, or the taker has another interface or none.
+    :ivar taker: the address that takes a reload in any case.
     :ivar identity: the Prometheus user; None where it does not exist yet (check mode).
     :ivar warnings: for the answer; the one thing that grows.
     """
@@ -54,6 +59,33 @@ class Context:
     config: ConfigFile
     scrape_file: ConfigFile
     warnings: list[str] = dataclasses.field(default_factory=list)
+    taker: Api | None = None
+
+    @property
+    def paths(self) -> PathMap:
+        """How Prometheus sees the host's paths."""
+        return PathMap(self.settings.path_map)
+
+    @property
+    def store_inside(self) -> str:
+        """The store as Prometheus sees it, and as its jobs name it."""
+        return self.paths.inside(self.store.path, "store")
+
+    def check_as_user(self, places: Sequence[tuple[str, Expected]]) -> dict[str, str]:
+        """Check deliveries with the rights of the Prometheus user; by exporter what is wrong.
+
+        A process in a container gets to the store by its own mounts, so what is above the store does not count then.
+        """
+        identity = self.identity
+        if not places or identity is None:
+            return {}
+        from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import deliveries
+
+        if not self.paths or os.geteuid() != 0:
+            return cast(Dict[str, str], as_user(identity, functools.partial(deliveries.check_all, places)))
+        below = [(os.path.relpath(place, self.store.path), expected) for place, expected in places]
+        check = functools.partial(deliveries.check_all, below)
+        return cast(Dict[str, str], as_user(identity, check, self.store.path))
 
 
 def context(settings: Settings, api: Api | None, check_mode: bool) -> Context:
@@ -75,7 +107,15 @@ def context(settings: Settings, api: Api | None, check_mode: bool) -> Context:
     scrape_file = ConfigFile(settings.scrape_file, "scrape_file")
     store = Store(settings.store, identity)
     return Context(
-        settings, api if settings.running else None, check_mode, identity, store, config_file, scrape_file, warnings
+        settings,
+        api if settings.running and settings.kind == "prometheus" else None,
+        check_mode,
+        identity,
+        store,
+        config_file,
+        scrape_file,
+        warnings,
+        api,
     )
 
 
@@ -134,17 +174,18 @@ def files_of(ctx: Context, source: bytes) -> Files:
     """The configuration with our scrape file and those of other people, where hand-written jobs may be."""
     others = {
         path: ConfigFile(path).read() or b""
-        for path in config.scrape_files(source, ctx.config.path)
+        for path in config.scrape_files(source, ctx.config.path, ctx.paths)
         if os.path.realpath(path) != ctx.scrape_file.real and not os.path.isdir(path)
     }
     return Files(
         source,
         ctx.config.path,
-        ctx.store.path,
+        ctx.store_inside,
         ctx.scrape_file.path,
         ctx.scrape_file.read(),
         others,
         ctx.settings.name,
+        ctx.paths,
     )
 
 
@@ -171,6 +212,8 @@ def read_config(ctx: Context, tolerant: bool) -> bytes:
     source = ctx.config.read()
     if source is not None:
         return source
+    if ctx.settings.kind == "scrape_file":
+        return b""  # it is ours to make
     message = (
         f"config_file: {ctx.config.path} does not exist; install Prometheus first, or set config_file to where it is"
     )
@@ -188,7 +231,8 @@ def _neighbours(ctx: Context, files: Files) -> dict[str, str]:
         for block in _BLOCK.finditer(text):
             if block.group(1):
                 found[path] = block.group(1).decode("ascii")
-            for store in {match.decode("utf-8", "replace") for match in _CA_FILE.findall(block.group())}:
+            stores = {match.decode("utf-8", "replace") for match in _CA_FILE.findall(block.group())}
+            for store in ctx.paths.names(sorted(stores - {ctx.store_inside})):
                 owner = Store(store, None).owner()
                 if owner is not None and os.path.realpath(store) != os.path.realpath(ctx.store.path):
                     found[path] = owner

@@ -15,8 +15,11 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.argspec i
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as _prometheus_jobs
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.jobs import JOB_OPTIONS
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.paths import PathMap
 
 _PATHS = ("config_file", "scrape_file", "store", "url_ca_file", "url_cert_file", "url_key_file", "reload_pid_file")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}\Z")
+_OWN_HEADERS = ("connection", "content-length", "host", "transfer-encoding")
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,255}\Z")
 
 
@@ -29,6 +32,8 @@ def check(options: Mapping[str, Any]) -> None:
     for name in _PATHS:
         if name in given:
             _names.check_path(given[name], name)
+    _kind(given)
+    _path_map(given)
     if os.path.normpath(given.get("store", "/x")).strip("/") == "":
         raise TimesTenError("store: '/' cannot be a store, which is a directory of its own; choose another")
     if "promtool" in given:
@@ -49,6 +54,34 @@ def check(options: Mapping[str, Any]) -> None:
     check_job(probe)
 
 
+def _path_map(given: Mapping[str, Any]) -> None:
+    mounts = given.get("path_map", {})
+    for path in (*mounts, *mounts.values()):
+        if not isinstance(path, str):
+            raise TimesTenError(
+                f"path_map: {path!r} is no path; give host paths with the container paths that they are mounted at"
+            )
+        _names.check_path(path, "path_map")
+    paths = PathMap(mounts)
+    for name in ("config_file", "scrape_file", "store"):
+        if name in given and not (name == "config_file" and given.get("kind") == "scrape_file"):
+            paths.inside(given[name], name)
+
+
+def _kind(given: Mapping[str, Any]) -> None:
+    if given.get("kind") != "scrape_file":
+        return
+    if "scrape_file" not in given:
+        raise TimesTenError(
+            "scrape_file: is not set, and kind scrape_file has its jobs there; name the file that the taker reads"
+        )
+    layout = given.get("layout", "inline")
+    if layout != "inline":
+        raise TimesTenError(
+            f"layout: {layout} is of a Prometheus; with kind scrape_file the jobs are a marked block in scrape_file. Leave it out"
+        )
+
+
 def _number(given: Mapping[str, Any], name: str, low: float, high: float) -> None:
     value = given.get(name, low)
     # Not a number compares with nothing.
@@ -60,8 +93,34 @@ def _credentials(given: Mapping[str, Any]) -> None:
     name = given.get("url_username")
     if name is not None and ":" in _names.check_text(name, "url_username"):
         raise TimesTenError(f"url_username: {name!r} holds a ':', which basic authentication does not allow")
-    if re.search(r"[\x00-\x1f\x7f]", given.get("url_password", "")):
-        raise TimesTenError("url_password holds a control character, perhaps the end of a line; take it out")
+    for option in ("url_password", "url_bearer_token"):
+        if re.search(r"[\x00-\x1f\x7f]", given.get(option, "")):
+            raise TimesTenError(f"{option} holds a control character, perhaps the end of a line; take it out")
+    if not re.match(r"[\x21-\x7e]*\Z", given.get("url_bearer_token", "")):
+        raise TimesTenError("url_bearer_token holds a blank or a character that is not ASCII, which no token has")
+    headers = given.get("url_headers", {})
+    _headers(headers)
+    logins = [option for option in ("url_username", "url_bearer_token") if option in given]
+    if any(header.lower() == "authorization" for header in headers):
+        logins.append("the header Authorization of url_headers")
+    if len(logins) > 1:
+        raise TimesTenError(
+            f"{logins[-1]}: cannot be used together with {logins[0]}: both say who asks; keep one of them"
+        )
+
+
+def _headers(headers: Mapping[str, Any]) -> None:
+    """No value is repeated in a message: it may be a secret."""
+    for header, value in headers.items():
+        if not isinstance(header, str) or not _HEADER.match(header):
+            raise TimesTenError(f"url_headers: {str(header)[:40]!r} is not the name of an HTTP header")
+        if header.lower() in _OWN_HEADERS:
+            raise TimesTenError(f"url_headers: {header} cannot be set: it belongs to the connection; leave it out")
+        if not isinstance(value, str) or not re.match(r"[\x20-\x7e]*\Z", value):
+            raise TimesTenError(
+                f"url_headers: the value of {header} is not text of printable ASCII characters; quote it, and take the end "
+                f"of a line out"
+            )
 
 
 def check_url(url: str) -> None:

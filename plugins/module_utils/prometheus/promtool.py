@@ -13,6 +13,8 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.store import Account, take_on
 
 _TIMEOUT = 120
+ROOT = Account("root", 0, 0, ())
+"""Judges the text of what a container reads: its user may not get there by the host's paths."""
 
 
 def find(promtool: str | None) -> str | None:

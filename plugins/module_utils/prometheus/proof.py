@@ -25,7 +25,6 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import Plan
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import Context
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.store import as_user
 
 if TYPE_CHECKING:
     import ssl
@@ -278,10 +277,7 @@ def _advise(
     """Say what to do about a failure: by the files as the Prometheus user sees them, by a handshake, and by
     Prometheus's words."""
     if expected is not None and ctx.identity is not None:
-        from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import deliveries
-
-        places = [(ctx.store.in_use(expected.exporter), expected)]
-        faults = as_user(ctx.identity, functools.partial(deliveries.check_all, places))
+        faults = ctx.check_as_user([(ctx.store.in_use(expected.exporter), expected)])
         if faults:
             row["advice"] = faults[expected.exporter]
             return

@@ -17,7 +17,7 @@ import time
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Api, ReloadRefused
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import ReloadMethod
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import Kind, ReloadMethod
 
 _TIMEOUT = 60.0
 """Seconds. A reload of 1,000 jobs takes less than one, but rules and service discovery may need more."""
@@ -39,8 +39,12 @@ class Process:
     config: str
 
 
-def find_processes(config_file: str) -> list[Process]:
-    """Processes of Prometheus that read a configuration file, also through a mount of their own."""
+_SCRAPE_FLAG = "promscrape.config"
+"""The flag of vmagent and of what else of VictoriaMetrics scrapes. All of them take SIGHUP as a request to read it anew."""
+
+
+def find_processes(config_file: str, kind: Kind = "prometheus") -> list[Process]:
+    """Processes of Prometheus, or of VictoriaMetrics, that read a configuration file, also through a mount of their own."""
     found = []
     real = os.path.realpath(config_file)
     for name in os.listdir("/proc"):
@@ -49,16 +53,31 @@ def find_processes(config_file: str) -> list[Process]:
         try:
             with open(f"/proc/{name}/cmdline", "rb") as stream:
                 words = [word.decode("utf-8", "replace") for word in stream.read().split(b"\0")]
-            program, given = os.path.basename(words[0]), _config_argument(words)
+            program = os.path.basename(words[0])
+            given = _argument(words, "config.file" if kind == "prometheus" else _SCRAPE_FLAG)
+            if kind == "scrape_file":
+                if given is None:
+                    continue
             # An exporter such as prometheus-node-exporter has no such flag.
-            if not program.startswith("prometheus") or (given is None and program != "prometheus"):
+            elif not program.startswith("prometheus") or (given is None and program != "prometheus"):
                 continue
             inside = os.path.join(os.readlink(f"/proc/{name}/cwd"), given or "prometheus.yml")
-            if os.path.realpath(inside) == real or _is_same(f"/proc/{name}/root{inside}", real):
-                found.append(Process(int(name), os.stat(f"/proc/{name}").st_uid, inside))
+            process = Process(int(name), os.stat(f"/proc/{name}").st_uid, inside)
+            if _is_same(f"/proc/{name}/root{inside}", real) or (
+                # A container may have another file of the same name.
+                os.path.realpath(inside) == real and (not _is_elsewhere(name) or is_mounted_alone(process))
+            ):
+                found.append(process)
         except OSError:
             continue
     return found
+
+
+def _is_elsewhere(pid: str) -> bool:
+    """Whether a process has mounts of its own; not if that cannot be told."""
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/{pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt")
+    return False
 
 
 def _is_same(one: str, other: str) -> bool:
@@ -67,12 +86,22 @@ def _is_same(one: str, other: str) -> bool:
     return False
 
 
-def _config_argument(words: list[str]) -> str | None:
+def _argument(words: list[str], name: str) -> str | None:
     for number, word in enumerate(words):
         flag, equals, value = word.partition("=")
-        if flag in ("--config.file", "-config.file"):
+        if flag in (f"--{name}", f"-{name}"):
             return value if equals else (words + [""])[number + 1]
     return None
+
+
+def sees_another(process: Process, inside: str, path: str) -> bool:
+    """Tell whether a process has something else than a directory of the host, or nothing, where it should see it."""
+    root = f"/proc/{process.pid}/root"
+    try:
+        os.stat(root)
+    except OSError:
+        return False  # it cannot be looked at from here
+    return not _is_same(root + inside, path)
 
 
 def is_mounted_alone(process: Process) -> bool:
@@ -125,6 +154,48 @@ def find_way(api: Api, method: ReloadMethod, unit: str, pid_file: str | None, co
     return Way("signal", pid=_pid_of(pid_file, config_file, uid))
 
 
+def find_way_of_file(method: ReloadMethod, unit: str, pid_file: str | None, scrape_file: str, uid: int) -> Way:
+    """Choose how a taker that only reads a scrape file is told to read it again.
+
+    :param method: auto takes the signal where a process id file is given, or where a process of VictoriaMetrics reads the
+        file; else nobody is told.
+    :raises TimesTenError: if that is not possible in the way that was asked for.
+    """
+    if method == "http":
+        return Way("http")
+    if method == "systemd":
+        if not _unit_is_active(unit):
+            raise TimesTenError(f"reload_unit: systemd has no active unit {unit}; set reload_unit to that of the taker")
+        return Way("systemd", unit)
+    if pid_file is not None:
+        return Way("signal", pid=_pid_of(pid_file, scrape_file, uid))
+    found = [process.pid for process in find_processes(scrape_file, "scrape_file") if process.uid == uid]
+    if found:
+        return Way("signal", pid=found[0])
+    if method == "signal":
+        raise TimesTenError(
+            f"no process of uid {uid} was started with -{_SCRAPE_FLAG}={scrape_file}; set reload_pid_file, or set reload to "
+            f"http or systemd, or to auto where the taker reads the file again by itself. Nothing was changed"
+        )
+    return Way("none")
+
+
+def tell(api: Api, way: Way) -> None:
+    """Ask for a reload.
+
+    :raises TimesTenError: if it cannot be asked for, or is refused.
+    """
+    if way.method == "http":
+        api.reload()
+    elif way.method == "systemd":
+        _reload_unit(way.unit)
+    elif way.method == "signal":
+        try:
+            os.kill(way.pid, signal.SIGHUP)
+        except OSError as error:
+            raise TimesTenError(f"cannot signal process {way.pid}: {error.strerror}") from error
+
+
 def reload(api: Api, way: Way) -> str:
     """Make Prometheus read its configuration, and have its own metrics confirm it.
 
@@ -132,15 +203,7 @@ def reload(api: Api, way: Way) -> str:
     :raises TimesTenError: if Prometheus refuses, or does not confirm in time.
     """
     before = api.reloaded()
-    if way.method == "http":
-        api.reload()
-    elif way.method == "systemd":
-        _reload_unit(way.unit)
-    else:
-        try:
-            os.kill(way.pid, signal.SIGHUP)
-        except OSError as error:
-            raise TimesTenError(f"cannot signal Prometheus (process {way.pid}): {error.strerror}") from error
+    tell(api, way)
     deadline = time.monotonic() + _TIMEOUT
     while True:
         now = api.reloaded()

@@ -61,18 +61,16 @@ def account(user: str, group: str | None) -> Account:
     :param group: owner group of what it may read; None takes the user's own.
     :raises TimesTenError: if one of them does not exist, or we are neither root nor that user.
     """
+    if user.isdigit():
+        return _account_by_number(int(user), group)
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
         raise TimesTenError(
-            f"user: there is no user {user!r} on this host; install Prometheus first, or name the user that it runs as"
+            f"user: there is no user {user!r} on this host; install Prometheus first, or name the user that it runs as, by "
+            f"number where it runs in a container"
         ) from None
-    try:
-        gid = entry.pw_gid if group is None else grp.getgrnam(group).gr_gid
-    except KeyError:
-        raise TimesTenError(
-            f"group: there is no group {group!r} on this host; leave it out to take the user's own"
-        ) from None
+    gid = entry.pw_gid if group is None else _group(group)
     if os.geteuid() not in (0, entry.pw_uid):
         raise TimesTenError(
             f"this runs as uid {os.geteuid()}, which can neither read nor write for {user}: run it as root "
@@ -86,6 +84,31 @@ def account(user: str, group: str | None) -> Account:
     return Account(user, entry.pw_uid, gid, tuple(sorted(groups)))
 
 
+def _group(group: str) -> int:
+    if group.isdigit():
+        return int(group)
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise TimesTenError(
+            f"group: there is no group {group!r} on this host; leave it out to take the user's own"
+        ) from None
+
+
+def _account_by_number(uid: int, group: str | None) -> Account:
+    """The user of a container, of which the host needs to know nothing but the number."""
+    if os.geteuid() not in (0, uid):
+        raise TimesTenError(
+            f"this runs as uid {os.geteuid()}, which can neither read nor write for uid {uid}: run it as root (become) or as "
+            f"that user itself"
+        )
+    gid = uid if group is None else _group(group)
+    if group is None:
+        with contextlib.suppress(KeyError):
+            gid = pwd.getpwuid(uid).pw_gid
+    return Account(str(uid), uid, gid, (gid,))
+
+
 def take_on(identity: Account) -> None:
     """Become that user for good, in a child process; does nothing where we are not root."""
     if os.geteuid() == 0:
@@ -94,12 +117,13 @@ def take_on(identity: Account) -> None:
         os.setresuid(identity.uid, identity.uid, identity.uid)
 
 
-def as_user(identity: Account, work: Callable[[], Any]) -> Any:
+def as_user(identity: Account, work: Callable[[], Any], directory: str | None = None) -> Any:
     """Run something as the Prometheus user and return its (JSON) result. Not to be called while threads run.
 
+    :param directory: where it runs, entered with our own rights; only where we are root.
     :raises TimesTenError: as ``work`` does, or if the child dies.
     """
-    if os.geteuid() == identity.uid:
+    if os.geteuid() == identity.uid and directory is None:
         return work()
     reader, writer = os.pipe()
     child = os.fork()
@@ -107,6 +131,8 @@ def as_user(identity: Account, work: Callable[[], Any]) -> Any:
         status = 1
         try:
             os.close(reader)
+            if directory is not None:
+                os.chdir(directory)
             take_on(identity)
             try:
                 answer: Any = {"result": work()}

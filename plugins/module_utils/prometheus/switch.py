@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import FILES
@@ -72,11 +72,13 @@ def follow(
     exporters: Sequence[Mapping[str, Any]],
     orders: Mapping[str, Mapping[str, Any]],
     run: Mapping[str, Any],
+    rename: Callable[[str, str, str], None] | None = None,
 ) -> dict[str, Any]:
     """Start the process that follows the exporters.
 
     :param exporters: elements with ``name``, ``address``, ``port`` and the staged ``delivery``.
     :param orders: by exporter ``moments`` (this host's clock, seconds since the epoch) and ``deadline``.
+    :param rename: called with exporter, old and new delivery before one becomes current, where the jobs name deliveries.
     :raises TimesTenError: if another run's process still follows, or a delivery is not there.
     """
     refuse_while_following(store, run)
@@ -91,7 +93,7 @@ def follow(
                 raise TimesTenError(
                     f"exporter {name}: delivery {item.get('delivery')} is not in {store.path} any more; run the rotation again"
                 )
-            followers.append(_Follower(store, item, order))
+            followers.append(_Follower(store, item, order, rename))
         except (KeyError, TypeError, ValueError) as error:
             faults[name] = f"exporter {name}: its element or its order in switch cannot be used ({error!r})"
         except TimesTenError as error:
@@ -169,11 +171,18 @@ class _Follower:
     :ivar events: what it did: moment, the delivery that it made current, and the seconds that the exporter had been away for.
     """
 
-    def __init__(self, store: Store, item: Mapping[str, Any], order: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        item: Mapping[str, Any],
+        order: Mapping[str, Any],
+        rename: Callable[[str, str, str], None] | None,
+    ) -> None:
         self.name = item["name"]
         self.deadline = float(order["deadline"])
         self.events: list[dict[str, Any]] = []
         self._store = store
+        self._rename = rename
         self._host, self._port = item["address"], item["port"]
         self._moments = [float(moment) for moment in order["moments"]]
         self._new = item["delivery"]
@@ -203,6 +212,8 @@ class _Follower:
         if status == probe.UNREACHABLE:
             self._away = self._away or time.time()
         elif status == probe.ACCEPTED and self._shake(current) != probe.ACCEPTED:
+            if self._rename is not None and current is not None and other is not None:
+                self._rename(self.name, current, other)
             self._store.switch(self.name, other)
             away = None if self._away is None else round(time.time() - self._away, 3)
             self.events.append({"moment": time.time(), "delivery": other, "away": away})

@@ -123,6 +123,7 @@ class _Answers(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         status, headers, body = self.server.answer  # type: ignore[attr-defined]
         self.server.seen.append((self.path, self.headers.get("Authorization")))  # type: ignore[attr-defined]
+        self.server.headers = dict(self.headers)  # type: ignore[attr-defined]
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -168,6 +169,13 @@ def test_a_redirection_never_gets_the_password(server: Any) -> None:
     with pytest.raises(TimesTenError, match="was answered 302"):
         api.Api(server.url + "/prefix/", "admin", "secret").flags()
     assert server.seen == [("/prefix/api/v1/status/flags", "Basic YWRtaW46c2VjcmV0")]
+
+
+def test_token_and_headers_go_with_every_request(server: Any) -> None:
+    server.answer = (200, {}, b"")
+    api.Api(server.url, bearer_token="t0ken", headers={"X-Api-Key": "k3y", "X-Scope-OrgID": "1"}).reload()
+    assert server.seen == [("/-/reload", "Bearer t0ken")]
+    assert server.headers["X-Api-Key"] == "k3y" and server.headers["X-Scope-Orgid"] == "1"
 
 
 def test_reload_refusal_has_its_own_kind(server: Any) -> None:

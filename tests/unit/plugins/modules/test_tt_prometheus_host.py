@@ -38,14 +38,15 @@ def test_the_log_names_the_exporters_and_nothing_they_bring(monkeypatch: pytest.
 def test_the_answer_shows_names_and_errors_but_no_bundle(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made, _logged = module(monkeypatch, exporters=EXPORTERS, rendered="WHOLE FILE", url_password="hunter2")
+    logins = {"url_password": "hunter2", "url_bearer_token": "t0ken", "url_headers": {"X-Api-Key": "k3y-of-8"}}
+    made, _logged = module(monkeypatch, exporters=EXPORTERS, rendered="WHOLE FILE", **logins)
     with pytest.raises(SystemExit):
         made.fail_json(msg="exporter exp1: the reason", exporters=[{"name": "exp1"}])
     text = capsys.readouterr().out
     answer = json.loads(text)
     assert answer["msg"] == "exporter exp1: the reason" and answer["exporters"] == [{"name": "exp1"}]
     assert answer["invocation"]["module_args"]["name"] == "prom1"
-    for secret in ("SEALED", "CERTIFICATE0", "AUTHORITY", "WHOLE FILE", "hunter2"):
+    for secret in ("SEALED", "CERTIFICATE0", "AUTHORITY", "WHOLE FILE", "hunter2", "t0ken", "k3y-of-8"):
         assert secret not in text
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 
@@ -194,6 +195,14 @@ PROMETHEUS_FAULTS = [
     ("prometheus_host_url_password", f"{SECRET}\n"),
     ("prometheus_host_url_password", [SECRET]),
     ("prometheus_host_url_password", {"a": SECRET}),
+    ("prometheus_host_url_bearer_token", f"{SECRET}\n"),
+    ("prometheus_host_url_bearer_token", f"a {SECRET}"),
+    ("prometheus_host_url_bearer_token", [SECRET]),
+    ("prometheus_host_url_headers", [SECRET]),
+    ("prometheus_host_url_headers", {"X Y": SECRET}),
+    ("prometheus_host_url_headers", {"X-Api-Key": f"{SECRET}\r\nHost: other"}),
+    ("prometheus_host_url_headers", {"X-Api-Key": {"a": SECRET}}),
+    ("prometheus_host_url_headers", {"Host": SECRET}),
     ("prometheus_host_extra", {"scheme": SECRET}),
     ("prometheus_host_extra", {"params": {"a": [SECRET + "\0"]}}),
     ("prometheus_host_extra", SECRET),
@@ -216,6 +225,22 @@ def test_refused_with_host_and_variable(variable, value):
     assert any(message.startswith(f"{host}: ") and variable in message for message in found), found
     assert SECRET not in "".join(found)
     assert fleet.problems(hostvars({host: {variable: value}}), GROUPS, [name for name in ALL if name != host]) == []
+
+
+LOGINS = {
+    "prometheus_host_url_username": "admin",
+    "prometheus_host_url_bearer_token": SECRET,
+    "prometheus_host_url_headers": {"authorization": SECRET},
+}
+
+
+@pytest.mark.parametrize("names", list(itertools.combinations(LOGINS, 2)))
+def test_two_logins_for_one_prometheus_are_refused(names):
+    found = problems({"prom1": {name: LOGINS[name] for name in names}})
+    assert len(found) == 1 and "cannot be used together with prometheus_host_url_" in found[0], found
+    assert SECRET not in found[0]
+    for name in names:
+        assert problems({"prom1": {name: LOGINS[name]}}) == []
 
 
 def test_a_timeout_longer_than_its_interval():

@@ -1,0 +1,65 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where a Prometheus in a container sees what lies on the host: files are touched by host paths, and named by container paths."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import Mapping, Sequence
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+
+
+class PathMap:
+    """Host paths and the container paths that the same directories have.
+
+    :param pairs: host path to container path; empty where the process sees what the host sees.
+    """
+
+    def __init__(self, pairs: Mapping[str, str] | None = None) -> None:
+        given = [(posixpath.normpath(host), posixpath.normpath(inside)) for host, inside in (pairs or {}).items()]
+        # The nearest mount decides, as it does in the container.
+        self._out = sorted(given, key=lambda pair: len(pair[0]), reverse=True)
+        self._in = sorted(given, key=lambda pair: len(pair[1]), reverse=True)
+
+    def __bool__(self) -> bool:
+        return bool(self._out)
+
+    def inside(self, path: str, what: str = "path") -> str:
+        """The path that the process has for a host path.
+
+        :param what: option that the path is of.
+        :raises TimesTenError: if it is below none of the host paths.
+        """
+        if not self:
+            return path
+        found = _moved(path, self._out)
+        if found is None:
+            hosts = ", ".join(host for host, _inside in self._out)
+            raise TimesTenError(
+                f"path_map: {what} {path} is below none of its host paths ({hosts}), so the container would not see it: add "
+                f"the mount that has it, or set {what} to a place below one of them"
+            )
+        return found
+
+    def outside(self, path: str) -> str | None:
+        """The host path of what the process names by an absolute path; None if it is in the container alone."""
+        if not self or not posixpath.isabs(path):
+            return path
+        return _moved(path, [(inside, host) for host, inside in self._in])
+
+    def names(self, names: Sequence[str]) -> list[str]:
+        """Names in a configuration as the host has them, without those that are in the container alone."""
+        return [found for name in names for found in (self.outside(name),) if found is not None]
+
+
+def _moved(path: str, pairs: Sequence[tuple[str, str]]) -> str | None:
+    whole = posixpath.normpath(path)
+    for start, end in pairs:
+        if whole == start:
+            return end
+        head = start.rstrip("/") + "/"
+        if whole.startswith(head):
+            return posixpath.join(end, whole[len(head) :])
+    return None

@@ -1,0 +1,391 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""tt_prometheus_host and the takers that are no plain Prometheus of a package: behind a proxy, in a container, under another role, vmagent."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import os
+import re
+import ssl
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import reload
+from integration import prometheus_kit as kit
+from integration import rotation_kit
+from integration.test_prometheus_host import Host
+from lab import packages
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="runs Prometheus as another user, which needs root")
+
+
+@pytest.fixture
+def make() -> Iterator[Any]:
+    made: list[Host] = []
+
+    def build(version: str, *flags: str, **options: Any) -> Host:
+        made.append(Host(version, *flags, **options))
+        return made[-1]
+
+    yield build
+    for host in made:
+        host.stop()
+
+
+# --- its own interface ------------------------------------------------------------------------------------------------
+
+# bcrypt of "test", as Prometheus's own documentation has it.
+HASHED = "$2b$12$hNf2lSsxfm0.i4a.1kVpSOVyBCfIB51VRjgBUyv6kdnyTlgWj81Ay"
+TOKEN, API_KEY = "token-of-the-proxy", "key-of-the-proxy"
+
+
+class _Proxy(http.server.BaseHTTPRequestHandler):
+    """Wants a token and a header, and passes on what comes with both, with the password that only it knows."""
+
+    def do_GET(self) -> None:
+        given = (self.headers.get("Authorization"), self.headers.get("X-Api-Key"))
+        if given != (f"Bearer {TOKEN}", API_KEY):
+            return self.reply(401, b"who are you?")
+        behind: Any = self.server
+        data = b"" if self.command == "POST" else None
+        request = urllib.request.Request(behind.url + self.path, data, method=self.command)
+        request.add_header("Authorization", "Basic YWRtaW46dGVzdA==")
+        try:
+            with urllib.request.urlopen(request, timeout=20, context=behind.trust) as answer:
+                return self.reply(answer.status, answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return self.reply(error.code, error.read())
+
+    do_POST = do_GET
+
+    def reply(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_args: object) -> None:
+        pass
+
+
+def in_tls(place: Path, name: str) -> kit.Wallet:
+    """Write a server certificate and its key."""
+    wallet = kit.new_wallet()
+    for suffix, data in (("crt", wallet.pem.encode()), ("key", wallet.key_pem)):
+        (place / f"{name}.{suffix}").write_bytes(data)
+        (place / f"{name}.{suffix}").chmod(0o644)
+    return wallet
+
+
+@pytest.mark.parametrize("version", ["3.5"])
+def test_tls_basic_auth_prefix_and_an_authenticating_proxy(make: Any, version: str) -> None:
+    host = make(version, "--web.route-prefix=/prom")
+    place = host.prometheus.config.parent
+    server = in_tls(place, "server")
+    (place / "web.yml").write_text(
+        f"tls_server_config: {{cert_file: {place}/server.crt, key_file: {place}/server.key}}\n"
+        f"basic_auth_users: {{admin: '{HASHED}'}}\n"
+    )
+    host.prometheus.flags.append(f"--web.config.file={place}/web.yml")
+    host.prometheus.start()
+    direct = {
+        "url": f"https://127.0.0.1:{host.prometheus.port}/prom",
+        "url_username": "admin",
+        "url_password": "test",
+        "url_ca_file": f"{place}/server.crt",
+    }
+    kit.until(lambda: host.call("inspected", **direct).result.get("version"), 30)
+    element = host.exporter("exp1", kit.new_wallet(2)).element(host.call("inspected", **direct).result["transport_key"])
+    done = host.call(exporters=[element], **direct)
+    assert not done.failed and done.result["reloaded"] == "http" and done.result["exporters"][0]["up"], done.result
+    again = host.call(exporters=[kit.light(element)], **direct)
+    assert not again.failed and not again.result["changed"], again.result
+    bare = host.call("verified", **{**direct, "url": direct["url"].replace("/prom", "")})
+    assert bare.failed and "--web.route-prefix" in bare.result["msg"]
+
+    proxy: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Proxy)
+    proxy.url, proxy.trust = direct["url"].replace("/prom", ""), ssl.create_default_context(cadata=server.pem)
+    threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    try:
+        behind = {
+            "url": f"http://127.0.0.1:{proxy.server_address[1]}/prom",
+            "url_bearer_token": TOKEN,
+            "url_headers": {"X-Api-Key": API_KEY},
+        }
+        changed = host.call(exporters=[{**kit.light(element), "labels": {"a": "b"}}], diff=True, **behind)
+        assert not changed.failed and changed.result["reloaded"] == "http", changed.result
+        proven = host.call("verified", **behind)
+        assert not proven.failed and proven.result["exporters"][0]["up"], proven.result
+        wrong = host.call("verified", **{**behind, "url_headers": {"X-Api-Key": "something-else"}})
+        assert wrong.failed and "url_bearer_token or url_headers" in wrong.result["msg"]
+        for answer in (changed, proven, wrong):
+            assert TOKEN not in answer.output and API_KEY not in answer.output
+            assert "something-else" not in answer.output
+    finally:
+        proxy.shutdown()
+        proxy.server_close()
+    assert not host.call("absent", **direct).failed and "timesten" not in host.config
+
+
+# --- a taker of a scrape file -----------------------------------------------------------------------------------------
+
+
+class Vmagent:
+    """A real vmagent, whose own configuration has a job of its owner."""
+
+    def __init__(self, root: Path, interval: float) -> None:
+        self.directory = root
+        self.port = kit.free_port()
+        self.file = root / "scrape.yml"
+        self.text = (
+            f"global: {{scrape_interval: {interval:g}s}}\nscrape_configs:\n"
+            f"- job_name: itself\n  stream_parse: true  # Prometheus has no such key\n"
+            f"  static_configs: [{{targets: ['127.0.0.1:{self.port}']}}]\n"
+        )
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *flags: str) -> None:
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    packages.vmagent(),
+                    f"-promscrape.config={self.file}",
+                    f"-httpListenAddr=127.0.0.1:{self.port}",
+                    f"-remoteWrite.tmpDataPath={self.directory}/data",
+                    "-remoteWrite.url=http://127.0.0.1:1/",
+                    *flags,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        kit.until(self.targets, 30, "vmagent being ready")
+
+    def get(self, path: str) -> bytes | None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.read()
+        except OSError:
+            return None
+
+    def targets(self) -> dict[str, str]:
+        data = json.loads(self.get("/api/v1/targets") or b'{"data": {"activeTargets": []}}')["data"]
+        return {item["labels"]["job"]: item["health"] for item in data["activeTargets"]}
+
+    def failed_scrapes(self) -> int:
+        found = re.search(rb"^vm_promscrape_scrapes_failed_total(?:{.*})? (\d+)$", self.get("/metrics") or b"", re.M)
+        return int(found.group(1)) if found else 0
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
+@contextlib.contextmanager
+def with_vmagent(root: Path) -> Iterator[tuple[rotation_kit.Fleet, Vmagent]]:
+    """One exporter, one Prometheus and one vmagent."""
+    with rotation_kit.fleet(root, 4.0, versions=("2.53",), RATE="unlimited") as fleet:
+        (root / "vm1").mkdir()
+        agent = Vmagent(root / "vm1", fleet.interval)
+        agent.file.write_text(agent.text)
+        inventory = json.loads((root / "inventory.json").read_text())
+        inventory["all"]["children"]["prometheus_servers"]["hosts"]["vm1"] = {
+            "prometheus_host_kind": "scrape_file",
+            "prometheus_host_scrape_file": str(agent.file),
+            "prometheus_host_store": f"{root}/vm1/timesten",
+        }
+        (root / "inventory.json").write_text(json.dumps(inventory, indent=1))
+        agent.start()
+        try:
+            yield fleet, agent
+        finally:
+            agent.stop()
+
+
+def test_vmagent_takes_part_in_everything(tmp_path: Path) -> None:
+    with with_vmagent(tmp_path) as (fleet, agent):
+        both = {("exp1", "prom1"): "proven", ("exp1", "vm1"): "not asked"}
+        output = fleet.play("site")
+        assert "1 of 2 pairs proven, 1 accepted from its host but not asked" in output
+        assert fleet.states() == both
+        kit.until(lambda: agent.targets().get("timesten-exp1") == "up", 20, "vmagent scraping the exporter")
+        assert agent.targets()["itself"] == "up"
+        assert fleet.play("site").count("changed=0") == 3
+        fleet.report()
+
+        since, failed, before = time.time(), agent.failed_scrapes(), fleet.current()
+        output = fleet.play("rotate")
+        assert fleet.current() != before and "switched" in output, output
+        assert fleet.states() == both
+        assert f"/timesten/exp1/{fleet.current()}-" in agent.file.read_text()
+        kit.until(lambda: agent.targets().get("timesten-exp1") == "up", 20, "vmagent scraping the new generation")
+        lost, hole = fleet.losses(since)
+        print(
+            f"lost by Prometheus {lost}, longest hole {hole:.2f} intervals, lost by vmagent {agent.failed_scrapes() - failed}"
+        )
+        assert lost == 0 and agent.failed_scrapes() - failed <= 1
+        assert fleet.play("verify").count("not asked") and fleet.states() == both
+
+        assert "evicted" in fleet.play("evict", "-e", "evict=vm1", "-e", "rotate_force=true")
+        kit.until(lambda: agent.targets().get("timesten-exp1") == "down", 20, "vmagent being refused")
+        fleet.play("site", "-e", json.dumps({"exporter_host_readmit": ["vm1"]}))
+        kit.until(lambda: agent.targets().get("timesten-exp1") == "up", 20, "vmagent being readmitted")
+
+        fleet.play("remove", "-e", "remove_exporter=exp1")
+        assert agent.file.read_text() == agent.text
+        kit.until(lambda: agent.targets() == {"itself": "up"}, 20, "vmagent having let go")
+
+
+# --- in a container ---------------------------------------------------------------------------------------------------
+
+INSIDE = "/mnt/prometheus"
+"""Where the container has its configuration; on the host there is no such directory."""
+
+
+def contain(host: Host) -> Path:
+    """Start a Prometheus that has its configuration at another place than the host, below a directory that only root may enter there."""
+    private = host.prometheus.directory / "private"
+    private.mkdir(0o700)
+    etc = private / "etc"
+    host.prometheus.config.parent.rename(etc)
+    host.prometheus.config, host.prometheus.store = etc / "prometheus.yml", etc / "timesten"
+    host.options.update(
+        config_file=str(host.prometheus.config),
+        store=str(host.prometheus.store),
+        path_map={str(etc): INSIDE},
+        user=str(host.prometheus.entry.pw_uid),
+    )
+    host.prometheus.start(
+        f"mount -t tmpfs tmpfs /mnt; mkdir {INSIDE}; mount --bind {etc} {INSIDE}; mount -t tmpfs tmpfs {private}",
+        Path(INSIDE, "prometheus.yml"),
+    )
+    host.prometheus.wait()
+    return etc
+
+
+@pytest.mark.parametrize(("layout", "version"), [("inline", "2.42"), ("files", "3.5")])
+def test_in_a_container(make: Any, layout: str, version: str) -> None:
+    host = make(version, lifecycle=False)
+    etc = contain(host)
+    host.options["layout"] = layout
+    element = host.exporter("exp1", kit.new_wallet()).element(host.key())
+    original = host.config
+    for wrong, named in (
+        ({"path_map": {"/srv": INSIDE}}, "path_map: config_file"),
+        ({"path_map": {str(etc): "/etc/prometheus"}}, f"reads {INSIDE}/prometheus.yml"),
+        ({"path_map": {str(etc): INSIDE, f"{etc}/timesten": "/mnt/other"}}, "has another directory than"),
+        ({"user": "1"}, "runs as uid"),
+    ):
+        answer = host.call(exporters=[element], **wrong)
+        assert answer.failed and named in answer.result["msg"], answer.result
+        assert host.config == original
+    done = host.call(exporters=[element])
+    assert not done.failed and done.result["exporters"][0]["up"] and done.result["reloaded"] == "signal", done.result
+    # A Prometheus of the host whose configuration has the same path is another one.
+    assert [process.pid for process in reload.find_processes(host.config_path)] == [host.prometheus.process.pid]
+    assert reload.find_processes(f"{INSIDE}/prometheus.yml") == []
+    written = host.config + "".join(path.read_text() for path in etc.glob("timesten.yml"))
+    assert f"ca_file: {INSIDE}/timesten/exp1/current/ca.crt" in written and str(etc) not in written
+    assert (f"- {INSIDE}/timesten.yml" in host.config) == (layout == "files")
+    again = host.call(exporters=[kit.light(element)])
+    assert not again.failed and not again.result["changed"], again.result
+    proven = host.call("verified")
+    assert not proven.failed and proven.result["exporters"][0]["accepted"], proven.result
+    gone = host.call("absent")
+    assert not gone.failed and host.config == original and not host.prometheus.store.exists(), gone.result
+
+
+# --- beside a role that writes the whole configuration ----------------------------------------------------------------
+
+ROLE = """\
+# Ansible managed
+global:
+  scrape_interval: 1s
+  scrape_timeout: 1s
+
+{files}scrape_configs:
+- job_name: prometheus
+  metrics_path: /metrics
+  static_configs:
+  - targets: [127.0.0.1:9]
+"""
+
+
+def role(host: Host, files: str = "") -> bool:
+    """What another role does: its template replaces the whole file, and a change is followed by a reload.
+
+    :returns: whether it changed anything.
+    """
+    text = ROLE.format(files=files)
+    if host.config == text:
+        return False
+    host.prometheus.config.write_text(text)
+    url = f"http://127.0.0.1:{host.prometheus.port}/-/reload"
+    urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=20).close()
+    return True
+
+
+def samples(host: Host, since: float) -> list[tuple[float, float]]:
+    """The samples of ``up`` of the exporter, as Prometheus has stored them."""
+    query = urllib.parse.quote(f'up{{job="timesten-exp1"}}[{round(time.time() - since) + 1}s]')
+    (found,) = json.loads(host.prometheus.answers(f"/api/v1/query?query={query}") or b"")["data"]["result"]
+    return [(at, float(value)) for at, value in found["values"] if at >= since]
+
+
+def test_beside_a_role_that_writes_the_whole_file(make: Any) -> None:
+    host = make("2.53", config=ROLE.format(files=""))
+    host.prometheus.start()
+    host.prometheus.wait()
+    place = host.prometheus.config.parent / "scrape.d"
+    place.mkdir()
+    element = host.exporter("exp1", kit.new_wallet()).element(host.key())
+    assert not host.call(exporters=[element]).failed
+    host.prometheus.config.write_text(ROLE.format(files=""))
+    wiped = host.call("verified")
+    assert wiped.failed and f"scrape_config_files: [{place}/*.yml]" in wiped.result["msg"], wiped.result
+    for times in (1, 2):
+        put_back = host.call(exporters=[kit.light(element)])
+        (warning,) = put_back.result["warnings"]
+        assert f"scrape_config_files: [{place}/*.yml]" in warning and ("2 times so far" in warning) == (times == 2)
+        state = json.loads((host.prometheus.store / ".state.json").read_text())
+        assert state["rewritten"]["times"] == times
+        files = f"scrape_config_files:\n- {place}/*.yml\n\n" if times == 2 else ""
+        assert role(host, files)
+    named = host.call(exporters=[kit.light(element)], check=True).result["warnings"][0]
+    assert f"set layout to files and scrape_file to {place}/timesten.yml" in named
+
+    host.options.update(layout="files", scrape_file=f"{place}/timesten.yml")
+    assert not host.call(exporters=[kit.light(element)]).failed
+    since = time.time()
+    for _order in ("ours first", "the role first"):
+        assert not role(host, files)
+        again = host.call(exporters=[kit.light(element)])
+        assert not again.failed and not again.result["changed"] and not again.result.get("warnings"), again.result
+    # Both have something to change, one after the other, in both orders.
+    assert role(host, files + "rule_files: []\n\n")
+    changed = host.call(exporters=[{**kit.light(element), "honor_labels": True}])
+    assert not changed.failed and changed.result["reloaded"], changed.result
+    assert role(host, files)
+    last = host.call(exporters=[{**kit.light(element), "honor_labels": True}])
+    assert not last.failed and not last.result["changed"]
+    seen = samples(host, since)
+    holes = [after - before for (before, _), (after, _) in zip(seen, seen[1:])]
+    print(f"{len(seen)} samples, longest hole {max(holes):.2f} s")
+    assert len(seen) >= 3 and all(value == 1 for _at, value in seen) and max(holes) < 1.9
+    host.call("absent")
+    assert host.config == ROLE.format(files=files) and not list(place.iterdir())
