@@ -76,6 +76,22 @@ def prometheus(version: str) -> Prometheus:
     return Prometheus(found.name, found / "usr/bin/prometheus", found / "usr/bin/promtool", found)
 
 
+def age() -> Path:
+    """Return the unpacked program ``age``; ``age-keygen`` lies beside it.
+
+    :raises PackageError: apt failed.
+    """
+    tree = CACHE / "age"
+    if not tree.is_dir():
+        with _locked():
+            if not tree.is_dir():
+                apt = _apt_directory("machine", _machine_sources())
+                with tempfile.TemporaryDirectory(dir=_directory(CACHE), prefix=".download-") as download:
+                    _run_apt(apt, ["apt-get", "download", "age"], cwd=Path(download))
+                    _unpack(sorted(Path(download).glob("*.deb")), tree)
+    return tree / "usr/bin/age"
+
+
 def host_layer(more: tuple[str, ...] = ()) -> Path:
     """Return a directory with what HOST_PACKAGES and `more` need beyond the machine's packages, to be laid over its root.
 
