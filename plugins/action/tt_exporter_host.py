@@ -13,7 +13,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.timesten.monitoring.plugins.lookup.this_run import this_run
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as prometheus_jobs
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, diffs, rotation, steps
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, diffs, outsiders, rotation, steps
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import ExporterHostAnswer
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.border import HostAction
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Exporter, ExporterHost
@@ -113,7 +113,7 @@ class ActionModule(HostAction):
         inspected = {client: answer for client, answer in inspected.items() if answer.failed is None}
         refused = self._cannot_follow(host, inspected)
         exporters = [exporter for exporter in host.exporters if exporter.name not in refused]
-        clients = _clients(inspected, host)
+        clients = self._takers(inspected, host)
         arguments = {"clients": clients, "hand_over": True, "rate_budget": host.rate_budget, "run": this_run()}
         prepared = self._prepare(host, exporters, task_vars)
         if prepared.trouble is not None:
@@ -137,7 +137,7 @@ class ActionModule(HostAction):
         if not exporters:
             return {"changed": False}
         inspected = self.inventory.clients(host.prometheus_hosts, steps.INSPECTED)
-        clients = _clients(inspected, host)
+        clients = self._takers(inspected, host)
         arguments = {
             "clients": clients,
             "to": run.rotate_to,
@@ -320,6 +320,18 @@ class ActionModule(HostAction):
             return []
         only = self.inventory.rotated()
         return [exporter for exporter in host.exporters if only is None or exporter.name in only]
+
+    def _takers(self, inspected: Mapping[str, Any], host: ExporterHost) -> list[dict[str, Any]]:
+        """Return the clients of an exporter host, outsiders among them, as the module takes them."""
+        found = _clients(inspected, host)
+        run = self.inventory.fleet.run
+        exporters = [exporter.name for exporter in host.exporters]
+        for outsider in run.timesten_outsiders:
+            if any(outsider.takes(exporter) for exporter in exporters):
+                directory = outsiders.folder(run.timesten_outsiders_dir, outsider.name)
+                has = outsiders.read(directory, outsider.public_key, exporters)
+                found.append(outsiders.client(outsider, has, exporters, outsider.name in host.readmit))
+        return found
 
     def _cannot_follow(self, host: ExporterHost, inspected: Mapping[str, Any]) -> dict[str, str]:
         """Return the exporters whose address or port would change while a client that has to follow is away, and why they are refused."""

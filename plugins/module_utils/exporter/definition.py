@@ -235,6 +235,8 @@ def define_clients(items: Iterable[dict[str, Any]]) -> list[Client]:
         interval = item.get("scrape_interval")
         if interval is not None and interval <= 0:
             raise TimesTenError(f"{place}scrape_interval: {interval} is no positive number of seconds")
-        clients.append(Client(name, recipient, interval, item.get("stored") or {}, bool(item.get("readmit"))))
+        only = item.get("exporters")
+        taken = None if only is None else tuple(_names.check_name(exporter, f"{place}exporters") for exporter in only)
+        clients.append(Client(name, recipient, interval, item.get("stored") or {}, bool(item.get("readmit")), taken))
     _names.check_distinct([client.name for client in clients], "clients")
     return clients

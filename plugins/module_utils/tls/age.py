@@ -91,17 +91,22 @@ def _base64(data: bytes) -> str:
 
 
 def armor(encrypted: bytes) -> str:
-    """Return an encrypted file as text, which age reads as well."""
+    """Return an encrypted file as text, which age reads as well; without the end of the last line."""
     text = base64.b64encode(encrypted).decode("ascii")
-    return "\n".join([_BEGIN, *(text[start : start + 64] for start in range(0, len(text), 64)), _END, ""])
+    return "\n".join([_BEGIN, *(text[start : start + 64] for start in range(0, len(text), 64)), _END])
+
+
+def is_armored(value: object) -> bool:
+    """Tell whether this begins as :func:`armor` does."""
+    return isinstance(value, str) and value.startswith(_BEGIN)
 
 
 def check_armored(text: str) -> None:
     """:raises ValueError: if this is not what :func:`armor` makes of a file for one recipient."""
     lines = text.split("\n")
-    if lines[0] != _BEGIN or lines[-2:] != [_END, ""]:
+    if lines[0] != _BEGIN or lines[-1] != _END:
         raise ValueError(f"does not stand between {_BEGIN} and {_END}")
-    encrypted = base64.b64decode("".join(lines[1:-2]), validate=True)
+    encrypted = base64.b64decode("".join(lines[1:-1]), validate=True)
     if armor(encrypted) != text:
         raise ValueError("is not written in lines of 64 characters")
     if not _SHAPE.match(encrypted):

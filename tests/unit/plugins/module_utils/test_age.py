@@ -10,10 +10,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.tls import age, transport_keys
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import age, transport_keys
 from lab import packages
 
 RECIPIENT = "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg"
@@ -178,7 +178,7 @@ _TWO = age.encrypt(b"key", [RECIPIENT, RECIPIENT])
         "x\n" + _armored(_FILE),
         _armored(_FILE).replace("\n", "\r\n"),
         _armored(_FILE).replace("AGE ENCRYPTED FILE", "PRIVATE KEY"),
-        "-----BEGIN AGE ENCRYPTED FILE-----\n-----END AGE ENCRYPTED FILE-----\n",
+        "-----BEGIN AGE ENCRYPTED FILE-----\n-----END AGE ENCRYPTED FILE-----",
         _armored(b"-----BEGIN PRIVATE KEY-----\n" + bytes(300)),
         _armored(_FILE[:200]),
         _armored(_TWO),
@@ -187,7 +187,7 @@ _TWO = age.encrypt(b"key", [RECIPIENT, RECIPIENT])
         _armored(_FILE).replace("YWdl", "YWd=", 1),
         "-----BEGIN AGE ENCRYPTED FILE-----\n"
         + base64.b64encode(_FILE).decode()
-        + "\n-----END AGE ENCRYPTED FILE-----\n",
+        + "\n-----END AGE ENCRYPTED FILE-----",
     ],
 )
 def test_only_what_armor_makes_is_taken(text: str) -> None:
