@@ -14,7 +14,15 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.timesten.monitoring.plugins.lookup.this_run import this_run
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as prometheus_jobs
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, diffs, moves, rotation, steps, words
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import (
+    answers,
+    diffs,
+    moves,
+    outsiders,
+    rotation,
+    steps,
+    words,
+)
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import ExporterHostAnswer, PrometheusAnswer
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.border import HostAction
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Exporter, ExporterHost
@@ -117,7 +125,7 @@ class ActionModule(HostAction):
         away = [client.name for client in self.inventory.fleet.clients_of(host.host) if client.name not in inspected]
         refused = {**moves.cannot_follow(host.exporters, away, inspected), **_in_the_way(host, inspected)}
         exporters = [exporter for exporter in host.exporters if exporter.name not in refused]
-        clients = _clients(inspected, host)
+        clients = self._takers(inspected, host)
         arguments = {"clients": clients, "hand_over": True, "rate_budget": host.rate_budget, "run": this_run()}
         moments = self._gaps(exporters, inspected)
         if moments:
@@ -147,7 +155,7 @@ class ActionModule(HostAction):
         if not exporters:
             return {"changed": False}
         inspected = self.inventory.clients(host.prometheus_hosts, steps.INSPECTED)
-        clients = _clients(inspected, host)
+        clients = self._takers(inspected, host)
         arguments = {
             "clients": clients,
             "to": run.rotate_to,
@@ -345,6 +353,18 @@ class ActionModule(HostAction):
             }
             if answers_by_client:
                 found[name] = rotation.takeover_order(name, answers_by_client, clocks, own, time.time())
+        return found
+
+    def _takers(self, inspected: Mapping[str, Any], host: ExporterHost) -> list[dict[str, Any]]:
+        """Return the clients of an exporter host, outsiders among them, as the module takes them."""
+        found = _clients(inspected, host)
+        run = self.inventory.fleet.run
+        exporters = [exporter.name for exporter in host.exporters]
+        for outsider in run.timesten_outsiders:
+            if any(outsider.takes(exporter) for exporter in exporters):
+                directory = outsiders.folder(run.timesten_outsiders_dir, outsider.name)
+                has = outsiders.read(directory, outsider.public_key, exporters)
+                found.append(outsiders.client(outsider, has, exporters, outsider.name in host.readmit))
         return found
 
 

@@ -5,19 +5,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import ledger, reports
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import handover, ledger, reports
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
 
 display = Display()
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
-    """Prints the table, writes it as JSON where the run asks for that, and fails unless everything was seen."""
+    """Writes what outsiders get, prints the table, writes it as JSON where the run asks for that, and fails unless everything was seen."""
 
     TRANSFERS_FILES = False
 
@@ -32,14 +33,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             {"operation": {"type": "str", "required": True, "choices": list(ledger.OPERATIONS)}}
         )
         inventory = Inventory(self._templar, task_vars)
+        notes: list[str] = []
+        problems: list[str] = []
+        if arguments["operation"] == "site":
+            notes, problems = handover.at_the_end(inventory, self._task.check_mode)
         made = ledger.of_run(arguments["operation"], inventory, self._task.check_mode)
+        made = dataclasses.replace(made, notes=(*made.notes, *notes), problems=(*made.problems, *problems))
         for line in ["", *made.lines(), ""]:
             display.display(line)
         unwritten = self._write(inventory.run.timesten_report, made)
         if unwritten or not made.good:
             # A failed result is shown whole, and the table has said it all.
             return {"failed": True, "msg": " ".join([made.verdict(), *unwritten])}
-        return {"changed": False, "ledger": made.as_dict()}
+        return {"changed": bool(notes), "ledger": made.as_dict()}
 
     def _write(self, path: str | None, made: ledger.Ledger) -> list[str]:
         """Write the JSON form; return why that failed."""

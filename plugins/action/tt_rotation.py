@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import ledger, rotation, steps
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import handover, ledger, rotation, steps
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
 
 STEPS = ("plan", "go", "judge", "leave", "record")
@@ -63,8 +63,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             run.rotate_optional,
             run.rotate_confirm,
             run.rotate_force,
+            grace={name: run.rotate_grace for name in fleet.exporters if run.rotate_grace and self._gets_grace(name)},
         )
+        unwritten = {} if self._task.check_mode else handover.before_the_switch(inventory)
+        for name, reason in unwritten.items():
+            if name in rows and rows[name].refused is None:
+                rows[name] = dataclasses.replace(rows[name], refused=reason)
         return {"rows": {name: dataclasses.asdict(row) for name, row in rows.items()}}
+
+    def _gets_grace(self, exporter: str) -> bool:
+        """Tell whether both ports of an exporter serve for a while: an outsider that keeps its access cannot follow at once."""
+        found = self.inventory.fleet.outsiders_of(exporter)
+        return not self.inventory.evicted and bool(found)
 
     def _go(self) -> dict[str, Any]:
         """Refuse what a client does not follow."""
@@ -83,7 +93,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             inventory.run.rotate_optional,
             [client.name for client in inventory.fleet.clients.values() if not client.is_asked],
         )
-        return {"verdicts": {name: dataclasses.asdict(verdict) for name, verdict in judged.items()}}
+        return {
+            "verdicts": {name: dataclasses.asdict(verdict) for name, verdict in judged.items()},
+            "grace": max(
+                (
+                    inventory.fleet.run.rotate_grace
+                    for name, verdict in judged.items()
+                    if verdict.leaves and verdict.action == "confirm" and self._gets_grace(name)
+                ),
+                default=0.0,
+            ),
+        }
 
     def _leave(self) -> dict[str, Any]:
         """Tell which of their two ports exporters leave."""
@@ -94,9 +114,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _record(self) -> dict[str, Any]:
         """Add what became of this wave to the record of the run."""
-        entries = ledger.rotations(self.inventory, self._task.check_mode)
+        inventory = self.inventory
+        problems = []
+        if not self._task.check_mode and inventory.fleet.run.timesten_outsiders:
+            switched = [entry.exporter for entry in ledger.rotations(inventory, False) if entry.outcome == "switched"]
+            problems = handover.after_the_switch(inventory, switched)
+        entries = ledger.rotations(inventory, self._task.check_mode)
         before = self.inventory.registered("timesten_rotated").get("entries") or []
         return {
             "entries": [*before, *(dataclasses.asdict(entry) for entry in entries)],
-            "stop": any(not entry.good for entry in entries),
+            "problems": [*(self.inventory.registered("timesten_rotated").get("problems") or []), *problems],
+            "stop": bool(problems) or any(not entry.good for entry in entries),
         }

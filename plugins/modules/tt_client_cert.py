@@ -40,8 +40,8 @@ options:
         required: true
       recipient:
         description:
-          - Public transport key of the client's host, as M(timesten.monitoring.tt_prometheus_host) returns it. The
-            private key is then sealed for it, and its plaintext is
+          - Public transport key of the client's host, as M(timesten.monitoring.tt_prometheus_host) returns it, or the age
+            recipient (V(age1...), X25519) of an outsider. The private key is then encrypted for it, and its plaintext is
             deleted.
           - Without it, the key stays on the exporter host in a file with mode 0600.
         type: str
@@ -105,7 +105,9 @@ pairs:
       returned: success
       sample: "-----BEGIN CERTIFICATE-----..."
     bundle:
-      description: The private key, sealed for the recipient's transport key. Only the recipient can open it.
+      description:
+        - The private key, sealed for the recipient's transport key. Only the recipient can open it.
+        - For an age recipient, a file in the age format, armored, without the end of its last line.
       type: str
       returned: when a recipient was given
       sample: '{"ciphertext": "..."}'

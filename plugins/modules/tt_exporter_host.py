@@ -212,11 +212,17 @@ options:
         required: true
       recipient:
         description:
-          - Public transport key of the client's host, as M(timesten.monitoring.tt_prometheus_host) returns it. The
-            private key is then sealed for it, and its plaintext is
+          - Public transport key of the client's host, as M(timesten.monitoring.tt_prometheus_host) returns it, or the age
+            recipient (V(age1...), X25519) of an outsider. The private key is then encrypted for it, and its plaintext is
             deleted.
           - Without it, the key stays on the exporter host in a file with mode 0600.
         type: str
+      exporters:
+        description:
+          - Names of the exporters of which it gets a pair. All, if not set.
+        type: list
+        elements: str
+        version_added: 1.0.0
       scrape_interval:
         description:
           - Seconds between two scrapes of this client.
@@ -659,7 +665,9 @@ exporters:
           returned: when the client does not have it
           sample: "-----BEGIN CERTIFICATE-----..."
         bundle:
-          description: The private key, sealed for the recipient's transport key. Only the recipient can open it.
+          description:
+            - The private key, sealed for the recipient's transport key. Only the recipient can open it.
+            - For an age recipient, a file in the age format, armored, without the end of its last line.
           type: str
           returned: when a recipient was given and the client does not have it
           sample: '{"ciphertext": "..."}'
@@ -727,6 +735,7 @@ EXPORTER = _argspec.exporter(
 
 CLIENT = {
     **_argspec.CLIENT,
+    "exporters": {"type": "list", "elements": "str"},
     "scrape_interval": {"type": "float"},
     "stored": {"type": "dict", "default": {}},
     "readmit": {"type": "bool", "default": False},

@@ -74,6 +74,11 @@ verdicts:
   returned: O(step=judge)
   type: dict
   sample: {"exp1": {"exporter": "exp1", "host": "exp1", "action": "confirm", "status": "switched", "window": 0.41}}
+grace:
+  description: Seconds for which exporters serve on both of their ports, so that outsiders can take their new pairs.
+  returned: O(step=judge)
+  type: float
+  sample: 0.0
 leaving:
   description: By name of the exporter, the job that goes, and what its host does then.
   returned: O(step=leave)
@@ -85,6 +90,12 @@ entries:
   type: list
   elements: dict
   sample: [{"exporter": "exp1", "host": "exp1", "outcome": "switched", "good": true}]
+problems:
+  description: Why what outsiders need could not be written.
+  returned: O(step=record)
+  type: list
+  elements: str
+  sample: []
 stop:
   description: Whether an exporter of this wave was not rotated, so that no further wave is begun.
   returned: O(step=record)

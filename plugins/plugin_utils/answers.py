@@ -17,7 +17,8 @@ from typing import Any, Literal, cast, get_args
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs
-from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import age, seal
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls.transport_keys import is_age
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import checks
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.checks import Nonsense, optional, plain
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.diffs import LINES, diff_lines, shorten, text_lines
@@ -98,7 +99,7 @@ class Certificate(_Answer):
 class Pair(_Answer):
     """The pair of one client. In check mode ``delivery`` and the facts may be ``LATER`` or None.
 
-    :ivar bundle: the sealed key; its fields name this exporter, client, generation and certificate.
+    :ivar bundle: the sealed key, whose fields name this exporter, client, generation and certificate; of an outsider, an armored age file.
     """
 
     client: str
@@ -595,10 +596,14 @@ def _pair(value: Any, where: str, call: _Call, exporter: str, generation: str | 
     if certificate is not None:
         certificate, ders = checks.certificates(certificate, f"{where}.certificate", 1)
         _check_fingerprint(ders, sha256, f"{where}.certificate")
-    if bundle is not None:
+    recipient = call.recipients.get(client)
+    # Where an answer is read again, the recipients are not known any more; then the text says what it is.
+    if bundle is not None and (age.is_armored(bundle) if recipient is None else is_age(recipient)):
+        bundle = checks.age_bundle(bundle, f"{where}.bundle")
+    elif bundle is not None:
         due = {"exporter": exporter, "client": client, "generation": str(generation), "fingerprint": str(sha256)}
-        if client in call.recipients:
-            due["recipient"] = seal.key_id(call.recipients[client])
+        if recipient is not None:
+            due["recipient"] = seal.key_id(recipient)
         bundle = checks.bundle(bundle, f"{where}.bundle", due)
     return Pair(
         client=client,

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import age, seal
 
 T = TypeVar("T")
 
@@ -379,6 +379,16 @@ def bundle(value: Any, where: str, expected: Mapping[str, str]) -> str:
     if len(base64_bytes(content["ciphertext"], f"{where}.ciphertext", seal.BUNDLE_LIMIT)) <= 16:
         raise Nonsense(f"{where}.ciphertext", "is empty")
     return json.dumps(content, sort_keys=True, separators=(",", ":"))
+
+
+def age_bundle(value: Any, where: str) -> str:
+    """A key that is encrypted in the age format for one X25519 recipient, written as :func:`tls.age.armor` does."""
+    found = raw_text(value, where, age.LIMIT)
+    try:
+        age.check_armored(found)
+    except ValueError as error:
+        raise Nonsense(where, f"{error}: {shown(found)}") from None
+    return found
 
 
 def json_value(value: Any, where: str, depth: int = 8, most: int = 200) -> Any:

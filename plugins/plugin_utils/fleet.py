@@ -26,7 +26,8 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter impor
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import units
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import options as prometheus_options
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import reports, steps, words
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import outsiders, reports, steps, words
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.outsiders import Outsider
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.words import EXPORTER, PROMETHEUS, ROLES
 
 EXPORTERS = "timesten_exporters"
@@ -42,6 +43,8 @@ RUN: dict[str, dict[str, Any]] = {
     "timesten_serial": {"type": "list", "elements": "str"},
     "timesten_max_fail_percentage": {"type": "float"},
     "timesten_report": {"type": "path"},
+    "timesten_outsiders": {"type": "list", "elements": "dict", "options": outsiders.OPTIONS},
+    "timesten_outsiders_dir": {"type": "path"},
     "rotate_exporters": {"type": "list", "elements": "str"},
     "rotate_hosts": {"type": "list", "elements": "str"},
     "rotate_optional": {"type": "list", "elements": "str"},
@@ -51,6 +54,7 @@ RUN: dict[str, dict[str, Any]] = {
     "rotate_only_due": {"type": "bool"},
     "rotate_since": {"type": "str"},
     "rotate_confirm": {"type": "float"},
+    "rotate_grace": {"type": "float"},
     "rotate_force": {"type": "bool"},
     "evict": {"type": "str"},
     "remove_exporter": {"type": "str"},
@@ -151,6 +155,8 @@ class Run:
     timesten_serial: tuple[str, ...] = ("100%",)
     timesten_max_fail_percentage: float = 100.0
     timesten_report: str | None = None
+    timesten_outsiders: tuple[Outsider, ...] = ()
+    timesten_outsiders_dir: str = "outsiders"
     rotate_exporters: tuple[str, ...] | None = None
     rotate_hosts: tuple[str, ...] | None = None
     rotate_optional: tuple[str, ...] = ()
@@ -160,6 +166,7 @@ class Run:
     rotate_only_due: bool = False
     rotate_since: str | None = None
     rotate_confirm: float = 120.0
+    rotate_grace: float = 0.0
     rotate_force: bool = False
     evict: str | None = None
     remove_exporter: str | None = None
@@ -198,6 +205,10 @@ class Fleet:
             if name in self.prometheus_hosts and host in self.prometheus_hosts[name].exporter_hosts
             for client in self.prometheus_hosts[name].clients
         )
+
+    def outsiders_of(self, exporter: str) -> tuple[Outsider, ...]:
+        """The outsiders that get a pair of an exporter."""
+        return tuple(outsider for outsider in self.run.timesten_outsiders if outsider.takes(exporter))
 
     def pairs(self) -> list[tuple[Exporter, Client]]:
         """All pairs that the inventory asks for."""
@@ -535,8 +546,9 @@ def _fault(name: str, value: Any, spec: Mapping[str, Any]) -> str | None:
 def _element_fault(name: str, value: Any, spec: Mapping[str, Any]) -> str | None:
     if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
         # Not shown: it may hold an environment.
-        return f"{name} is not a list of mappings, one for each of them; give for example [{{'instance': 'a'}}]"
-    if not value:
+        example = {"name": "team-b", "public_key": "age1..."} if "public_key" in spec["options"] else {"instance": "a"}
+        return f"{name} is not a list of mappings, one for each of them; give for example [{example}]"
+    if not value and name in _ELEMENTS.values():
         return f"{name}: [] defines nothing; leave it out, or take the host out of its group"
     for index, element in enumerate(value):
         for key, item in element.items():
@@ -578,6 +590,7 @@ def read_run(variables: Mapping[str, Any]) -> Run:
     if messages:
         raise Problems(messages)
     values = {name: value for name, value in validated.items() if value is not None}
+    listed = values.pop("timesten_outsiders", [])
     for name, value in list(values.items()):
         if isinstance(value, list):
             values[name] = tuple(str(item).strip() for item in value)
@@ -590,11 +603,13 @@ def read_run(variables: Mapping[str, Any]) -> Run:
             fault = check(values[name], given[name])
             if fault:
                 messages.append(f"{name}: {fault}")
-    for name, low, high in (("rotate_wave", 1, 100000), ("rotate_confirm", 1, 86400)):
+    taken, wrong = outsiders.define(listed)
+    messages += wrong
+    for name, low, high in (("rotate_wave", 1, 100000), ("rotate_confirm", 1, 86400), ("rotate_grace", 0, 86400)):
         value = values.get(name)
         if isinstance(value, (int, float)) and not low <= value <= high:
             messages.append(f"{name}: {value} is not between {low} and {high}")
-    for name in ("timesten_report", *_NAMED):
+    for name in ("timesten_report", "timesten_outsiders_dir", *_NAMED):
         for item in _listed(values.get(name)):
             try:
                 names.check_text(item, name)
@@ -602,7 +617,7 @@ def read_run(variables: Mapping[str, Any]) -> Run:
                 messages.append(error.message)
     if messages:
         raise Problems(messages)
-    return Run(**values)
+    return Run(**values, timesten_outsiders=taken)
 
 
 # Variables that name hosts, exporters or clients.
@@ -756,7 +771,47 @@ def _read(hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequen
         run = read_run(_of_run(hostvars, (*exporters, *servers)))
     except Problems as error:
         faults[""] = error.messages
+    faults.setdefault("", []).extend(_outsider_problems(exporter_hosts, prometheus_hosts, run, exporters, servers))
+    if len(_differing(hostvars, (*exporters, *servers))) > 1:
+        faults[""].append(
+            "timesten_outsiders differs from host to host; set it once, for all of them (group_vars/all.yml)"
+        )
     return _Reading(Fleet(exporter_hosts, prometheus_hosts, run, (exporters, servers)), faults)
+
+
+def _differing(hostvars: Mapping[str, Mapping[str, Any]], hosts: Sequence[str]) -> set[str]:
+    """The texts of what hosts say of the outsiders; one where those that say anything agree."""
+    return {repr(hostvars[host]["timesten_outsiders"]) for host in hosts if "timesten_outsiders" in hostvars[host]}
+
+
+def _outsider_problems(
+    exporter_hosts: Mapping[str, ExporterHost],
+    prometheus_hosts: Mapping[str, PrometheusHost],
+    run: Run,
+    exporters: Sequence[str],
+    servers: Sequence[str],
+) -> list[str]:
+    """What is wrong with the outsiders beside the rest of the inventory."""
+    messages = []
+    taken = {name.lower(): f"the Prometheus host {name}" for name in servers}
+    for host in prometheus_hosts.values():
+        taken.update({client.name.lower(): f"a client of {client.host}" for client in host.clients})
+    known = [exporter.name for host in exporter_hosts.values() for exporter in host.exporters]
+    for outsider in run.timesten_outsiders:
+        if outsider.name.lower() in taken:
+            messages.append(
+                f"timesten_outsiders: {outsider.name!r} is the name of {taken[outsider.name.lower()]}; choose another"
+            )
+        # The exporters of a host with wrong variables are not known.
+        for name in (outsider.exporters or ()) if len(exporter_hosts) == len(exporters) else ():
+            if name not in known:
+                messages.append(
+                    _nobody(f"timesten_outsiders: exporters of {outsider.name}", name, known, "an exporter")
+                )
+    if run.timesten_outsiders:
+        unwritable = outsiders.fault(run.timesten_outsiders_dir)
+        messages += [unwritable] if unwritable else []
+    return messages
 
 
 def _of_run(hostvars: Mapping[str, Mapping[str, Any]], hosts: Sequence[str]) -> dict[str, Any]:
@@ -873,7 +928,7 @@ def _reference_problems(fleet: Fleet, hosts: Collection[str]) -> dict[str, list[
     """Hosts and clients that a host's variables name and that do not exist."""
     faults: dict[str, list[str]] = {}
     exporters, servers = fleet.inventory
-    clients = list(fleet.clients)
+    clients = [*fleet.clients, *(outsider.name for outsider in fleet.run.timesten_outsiders)]
     # Where a Prometheus host has wrong variables, its clients are not known.
     complete = len(fleet.prometheus_hosts) == len(servers)
     for item in fleet.exporter_hosts.values():
@@ -979,7 +1034,7 @@ def _run_problems(fleet: Fleet, faults: Mapping[str, Sequence[str]], hosts: set[
         if run.evict is not None:
             yield from _evict_problem(fleet, run.evict)
     if operation == "evict" and run.evict is None:
-        yield f"evict is not set; name the client that loses its access with -e evict=<client>: {', '.join(sorted(fleet.clients)[:10])}"
+        yield f"evict is not set; name the client that loses its access with -e evict=<client>: {', '.join(_takers(fleet)[:10])}"
     if operation == "remove":
         given = [item for item in (run.remove_exporter, run.remove_prometheus, run.remove_everything) if item]
         if len(given) != 1:
@@ -987,7 +1042,7 @@ def _run_problems(fleet: Fleet, faults: Mapping[str, Sequence[str]], hosts: set[
             yield f"{which} to be removed; say {ONE_OF}"
         for variable, gone, known in (
             ("remove_exporter", run.remove_exporter, set(fleet.exporters)),
-            ("remove_prometheus", run.remove_prometheus, {*fleet.clients, *servers}),
+            ("remove_prometheus", run.remove_prometheus, {*_takers(fleet), *servers}),
         ):
             # What left the inventory can be removed, so only what is certainly a slip is refused here.
             if gone is not None and gone not in known and not _of_a_family(gone, known):
@@ -1001,19 +1056,26 @@ def _of_a_family(name: str, known: Collection[str]) -> bool:
     return re.sub(r"\d+", "#", name) in {re.sub(r"\d+", "#", item) for item in known}
 
 
+def _takers(fleet: Fleet) -> list[str]:
+    """Names of all clients and outsiders."""
+    return sorted([*fleet.clients, *(outsider.name for outsider in fleet.run.timesten_outsiders)])
+
+
 def _evict_problem(fleet: Fleet, name: str) -> Iterator[str]:
     """A client may have left the inventory; then its name is believed if it is one of the same family."""
-    if name in fleet.clients:
+    takers = _takers(fleet)
+    if name in takers:
         return
     server = fleet.prometheus_hosts.get(name)
     if server is not None:
         yield f"evict: {name!r} is a host with several clients; name one: {', '.join(client.name for client in server.clients)}"
     elif name in fleet.exporters or name in fleet.exporter_hosts:
-        yield f"evict: {name!r} is an exporter; name a client: {', '.join(sorted(fleet.clients)[:10])}"
-    elif not _of_a_family(name, fleet.clients):
+        yield f"evict: {name!r} is an exporter; name a client: {', '.join(takers[:10])}"
+    elif not _of_a_family(name, takers):
         yield (
-            _nobody("evict", name, fleet.clients, "a client")
-            + f". One that has left the inventory is evicted while its host is in {SERVERS} again; the host is not contacted"
+            _nobody("evict", name, takers, "a client")
+            + f". One that has left the inventory is evicted while its host is in {SERVERS} again (an outsider: while it is in "
+            "timesten_outsiders again); the host is not contacted"
         )
 
 
@@ -1052,5 +1114,6 @@ def counts(fleet: Fleet, hosts: Collection[str]) -> str:
         (len([host for host in fleet.prometheus_hosts if host in hosts]), "Prometheus host"),
         (len([item for item in fleet.clients.values() if item.host in hosts]), "client"),
         (len(pairs), "pair"),
+        *([(len(fleet.run.timesten_outsiders), "outsider")] if fleet.run.timesten_outsiders else []),
     )
     return ", ".join(f"{number} {what}{'' if number == 1 else 's'}" for number, what in numbers)

@@ -14,7 +14,8 @@ import re
 from typing import Any, Iterable, Literal, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import moves, steps
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import timestamp, utcnow
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import handover, moves, outsiders, steps
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import (
     LATER,
     ExporterAnswer,
@@ -26,6 +27,7 @@ from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.failures import NO_ANSWER
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Client, Exporter, Fleet
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.outsiders import Entry, Outsider
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.rotation import SPARE_PORT, Row, Verdict, proof_fault
 
 VERSION = 1
@@ -54,6 +56,7 @@ class Pair:
     :ivar refused: whether everybody else was refused; None where that was not tried.
     :ivar served: SHA-256 fingerprint of the certificate that the exporter serves, where it was seen.
     :ivar expires: UTC time at which the first of its certificates ends, where that is known.
+    :ivar outsider: whether the client is an outsider, whose pair lies encrypted on the controller, and which nobody asks.
     """
 
     exporter: str
@@ -66,6 +69,7 @@ class Pair:
     refused: bool | None = None
     served: str | None = None
     expires: str | None = None
+    outsider: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,12 +124,16 @@ class Ledger:
             return "Nothing was done. Mend what is named above and run it again."
         if not self.hosts:
             return "Nothing was looked at: no host took part in this run."
+        outside = sum(pair.outsider and pair.state == "not asked" for pair in self.pairs)
         count = {state: sum(pair.state == state for pair in self.pairs) for state in (*SATISFIED, "failed")}
+        count["not asked"] -= outside
         word = "predicted" if self.check_mode else "proven"
         parts = []
         if self.pairs:
             parts.append(f"{count[word]} of {len(self.pairs)} pairs {word}")
             parts += [f"{count[state]} {text}" for state, text in _OTHERWISE.items() if count[state]]
+            if outside:
+                parts.append(f"{outside} encrypted for outsiders, who are not asked")
             if count["failed"]:
                 parts.append(f"{count['failed']} not {word}")
         unfinished = len(self.failed_hosts)
@@ -160,7 +168,11 @@ class Ledger:
             "check_mode": self.check_mode,
             "good": self.good,
             "verdict": self.verdict(),
-            **{key: [dataclasses.asdict(item) for item in getattr(self, key)] for key in ("pairs", "hosts")},
+            "pairs": [
+                {key: value for key, value in dataclasses.asdict(pair).items() if key != "outsider"}
+                for pair in self.pairs
+            ],
+            "hosts": [dataclasses.asdict(host) for host in self.hosts],
             "rotations": list(self.rotations),
             "problems": list(self.problems),
             "notes": list(self.notes),
@@ -184,11 +196,13 @@ class Seen:
     :ivar exporters: of the exporter hosts, by host; None where the operation has no call for them.
     :ivar clients: of the last call that had to prove something, by client.
     :ivar verdicts: what became of rotations, by exporter.
+    :ivar delivered: what the outsiders' directories hold, by outsider and exporter.
     """
 
     exporters: Mapping[str, ExporterHostAnswer] | None
     clients: Mapping[str, PrometheusAnswer]
     verdicts: Mapping[str, Verdict] = dataclasses.field(default_factory=dict)
+    delivered: Mapping[str, Mapping[str, Entry]] = dataclasses.field(default_factory=dict)
 
 
 def pairs(
@@ -212,12 +226,14 @@ def pairs(
         for client in fleet.clients_of(exporter.host):
             if client.host in mine and client.name not in without:
                 found.append(_pair(exporter, client, seen, check_mode))
+        for outsider in fleet.outsiders_of(exporter.name):
+            if outsider.name not in without:
+                found.append(_outsider_pair(exporter, outsider, fleet.run.timesten_outsiders_dir, seen, check_mode))
     return tuple(found)
 
 
 def _pair(exporter: Exporter, client: Client, seen: Seen, check_mode: bool) -> Pair:
-    host = None if seen.exporters is None else seen.exporters.get(exporter.host)
-    mine = None if host is None else host.exporters.get(exporter.name)
+    mine = _answer(exporter, seen)
     answer = seen.clients.get(client.name)
     proof = None if answer is None else _proof(answer, exporter, mine)
     row = Pair(exporter.name, client.name, "failed", expires=_expires(mine, client.name, answer, proof))
@@ -227,19 +243,9 @@ def _pair(exporter: Exporter, client: Client, seen: Seen, check_mode: bool) -> P
         row = dataclasses.replace(
             row, up=proof.up, accepted=proof.accepted, refused=refused, served=proof.served_sha256
         )
-    verdict = seen.verdicts.get(exporter.name)
-    if seen.exporters is not None:
-        if mine is None:
-            reason = NOT_BEGUN if host is None else host.failed or "its host did not answer for it"
-            return dataclasses.replace(row, reason=reason, because_of=exporter.host)
-        if mine.failed:
-            return dataclasses.replace(row, reason=mine.failed, because_of=exporter.host)
-        if client.name in mine.evicted:
-            return dataclasses.replace(row, state="evicted", reason=f"{client.name} was evicted from it")
-        if mine.rotation_due and verdict is None and not check_mode:
-            return dataclasses.replace(row, reason=f"its wallet has to be replaced ({mine.rotation_due}), and was not")
-    if verdict is not None and verdict.action != "confirm" and not check_mode:
-        return dataclasses.replace(row, reason=f"{NOT_ROTATED}{verdict.reason}")
+    settled = _of_exporter(row, exporter, seen, check_mode)
+    if settled is not None:
+        return settled
     if answer is None:
         return dataclasses.replace(row, reason=NOT_BEGUN, because_of=client.host)
     if proof is None:
@@ -249,6 +255,54 @@ def _pair(exporter: Exporter, client: Client, seen: Seen, check_mode: bool) -> P
         issued = mine is None or exporter.insecure or client.name in mine.pairs
         return dataclasses.replace(row, reason=never if issued else f"its host has issued no pair for {client.name}")
     return _judged(row, proof, exporter, client, answer, check_mode)
+
+
+def _answer(exporter: Exporter, seen: Seen) -> ExporterAnswer | None:
+    host = None if seen.exporters is None else seen.exporters.get(exporter.host)
+    return None if host is None else host.exporters.get(exporter.name)
+
+
+def _of_exporter(row: Pair, exporter: Exporter, seen: Seen, check_mode: bool) -> Pair | None:
+    """Return the row where the exporter's side alone settles it."""
+    verdict = seen.verdicts.get(exporter.name)
+    if seen.exporters is not None:
+        host, mine = seen.exporters.get(exporter.host), _answer(exporter, seen)
+        if mine is None:
+            reason = NOT_BEGUN if host is None else host.failed or "its host did not answer for it"
+            return dataclasses.replace(row, reason=reason, because_of=exporter.host)
+        if mine.failed:
+            return dataclasses.replace(row, reason=mine.failed, because_of=exporter.host)
+        if row.client in mine.evicted:
+            return dataclasses.replace(row, state="evicted", reason=f"{row.client} was evicted from it")
+        if mine.rotation_due and verdict is None and not check_mode:
+            return dataclasses.replace(row, reason=f"its wallet has to be replaced ({mine.rotation_due}), and was not")
+    if verdict is not None and verdict.action != "confirm" and not check_mode:
+        return dataclasses.replace(row, reason=f"{NOT_ROTATED}{verdict.reason}")
+    return None
+
+
+def _outsider_pair(exporter: Exporter, outsider: Outsider, base: str, seen: Seen, check_mode: bool) -> Pair:
+    """A pair that nobody proves: its row says whether it lies encrypted on the controller, and until when it is valid."""
+    mine = _answer(exporter, seen)
+    has = seen.delivered.get(outsider.name, {}).get(exporter.name)
+    ends = [_expires(mine, outsider.name, None, None), None if has is None else has.not_after]
+    expires = min((end for end in ends if end is not None and end[:1].isdigit()), default=None)
+    row = Pair(exporter.name, outsider.name, "failed", expires=expires, outsider=True)
+    settled = _of_exporter(row, exporter, seen, check_mode)
+    if settled is not None:
+        return settled
+    if check_mode:
+        return dataclasses.replace(row, state="predicted")
+    pair = None if mine is None else mine.pairs.get(outsider.name)
+    if mine is not None and pair is None and not exporter.insecure:
+        return dataclasses.replace(row, reason=f"its host has issued no pair for {outsider.name}")
+    if has is None or has.insecure != exporter.insecure or (pair is not None and has.sha256 != pair.sha256):
+        directory = outsiders.folder(base, outsider.name)
+        reason = f"{directory} on this controller does not hold what {outsider.name} needs for it: run timesten.monitoring.site here"
+        return dataclasses.replace(row, reason=reason)
+    if has.not_after is not None and has.not_after <= timestamp(utcnow()):
+        return dataclasses.replace(row, reason=f"its pair ended at {has.not_after}: run timesten.monitoring.site")
+    return dataclasses.replace(row, state="not asked")
 
 
 def _judged(
@@ -617,7 +671,7 @@ def rotations(inventory: Inventory, check_mode: bool) -> list[Rotated]:
     ended = inventory.exporters(wave, steps.ENDED)
     retired = inventory.exporters(wave, steps.RETIRED)
     left = {} if check_mode else inventory.leaving()
-    seen = Seen(staged, inventory.clients(fleet.prometheus_hosts, steps.PROVEN), judged)
+    seen = Seen(staged, inventory.clients(fleet.prometheus_hosts, steps.PROVEN), judged, handover.delivered(fleet))
     entries = []
     for exporter in fleet.exporters.values():
         if exporter.host not in wave or (only is not None and exporter.name not in only):
@@ -721,7 +775,8 @@ def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
         return _of_removal(inventory, check_mode)
     clients = inventory.clients(prometheus_names, steps.ANSWERED)
     if operation == "verify":
-        found = pairs(fleet, [*inventory.hosts, *fleet.exporter_hosts], Seen(None, clients), check_mode=False)
+        known = Seen(None, clients, delivered=handover.delivered(fleet))
+        found = pairs(fleet, [*inventory.hosts, *fleet.exporter_hosts], known, check_mode=False)
         if not set(exporter_names) >= set(fleet.exporter_hosts):
             mine = {name for name, exporter in fleet.exporters.items() if exporter.host in inventory.hosts}
             found = tuple(pair for pair in found if not exporter_names or pair.exporter in mine)
@@ -733,7 +788,8 @@ def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
     # A host that was not converged says why when it was looked at.
     answered = {**{name: answer for name, answer in inspected.items() if answer.failed}, **clients}
     rotated = [Rotated.from_dict(item) for item in inventory.registered("timesten_rotated").get("entries") or []]
-    found = pairs(fleet, inventory.hosts, Seen(converged, answered), check_mode)
+    seen = Seen(converged, answered, delivered=handover.delivered(fleet))
+    found = pairs(fleet, inventory.hosts, seen, check_mode)
     done = {entry.exporter for entry in rotated if entry.pairs or not entry.good}
     kept = [pair for pair in found if pair.exporter not in done]
     for entry in rotated:
@@ -745,9 +801,19 @@ def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
         tuple(kept),
         tuple(hosts),
         tuple(f"{entry.exporter}: {entry.text}" for entry in rotated),
-        (*same_certificates(converged, kept), *unscraped(fleet, exporter_names)),
-        (*repointed(fleet, inspected), *departed(fleet, clients)),
+        (*same_certificates(converged, kept), *unscraped(fleet, exporter_names), *_unwritten(inventory)),
+        (*repointed(fleet, inspected), *departed(fleet, clients), *_left_behind(inventory, rotated, check_mode)),
     )
+
+
+def _unwritten(inventory: Inventory) -> list[str]:
+    """Return why a rotation could not write what outsiders need."""
+    return list(inventory.registered("timesten_rotated").get("problems") or [])
+
+
+def _left_behind(inventory: Inventory, rotated: Iterable[Rotated], check_mode: bool) -> list[str]:
+    switched = [entry.exporter for entry in rotated if entry.outcome in ("switched", "planned")]
+    return handover.down(inventory.fleet, switched, inventory.evicted, check_mode)
 
 
 def _unrotated(entry: Rotated, found: Iterable[Pair]) -> list[Pair]:
@@ -839,7 +905,8 @@ def _of_rotation(operation: str, inventory: Inventory, check_mode: bool) -> Ledg
         tuple(pair for entry in entries if entry.outcome == "switched" for pair in entry.pairs),
         tuple(hosts),
         tuple(f"{entry.exporter}: {entry.text}" for entry in entries),
-        tuple(problems),
+        (*problems, *_unwritten(inventory)),
+        tuple(_left_behind(inventory, entries, check_mode)),
     )
 
 

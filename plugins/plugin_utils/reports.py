@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The file of ``timesten_report`` on the controller."""
+"""Files on the controller: each is written beside the one that it replaces, and renamed. The file of ``timesten_report``."""
 
 from __future__ import annotations
 
@@ -26,17 +26,23 @@ def fault(path: str) -> str | None:
 
 
 def write(path: str, data: dict[str, Any]) -> None:
-    """Write a report beside the file that it replaces, and rename it.
+    """Write a report.
 
     :raises OSError: if that cannot be done.
     """
-    path = os.path.abspath(os.path.expanduser(path))
+    replace(os.path.abspath(os.path.expanduser(path)), json.dumps(data, indent=1) + "\n")
+
+
+def replace(path: str, text: str) -> None:
+    """Write a file that holds no secret, beside the one that it replaces, and rename it.
+
+    :raises OSError: if that cannot be done.
+    """
     descriptor, beside = tempfile.mkstemp(prefix=".timesten-report-", dir=os.path.dirname(path))
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(data, file, indent=1)
-            file.write("\n")
-        # The ledger holds no secret; whoever may read the directory may read it, as with any file of this user.
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        # Whoever may read the directory may read it, as with any file of this user.
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(beside, 0o666 & ~mask)

@@ -198,6 +198,7 @@ def plan(
     confirm: float = 120.0,
     force: bool = False,
     lead: float = 2.0,
+    grace: Mapping[str, float] | None = None,
 ) -> dict[str, Row]:
     """Return what each exporter of a wave may do when.
 
@@ -211,6 +212,7 @@ def plan(
     :param optional: clients that may fail to take part.
     :param confirm: seconds, on top of three scrape intervals.
     :param lead: seconds until the first moment, for the hosts to get ready.
+    :param grace: by exporter, seconds for which both of its ports are served once the new one is proven.
     """
     start = now + lead
     spare = set(spare_ports)
@@ -253,7 +255,8 @@ def plan(
                 servers=tuple(sorted(scrapes)),
                 refused=refused,
             )
-            rows[name] = row if refused else _timed(row, scrapes, moments, start, confirm)
+            more = (grace or {}).get(name, 0.0) if strategy == SPARE_PORT else 0.0
+            rows[name] = row if refused else _timed(row, scrapes, moments, start, confirm + more)
     return rows
 
 

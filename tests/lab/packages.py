@@ -81,15 +81,28 @@ def vmagent() -> Path:
 
     :raises PackageError: apt failed.
     """
-    tree = CACHE / "victoria-metrics"
+    return _one_package("victoria-metrics") / "usr/bin/vmagent"
+
+
+def age() -> Path:
+    """Return the unpacked program ``age``; ``age-keygen`` lies beside it.
+
+    :raises PackageError: apt failed.
+    """
+    return _one_package("age") / "usr/bin/age"
+
+
+def _one_package(name: str) -> Path:
+    """Return the root of one unpacked package of the oldest release that has it, without what it depends on."""
+    tree = CACHE / name
     if not tree.is_dir():
         with _locked():
             if not tree.is_dir():
                 apt = _apt_for_release(RELEASES[0])
                 with tempfile.TemporaryDirectory(dir=_directory(CACHE), prefix=".download-") as download:
-                    _run_apt(apt, ["apt-get", "download", "victoria-metrics"], cwd=Path(download))
+                    _run_apt(apt, ["apt-get", "download", name], cwd=Path(download))
                     _unpack(sorted(Path(download).glob("*.deb")), tree)
-    return tree / "usr/bin/vmagent"
+    return tree
 
 
 def host_layer(more: tuple[str, ...] = ()) -> Path:

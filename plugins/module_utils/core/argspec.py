@@ -15,7 +15,7 @@ from typing import Any, Mapping
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 
-SECRETS = ("environment", "extra", "url_password", "url_bearer_token", "url_headers")
+SECRETS = ("environment", "extra", "url_password", "url_bearer_token", "url_headers", "public_key")
 """Options whose values are never shown."""
 
 _OF_MANY_LINES = frozenset(("bundle", "ca_certificate", "certificate", "rendered"))

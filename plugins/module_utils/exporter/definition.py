@@ -244,7 +244,9 @@ def define_clients(items: Iterable[dict[str, Any]]) -> list[Client]:
         stored = item.get("stored") or {}
         for exporter, entry in stored.items():
             _check_stored(entry, f"{place}stored.{exporter}")
-        clients.append(Client(name, recipient, interval, stored, bool(item.get("readmit"))))
+        only = item.get("exporters")
+        taken = None if only is None else tuple(_names.check_name(exporter, f"{place}exporters") for exporter in only)
+        clients.append(Client(name, recipient, interval, stored, bool(item.get("readmit")), taken))
     _names.check_distinct([client.name for client in clients], "clients")
     return clients
 

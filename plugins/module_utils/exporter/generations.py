@@ -29,6 +29,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.names import PROBE
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contract import (
     AskedNames,
+    CertificateFacts,
     Described,
     Manifest,
     PairRecord,
@@ -41,7 +42,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.layou
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility, wallets
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import pem as _pem
-from ansible_collections.timesten.monitoring.plugins.module_utils.tls.transport_keys import key_id
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls.transport_keys import is_age, key_id
 
 MANIFEST_VERSION = 1
 _MANIFEST_KEYS = {"exporter", "created", "origin", "asked", "wallet", "ca", "ca_sha256", "leaf", "leaf_source", "pairs"}
@@ -55,13 +56,14 @@ _EXPORT_TIME = 600.0
 
 @dataclasses.dataclass(frozen=True)
 class Client:
-    """One Prometheus instance that gets a pair.
+    """One Prometheus instance, or one outsider, that gets a pair.
 
-    :ivar recipient: its public transport key; None leaves the key on the exporter host in ``client.key``.
+    :ivar recipient: its public transport key, or the age recipient of an outsider; None leaves the key on the exporter host in ``client.key``.
     :ivar scrape_interval: seconds, where known.
     :ivar stored: what it has of this exporter: ``delivery``, ``sha256``, ``ca_sha256`` and, where it tells, ``verifies``: the
         names that its job verifies.
     :ivar readmit: whether it gets pairs again although it was evicted.
+    :ivar exporters: names of the exporters that it takes; None stands for all.
     """
 
     name: str
@@ -69,6 +71,11 @@ class Client:
     scrape_interval: float | None = None
     stored: dict[str, Any] = dataclasses.field(default_factory=dict)
     readmit: bool = False
+    exporters: tuple[str, ...] | None = None
+
+    def takes(self, exporter: str) -> bool:
+        """Tell whether it gets a pair of an exporter."""
+        return self.exporters is None or exporter in self.exporters
 
     @property
     def verifies(self) -> tuple[str, ...] | None:
@@ -504,11 +511,11 @@ class ExporterDirectory(Layout):
         return _read_certificate(path, manifest["pairs"][client]["sha256"])
 
     def bundle(self, manifest: Manifest, client: str) -> str | None:
-        """The sealed key of a pair, if there is one."""
-        try:
-            return _files.read(self.pair_file(manifest["generation"], client, "bundle.json")).decode("ascii").strip()
-        except (FileNotFoundError, UnicodeDecodeError, TimesTenError):
-            return None
+        """The encrypted key of a pair, if there is one."""
+        for name in ("bundle.json", "bundle.age"):
+            with contextlib.suppress(FileNotFoundError, UnicodeDecodeError, TimesTenError):
+                return _files.read(self.pair_file(manifest["generation"], client, name)).decode("ascii").strip()
+        return None
 
     def staged(self) -> list[str]:
         """Ids of the generations that wait for a rotation, oldest first: newer than the current one, and never in use."""
@@ -557,36 +564,17 @@ class ExporterDirectory(Layout):
             shutil.rmtree(self.generations)
 
     def _issue(self, utility: Utility, path: str, manifest: Manifest, client: Client) -> PairRecord:
-        from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
-
         previous = manifest["pairs"].get(client.name)
         number = 1 if previous is None else int(previous["delivery"].rpartition("-")[2]) + 1
         clients = os.path.join(path, "clients")
         fresh = os.path.join(clients, f".new-{client.name}-{secrets.token_hex(4)}")
         _files.make_directory(fresh)
-        certificate_file, key_file = os.path.join(fresh, "client.crt"), os.path.join(fresh, "client.key")
-        utility.export_client_pair(path, certificate_file, key_file)
-        self._close_to_others(fresh)
-        _pem.check_pair(certificate_file, key_file)
-        what = f"the certificate that ttExporter issued for client {client.name}"
-        certificate = _certificates.facts(_certificates.load_one(_files.read(certificate_file), what))
-        if previous is not None and previous["sha256"] == certificate["sha256"]:
-            raise TimesTenError(
-                f"ttExporter returned the same certificate for client {client.name} again; to replace it, the wallet has to be replaced (regenerate: always)"
-            )
-        if client.recipient is not None:
-            from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal
-
-            bundle = _seal.seal(
-                _files.read(key_file),
-                self.exporter,
-                client.name,
-                manifest["generation"],
-                certificate["sha256"],
-                client.recipient,
-            )
-            _files.write(os.path.join(fresh, "bundle.json"), bundle.encode("ascii") + b"\n")
-            os.unlink(key_file)
+        try:
+            certificate = self._export_pair(utility, path, fresh, manifest, client)
+        except BaseException:
+            # Its key may lie there in plain text.
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
         final = os.path.join(clients, client.name)
         if os.path.isdir(final):
             # Between these renames there is no pair of that name: the manifest still names the old one, so the next run issues it again.
@@ -603,6 +591,39 @@ class ExporterDirectory(Layout):
             "recipient": None if client.recipient is None else key_id(client.recipient),
             "scrape_interval": client.scrape_interval,
         }
+
+    def _export_pair(
+        self, utility: Utility, path: str, fresh: str, manifest: Manifest, client: Client
+    ) -> CertificateFacts:
+        """Have the utility write a pair into a directory, encrypt its key for the client, and return what its certificate says."""
+        from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
+
+        certificate_file, key_file = os.path.join(fresh, "client.crt"), os.path.join(fresh, "client.key")
+        utility.export_client_pair(path, certificate_file, key_file)
+        self._close_to_others(fresh)
+        _pem.check_pair(certificate_file, key_file)
+        what = f"the certificate that ttExporter issued for client {client.name}"
+        certificate = _certificates.facts(_certificates.load_one(_files.read(certificate_file), what))
+        previous = manifest["pairs"].get(client.name)
+        if previous is not None and previous["sha256"] == certificate["sha256"]:
+            raise TimesTenError(
+                f"ttExporter returned the same certificate for client {client.name} again; to replace it, the wallet has to be replaced (regenerate: always)"
+            )
+        if client.recipient is not None:
+            key = _files.read(key_file)
+            if is_age(client.recipient):
+                from ansible_collections.timesten.monitoring.plugins.module_utils.tls import age as _age
+
+                name, bundle = "bundle.age", _age.armor(_age.encrypt(key, [client.recipient]))
+            else:
+                from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal
+
+                generation, sha256 = manifest["generation"], certificate["sha256"]
+                bundle = _seal.seal(key, self.exporter, client.name, generation, sha256, client.recipient)
+                name = "bundle.json"
+            _files.write(os.path.join(fresh, name), bundle.encode("ascii") + b"\n")
+            os.unlink(key_file)
+        return certificate
 
     @staticmethod
     def _close_to_others(path: str) -> None:

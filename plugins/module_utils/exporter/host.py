@@ -73,7 +73,7 @@ def _plan(
     definition: Definition, directory: ExporterDirectory, utility: Utility, clients: Sequence[Client], call: Call
 ) -> Plan:
     definition = in_use(definition, directory)
-    clients = [as_seen_by(definition.job, client) for client in clients]
+    clients = seen_by(definition, clients)
     observed = observe(definition, directory, utility, clients, call)
     return decide(definition, observed, directory.current_manifest(), clients, call, utcnow())
 
@@ -159,9 +159,12 @@ def over_all(exporters: Sequence[Definition], work: Callable[[Definition], dict[
     return total
 
 
-def as_seen_by(job: str, client: Client) -> Client:
-    """A client with what it has of one exporter, on the port in use, only."""
-    stored = client.stored.get(job) or {}
-    return dataclasses.replace(
-        client, stored=stored, scrape_interval=stored.get("scrape_interval") or client.scrape_interval
-    )
+def seen_by(definition: Definition, clients: Sequence[Client]) -> list[Client]:
+    """The clients of one exporter, each with what it has of it, on the port in use, only."""
+    found = []
+    for client in clients:
+        if client.takes(definition.name):
+            stored = client.stored.get(definition.job) or {}
+            interval = stored.get("scrape_interval") or client.scrape_interval
+            found.append(dataclasses.replace(client, stored=stored, scrape_interval=interval))
+    return found

@@ -97,7 +97,7 @@ class Layout:
         return os.path.join(self.generation(generation), "clients")
 
     def pair_file(self, generation: str, client: str, file: str) -> str:
-        """A file of a pair: ``client.crt``, ``client.key`` or ``bundle.json``."""
+        """A file of a pair: ``client.crt``, ``client.key``, ``bundle.json`` or ``bundle.age``."""
         return os.path.join(self.clients(generation), client, file)
 
 

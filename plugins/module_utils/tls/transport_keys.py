@@ -1,13 +1,17 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Public transport keys: what can be told of them without the package ``cryptography``."""
+"""Public keys that private keys are encrypted for: what can be told of them without the package ``cryptography``.
+
+A transport key (P-256) is a Prometheus host's; an age recipient (X25519, ``age1...``) is an outsider's.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import hashlib
+import re
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 
@@ -15,9 +19,25 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 _P = 2**256 - 2**224 + 2**192 + 2**96 - 1
 _B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
 
+_AGE = "age"
+_CHARSET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+_GENERATOR = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
+_P25519 = 2**255 - 19
+# Points of small order: whatever the other side's key is, the shared secret is zero.
+_LOW_ORDER = (
+    0,
+    1,
+    325606250916557431795983626356110631294008115727848805560023387167927233504,
+    39382357235489614581723060781553021112529911719440698176882885853963445705823,
+    _P25519 - 1,
+)
+
 
 def check_public_key(public: str) -> None:
-    """:raises TimesTenError: if this is no public transport key."""
+    """:raises TimesTenError: if this is neither a public transport key nor an age recipient."""
+    if is_age(public):
+        age_point(public)
+        return
     point = decode(public, "transport key")
     x, y = int.from_bytes(point[1:33], "big"), int.from_bytes(point[33:], "big")
     on_curve = x < _P and y < _P and (y * y - x * x * x + 3 * x - _B) % _P == 0
@@ -26,8 +46,58 @@ def check_public_key(public: str) -> None:
 
 
 def key_id(public: str) -> str:
-    """A short name for a transport key: the first 16 hexadecimal digits of the SHA-256 of its public point."""
-    return hashlib.sha256(decode(public, "transport key")).hexdigest()[:16]
+    """A short name for a public key: the first 16 hexadecimal digits of the SHA-256 of its point."""
+    point = age_point(public) if is_age(public) else decode(public, "transport key")
+    return hashlib.sha256(point).hexdigest()[:16]
+
+
+def is_age(public: str) -> bool:
+    """Tell whether this is meant as an age recipient."""
+    return public.startswith(f"{_AGE}1")
+
+
+def age_point(public: str) -> bytes:
+    """Return the X25519 point of an age recipient.
+
+    :raises TimesTenError: if it is none. A private key that was given by mistake is not shown.
+    """
+    if public.strip().upper().startswith("AGE-SECRET-KEY-"):
+        raise TimesTenError(
+            "this is a private key (AGE-SECRET-KEY-...), which must stay with its owner: have a new one made with age-keygen, and give "
+            "the line after 'public key:', which begins with age1"
+        )
+    what = f"{public[:120]!r} is no age recipient"
+    other = re.match(r"ssh-|age1([a-z]+)1", public)
+    if other and len(public) != 62:
+        raise TimesTenError(
+            f"{what} of the kind X25519, the only one that is known here: make one with age-keygen (age1 and 58 more characters)"
+        )
+    values = [_CHARSET.find(character) for character in public[len(_AGE) + 1 :]]
+    if not is_age(public) or len(public) != 62 or -1 in values:
+        raise TimesTenError(f"{what}: age1 and 58 lower-case letters and digits, as age-keygen prints it")
+    if _checksum([*(ord(c) >> 5 for c in _AGE), 0, *(ord(c) & 31 for c in _AGE), *values]) != 1:
+        raise TimesTenError(f"{what}: its checksum is wrong; a character was lost or changed, copy it again")
+    number = 0
+    for value in values[:-6]:
+        number = number << 5 | value
+    # 52 characters hold 260 bits: 32 bytes, and 4 bits that have to be zero.
+    if number & 15:
+        raise TimesTenError(f"{what}: it does not hold 32 bytes")
+    point = (number >> 4).to_bytes(32, "big")
+    if (int.from_bytes(point, "little") & (2**255 - 1)) % _P25519 in _LOW_ORDER:
+        raise TimesTenError(f"{what}: nobody can hold its private key (a point of low order)")
+    return point
+
+
+def _checksum(values: list[int]) -> int:
+    """The checksum of bech32 (BIP 173)."""
+    found = 1
+    for value in values:
+        top = found >> 25
+        found = (found & 0x1FFFFFF) << 5 ^ value
+        for index, generator in enumerate(_GENERATOR):
+            found ^= generator if top >> index & 1 else 0
+    return found
 
 
 def decode(text: str, what: str) -> bytes:

@@ -29,7 +29,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.gener
     ExporterDirectory,
     Request,
 )
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.host import as_seen_by, over_all
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.host import over_all, seen_by
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.observe import observe_pairs, observe_wallet
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.process import (
     ProcessPlan,
@@ -67,7 +67,7 @@ def stage_host(
 
     def work(definition: Definition) -> dict[str, Any]:
         definition = in_use(definition, ExporterDirectory(definition.certificate_directory, definition.name))
-        return stage(definition, [as_seen_by(definition.job, client) for client in clients], order, check_mode)
+        return stage(definition, seen_by(definition, clients), order, check_mode)
 
     return over_all(exporters, work)
 

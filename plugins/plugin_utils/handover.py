@@ -1,0 +1,141 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""When a run writes the outsiders' directories: at its end, before a rotation switches anything, and after it has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import outsiders, steps
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import ExporterHostAnswer
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Fleet
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.outsiders import Entry, Outsider, Source
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.rotation import SPARE_PORT
+
+Answers = Mapping[str, ExporterHostAnswer]
+
+
+def sources(
+    fleet: Fleet, outsider: Outsider, answers: Answers, only: Collection[str] | None = None, but: Collection[str] = ()
+) -> list[Source]:
+    """Return the exporters that an outsider takes, with what their hosts answered.
+
+    :param only: names of exporters; all where None.
+    :param but: exporters whose answers do not count.
+    """
+    found = []
+    for exporter in fleet.exporters.values():
+        if not outsider.takes(exporter.name) or (only is not None and exporter.name not in only):
+            continue
+        host = answers.get(exporter.host)
+        answer = None if host is None or exporter.name in but else host.exporters.get(exporter.name)
+        if exporter.state == "stopped":
+            answer = None
+        found.append(
+            Source(exporter.name, exporter.address, exporter.port, exporter.spare_port, exporter.insecure, answer)
+        )
+    return found
+
+
+def delivered(fleet: Fleet) -> dict[str, dict[str, Entry]]:
+    """Return what the directories hold, by outsider and exporter."""
+    base = fleet.run.timesten_outsiders_dir
+    return {
+        outsider.name: outsiders.read(outsiders.folder(base, outsider.name), outsider.public_key)
+        for outsider in fleet.run.timesten_outsiders
+    }
+
+
+def at_the_end(inventory: Inventory, check_mode: bool) -> tuple[list[str], list[str]]:
+    """Write what the exporter hosts have answered to ``site``; return notes of what changed, and problems."""
+    fleet = inventory.fleet
+    entries = inventory.registered("timesten_rotated").get("entries") or []
+    # These were switched after they had answered.
+    rotated = {entry["exporter"] for entry in entries if entry["outcome"] == "switched"}
+    answers = inventory.exporters([host for host in fleet.exporter_hosts if host in inventory.hosts], steps.CONVERGED)
+    notes, problems = [], []
+    for outsider in fleet.run.timesten_outsiders:
+        directory = outsiders.folder(fleet.run.timesten_outsiders_dir, outsider.name)
+        try:
+            changed = outsiders.converge(
+                directory, outsider, sources(fleet, outsider, answers, but=rotated), check_mode
+            )
+        except OSError as error:
+            problems.append(_unwritten(outsider, directory, error))
+            continue
+        if changed:
+            done = "would change" if check_mode else "changed; hand it over, README.md in it says how to use it"
+            notes.append(f"Outsider {outsider.name}: {directory} ({', '.join(changed)}) {done}.")
+    return notes, problems
+
+
+def before_the_switch(inventory: Inventory) -> dict[str, str]:
+    """Write what a wave is going to need into the directories ``next``.
+
+    :returns: by exporter, why that failed.
+    """
+    fleet = inventory.fleet
+    staged = inventory.exporters(inventory.wave(), steps.STAGED)
+    taking_part = {
+        name
+        for answer in staged.values()
+        for name, exporter in answer.exporters.items()
+        if not exporter.failed and exporter.rotation is not None and exporter.rotation.skipped is None
+    }
+    failed = {}
+    for outsider in fleet.run.timesten_outsiders:
+        directory = _next(fleet, outsider)
+        mine = sources(fleet, outsider, staged, taking_part)
+        try:
+            outsiders.converge(directory, outsider, mine, False, merge=False)
+        except OSError as error:
+            failed.update(dict.fromkeys((source.exporter for source in mine), _unwritten(outsider, directory, error)))
+    return failed
+
+
+def after_the_switch(inventory: Inventory, switched: Collection[str]) -> list[str]:
+    """Write what was switched to, and clear the directories ``next``; return problems."""
+    fleet = inventory.fleet
+    staged = inventory.exporters(inventory.wave(), steps.STAGED)
+    others = set(fleet.exporters) - set(switched)
+    problems = []
+    for outsider in fleet.run.timesten_outsiders:
+        directory = outsiders.folder(fleet.run.timesten_outsiders_dir, outsider.name)
+        try:
+            outsiders.converge(directory, outsider, sources(fleet, outsider, staged, but=others), False)
+            outsiders.converge(_next(fleet, outsider), outsider, [], False)
+        except OSError as error:
+            problems.append(_unwritten(outsider, directory, error))
+    return problems
+
+
+def _next(fleet: Fleet, outsider: Outsider) -> str:
+    return os.path.join(outsiders.folder(fleet.run.timesten_outsiders_dir, outsider.name), outsiders.NEXT)
+
+
+def _unwritten(outsider: Outsider, directory: str, error: OSError) -> str:
+    return (
+        f"what outsider {outsider.name} needs could not be written to {error.filename or directory}: {error.strerror}; its exporters keep the "
+        "encrypted pairs, and the next run of timesten.monitoring.site writes them"
+    )
+
+
+def down(fleet: Fleet, switched: Collection[str], evicted: Collection[str], check_mode: bool) -> list[str]:
+    """Return a note for each outsider whose pairs a rotation has replaced: nobody here can make it follow."""
+    notes = []
+    for outsider in fleet.run.timesten_outsiders:
+        mine = [name for name in switched if outsider.takes(name)]
+        if not mine or outsider.name in evicted:
+            continue
+        directory = outsiders.folder(fleet.run.timesten_outsiders_dir, outsider.name)
+        way = "rotate_strategy=spare_port with rotate_grace=<seconds> serves both ports meanwhile"
+        if fleet.run.rotate_strategy == SPARE_PORT and fleet.run.rotate_grace:
+            way = f"with a spare port, both ports {'are' if check_mode else 'were'} served for {fleet.run.rotate_grace:g} s"
+        text = "would be down" if check_mode else "is down, unless it has taken them already,"
+        notes.append(
+            f"Outsider {outsider.name} {text} for {', '.join(mine)} until it takes the new pairs from {directory} ({way})."
+        )
+    return notes

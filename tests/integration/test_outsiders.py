@@ -1,0 +1,281 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Outsiders with the real age, a real Prometheus and the reference exporter: site, rotations, eviction, as an outsider sees them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from integration import rotation_kit
+from integration.exporter_kit import until
+from lab import packages
+
+pytestmark = [pytest.mark.slow]
+
+TEXTS = {"README.md", "config.alloy", "kubernetes.yml", "otel-collector.yml", "pairs.json", "scrape_config.yml"}
+
+
+class Outsider:
+    """Somebody who has nothing but an age identity, and the directory that was handed over."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.name = name
+        self.directory = root / "outsiders" / name
+        self.own = root / f"at-{name}"
+        self.own.mkdir()
+        keygen = packages.age().with_name("age-keygen")
+        subprocess.run([keygen, "-o", str(self.own / "key.txt")], check=True, capture_output=True)
+        public = subprocess.run([keygen, "-y", str(self.own / "key.txt")], check=True, capture_output=True, text=True)
+        self.public_key = public.stdout.strip()
+
+    def follow(self, directory: Path) -> str:
+        """Do what README.md of a directory says, with /etc/timesten in a place of its own; return what its check says."""
+        blocks = re.findall(r"```sh\n(.*?)```", (directory / "README.md").read_text(), re.DOTALL)
+        script = "\n".join(blocks[:2]).replace("/etc/timesten", str(self.own / "timesten"))
+        script = script.replace("key.txt", str(self.own / "key.txt"))
+        path = f"{packages.age().parent}{os.pathsep}{os.environ['PATH']}"
+        done = subprocess.run(
+            ["sh", "-euc", script],
+            cwd=directory,
+            env={**os.environ, "PATH": path},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout
+
+    def scrape(self, exporter: str, port: int) -> str:
+        """Ask an exporter for its metrics with the decrypted files; return the first line of the answer, or how it was refused."""
+        files = self.own / "timesten" / exporter
+        context = ssl.create_default_context(cafile=str(files / "ca.crt"))
+        context.verify_flags |= 0x80000
+        context.load_cert_chain(str(files / "client.crt"), str(files / "client.key"))
+        try:
+            with (
+                socket.create_connection(("localhost", port), 10) as raw,
+                context.wrap_socket(raw, server_hostname="localhost") as connection,
+            ):
+                connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+                found = b""
+                while chunk := connection.recv(65536):
+                    found += chunk
+            assert b"\n# TYPE " in found, found[:300]
+            return found.decode("latin-1").splitlines()[0]
+        except (ssl.SSLError, ConnectionError) as error:
+            return f"refused: {type(error).__name__}"
+
+    def files(self) -> dict[str, tuple[int, bytes]]:
+        """The files of the directory, with times and content."""
+        found = [path for path in self.directory.rglob("*") if path.is_file()]
+        return {str(path.relative_to(self.directory)): (path.stat().st_mtime_ns, path.read_bytes()) for path in found}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("outsiders")
+
+
+@pytest.fixture(scope="module")
+def team_b(root: Path) -> Outsider:
+    return Outsider(root, "team-b")
+
+
+@pytest.fixture(scope="module")
+def team_c(root: Path) -> Outsider:
+    """Takes one exporter only."""
+    return Outsider(root, "team-c")
+
+
+@pytest.fixture(scope="module")
+def fleet(root: Path, team_b: Outsider, team_c: Outsider) -> Iterator[rotation_kit.Fleet]:
+    variables = {
+        "timesten_outsiders": [
+            {"name": "team-b", "public_key": team_b.public_key, "scrape_interval": "30s"},
+            {"name": "team-c", "public_key": team_c.public_key, "exporters": ["exp2"]},
+        ],
+        "timesten_outsiders_dir": str(root / "outsiders"),
+    }
+    with rotation_kit.fleet(
+        root, 2.0, ("2.42",), exporters=2, variables=variables, spare=True, RATE="unlimited"
+    ) as made:
+        yield made
+
+
+def plaintext_keys(root: Path) -> set[str]:
+    """Files that hold a private key in plain text, less the outsiders' own."""
+    files = (path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
+    return {
+        str(path.relative_to(root))
+        for path in files
+        if not path.relative_to(root).parts[0].startswith("at-")
+        and path.suffix not in (".py", ".md")
+        and b"PRIVATE KEY" in path.read_bytes()
+    }
+
+
+def quiet(output: str) -> bool:
+    return "changed=0" in output and not re.search(r"changed=[1-9]", output)
+
+
+def test_an_outsider_gets_what_only_it_can_open(
+    fleet: rotation_kit.Fleet, root: Path, team_b: Outsider, team_c: Outsider
+) -> None:
+    output = fleet.play("site", "--check")
+    assert "Outsider team-b: " in output and "would change" in output and not team_b.directory.parent.exists()
+    assert fleet.states()[("exp1", "team-b")] == "predicted"
+
+    output = fleet.play("site", "-vvv", "--diff")
+    assert "PRIVATE KEY" not in output
+    assert "2 of 5 pairs proven, 3 encrypted for outsiders, who are not asked." in output
+    pairs = {(pair["exporter"], pair["client"]): pair for pair in fleet.report()["pairs"]}
+    assert {key: pair["state"] for key, pair in pairs.items()} == {
+        ("exp1", "prom1"): "proven",
+        ("exp2", "prom1"): "proven",
+        ("exp1", "team-b"): "not asked",
+        ("exp2", "team-b"): "not asked",
+        ("exp2", "team-c"): "not asked",
+    }
+    assert all(pair["expires"] for pair in pairs.values())
+    material = {f"pairs/{exporter}/{file}" for exporter in ("exp1", "exp2") for file in _FILES}
+    assert set(team_b.files()) == TEXTS | material
+    assert set(team_c.files()) == TEXTS | {name for name in material if "exp2" in name}
+
+    # Nowhere but in the store of the Prometheus host and the probe pair, which never leaves its host, is there a key in plain text.
+    kept = {name for name in plaintext_keys(root) if "/clients/probe/" not in name}
+    assert kept and all(name.startswith("prom1/timesten/") for name in kept), kept
+    folder = fleet.directory() / "current" / "clients" / "team-b"
+    assert {path.name for path in folder.iterdir()} == {"client.crt", "bundle.age"}
+
+    assert team_b.follow(team_b.directory) == "exp1: fits\nexp2: fits\n"
+    assert team_c.follow(team_c.directory) == "exp2: fits\n"
+    for exporter in ("exp1", "exp2"):
+        assert team_b.scrape(exporter, fleet.port(exporter)).endswith(" 200 OK")
+    with pytest.raises(subprocess.CalledProcessError, match="exit status"):
+        # Somebody else's key opens nothing.
+        team_c.follow(team_b.directory)
+
+
+_FILES = ("ca.crt", "client.crt", "client.key.age")
+
+
+def test_promtool_takes_the_scrape_configuration(fleet: rotation_kit.Fleet, team_b: Outsider) -> None:
+    text = (team_b.directory / "scrape_config.yml").read_text()
+    file = team_b.own / "prometheus.yml"
+    file.write_text(text.replace("/etc/timesten", str(team_b.own / "timesten")))
+    for version in ("2.42", "3.5"):
+        done = subprocess.run(
+            [packages.prometheus(version).promtool, "check", "config", str(file)],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    jobs = yaml.safe_load(text)["scrape_configs"]
+    assert [(job["job_name"], job["scrape_interval"]) for job in jobs] == [
+        ("timesten-exp1", "30s"),
+        ("timesten-exp2", "30s"),
+    ]
+
+
+def test_a_second_run_changes_nothing(fleet: rotation_kit.Fleet, team_b: Outsider) -> None:
+    before = team_b.files()
+    for options in ((), ("--check",)):
+        assert quiet(fleet.play("site", *options))
+        assert team_b.files() == before
+    fleet.play("verify")
+    assert fleet.states()[("exp1", "team-b")] == "not asked"
+
+
+def test_what_is_lost_on_the_controller_comes_again(fleet: rotation_kit.Fleet, team_b: Outsider) -> None:
+    before = team_b.files()
+    key = team_b.directory / "pairs/exp1/client.key.age"
+    key.write_text("damaged\n")
+    fleet.play("verify", fails=True)
+    assert "does not hold what team-b needs" in str(fleet.report())
+    assert not quiet(fleet.play("site"))
+    # The same file: nothing was encrypted again.
+    assert {name: content for name, (_time, content) in team_b.files().items()} == {
+        name: content for name, (_time, content) in before.items()
+    }
+
+
+def test_rotation_between_scrapes_tells_who_is_down(fleet: rotation_kit.Fleet, team_b: Outsider) -> None:
+    before = team_b.files()
+    only = ("-e", "rotate_exporters=exp1", "-e", "rotate_force=true")
+    told = fleet.play("rotate", *only, "--check")
+    assert "Outsider team-b would be down for exp1 until it takes the new pairs" in told
+    assert team_b.files() == before
+    told = fleet.play("rotate", *only)
+    assert re.search(
+        r"Outsider team-b is down, .*for exp1 until it takes the new pairs from \S+/outsiders/team-b ", told
+    )
+    assert fleet.states()[("exp1", "team-b")] == "not asked"
+    assert team_b.scrape("exp1", fleet.port("exp1")).startswith("refused")
+    assert team_b.scrape("exp2", fleet.port("exp2")).endswith(" 200 OK")
+    assert not (team_b.directory / "next").exists()
+    team_b.follow(team_b.directory)
+    assert team_b.scrape("exp1", fleet.port("exp1")).endswith(" 200 OK")
+    assert quiet(fleet.play("site"))
+
+
+def test_rotation_over_the_spare_port_serves_both_for_a_while(fleet: rotation_kit.Fleet, team_b: Outsider) -> None:
+    options = ("rotate_exporters=exp1", "rotate_strategy=spare_port", "rotate_grace=600")
+    running = fleet.begin("rotate", *(part for option in options for part in ("-e", option)))
+    usual, spare = fleet.port("exp1"), fleet.port("exp1.spare")
+    try:
+        until((team_b.directory / "next/pairs.json").exists, 60, "the new bundle before the switch")
+        until(
+            lambda: (fleet.record().get("strategy"), fleet.record().get("status")) == ("spare_port", "confirmed"),
+            60,
+            "the switch being confirmed",
+        )
+        assert team_b.scrape("exp1", usual).endswith(" 200 OK")
+        team_b.follow(team_b.directory / "next")
+        assert team_b.scrape("exp1", spare).endswith(" 200 OK")
+        assert f"localhost:{spare}" in (team_b.directory / "next/scrape_config.yml").read_text()
+        assert running.poll() is None
+    finally:
+        # Who is in a hurry ends the grace time: the leader stops the old process when the run is gone and its time is up, the next run at once.
+        running.terminate()
+        running.wait()
+    fleet.play("site")
+    until(lambda: team_b.scrape("exp1", usual).startswith("refused"), 30, "the old port being closed")
+    assert team_b.scrape("exp1", spare).endswith(" 200 OK")
+    jobs = yaml.safe_load((team_b.directory / "scrape_config.yml").read_text())["scrape_configs"]
+    assert jobs[0]["static_configs"] == [
+        {
+            "targets": [f"localhost:{spare}"],
+            "labels": {"instance": f"localhost:{usual}", "job": "timesten-exp1"},
+        }
+    ]
+    assert not (team_b.directory / "next").exists()
+
+
+def test_evicted_it_gets_in_nowhere(fleet: rotation_kit.Fleet, team_b: Outsider, team_c: Outsider) -> None:
+    team_c.follow(team_c.directory)
+    fleet.play("evict", "-e", "evict=team-b", "-e", "rotate_force=true")
+    assert not team_b.directory.exists()
+    assert {client for _exporter, client in fleet.states()} == {"prom1", "team-c"}
+    for exporter, port in (("exp1", fleet.port("exp1.spare")), ("exp2", fleet.port("exp2"))):
+        assert team_b.scrape(exporter, port).startswith("refused")
+    team_c.follow(team_c.directory)
+    assert team_c.scrape("exp2", fleet.port("exp2")).endswith(" 200 OK")
+    fleet.play("site")
+    states = fleet.states()
+    assert states[("exp1", "team-b")] == "evicted" and states[("exp2", "team-c")] == "not asked"
+    assert not team_b.directory.exists()
+    fleet.play("site", "-e", json.dumps({"exporter_host_readmit": ["team-b"]}))
+    assert fleet.states()[("exp1", "team-b")] == "not asked"
+    team_b.follow(team_b.directory)
+    assert team_b.scrape("exp2", fleet.port("exp2")).endswith(" 200 OK")
