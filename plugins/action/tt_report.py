@@ -6,53 +6,105 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import datetime
+from typing import Any, Callable
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import handover, ledger, reports
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import timestamp
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import handover, ledger, page, reports
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Problems, Run
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
 
 display = Display()
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
-    """Writes what outsiders get, prints the table, writes it as JSON where the run asks for that, and fails unless everything was seen."""
+    """Writes what outsiders get, prints the table, writes it as JSON and as a page where the run asks for that, and fails unless all was seen."""
 
     TRANSFERS_FILES = False
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         """Return the ledger; failed unless it is good."""
         super().run(tmp, task_vars)
+        inventory = Inventory(self._templar, task_vars)
         if not self._task.args.get("operation"):
-            books = ", ".join(ledger.OPERATIONS)
-            reason = f"it reads what another playbook has seen in the same run, and each of these ends with it: {books}. Run one of them"
-            return {"failed": True, "msg": f"timesten.monitoring.report has nothing to report: {reason}."}
+            return self._again(inventory)
         _variables, arguments = self.validate_argument_spec(
             {"operation": {"type": "str", "required": True, "choices": list(ledger.OPERATIONS)}}
         )
-        inventory = Inventory(self._templar, task_vars)
         notes: list[str] = []
         problems: list[str] = []
         if arguments["operation"] == "site":
             notes, problems = handover.at_the_end(inventory, self._task.check_mode)
         made = ledger.of_run(arguments["operation"], inventory, self._task.check_mode)
-        made = dataclasses.replace(made, notes=(*made.notes, *notes), problems=(*made.problems, *problems))
+        made = dataclasses.replace(
+            made,
+            notes=(*made.notes, *notes),
+            problems=(*made.problems, *problems),
+            time=timestamp(datetime.datetime.now(datetime.timezone.utc)),
+        )
         for line in ["", *made.lines(), ""]:
             display.display(line)
-        unwritten = self._write(inventory.run.timesten_report, made)
+        unwritten = _write(inventory.run, made)
         if unwritten or not made.good:
             # A failed result is shown whole, and the table has said it all.
             return {"failed": True, "msg": " ".join([made.verdict(), *unwritten])}
         return {"changed": bool(notes), "ledger": made.as_dict()}
 
-    def _write(self, path: str | None, made: ledger.Ledger) -> list[str]:
-        """Write the JSON form; return why that failed."""
-        if not path:
-            return []
+    def _again(self, inventory: Inventory) -> dict[str, Any]:
+        """Write the page of an earlier run from its JSON form."""
         try:
-            reports.write(path, made.as_dict())
+            run = inventory.run
+        except Problems as error:
+            return {"failed": True, "msg": str(error)}
+        if not run.timesten_report or not run.timesten_report_html:
+            books = ", ".join(ledger.OPERATIONS)
+            reason = f"it reads what another playbook has seen in the same run, and each of these ends with it: {books}. Run one of them"
+            page_of = "with -e timesten_report=FILE -e timesten_report_html=PAGE it makes the page of an earlier report"
+            return {"failed": True, "msg": f"timesten.monitoring.report has nothing to report: {reason}; {page_of}."}
+        try:
+            made = page.read(run.timesten_report)
+            if made is None:
+                raise TimesTenError(f"there is no file {run.timesten_report}")
+            changed = reports.write_text(run.timesten_report_html, page.render(made), self._task.check_mode)
+        except TimesTenError as error:
+            return {"failed": True, "msg": f"timesten_report: {error.message}"}
         except OSError as error:
-            return [f"timesten_report: {path} could not be written: {error.strerror}."]
-        return []
+            return {"failed": True, "msg": _unwritten("timesten_report_html", run.timesten_report_html, error)}
+        return {"changed": changed, "ledger": made.as_dict()}
+
+
+def _write(run: Run, made: ledger.Ledger) -> list[str]:
+    """Write what the run asks for; return why that failed."""
+    # The page tells what is new since the report that is replaced.
+    before, trouble = None, None
+    if run.timesten_report and run.timesten_report_html:
+        try:
+            before = page.read(run.timesten_report)
+        except TimesTenError as error:
+            trouble = error.message
+    json_form = run.timesten_report
+    html = run.timesten_report_html
+    unwritten = []
+    if json_form:
+        unwritten += _tried("timesten_report", json_form, lambda: reports.write(json_form, made.as_dict()))
+    if html:
+        unwritten += _tried(
+            "timesten_report_html", html, lambda: reports.write_text(html, page.render(made, before, trouble))
+        )
+    return unwritten
+
+
+def _tried(variable: str, path: str, write: Callable[[], Any]) -> list[str]:
+    try:
+        write()
+    except OSError as error:
+        return [_unwritten(variable, path, error)]
+    return []
+
+
+def _unwritten(variable: str, path: str, error: OSError) -> str:
+    return f"{variable}: {path} could not be written: {error.strerror}."

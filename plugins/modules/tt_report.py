@@ -11,7 +11,9 @@ short_description: The last table of a run
 version_added: 1.0.0
 description:
   - Prints what the inventory asks for beside what was seen in this run, and fails unless all of it was seen.
-  - With the variable C(timesten_report), a path on the controller, the same is written there as JSON.
+  - With the variable C(timesten_report), a path on the controller, the same is written there as JSON; with C(timesten_report_html), as one page
+    for people. With both, the page also tells what is new since the report that was in the file of C(timesten_report) before.
+  - Without O(operation) nothing is looked at. The page of C(timesten_report_html) is made from the JSON that C(timesten_report) names.
   - It reads what the tasks of a playbook of this collection have registered, and contacts no host.
 extends_documentation_fragment:
   - timesten.monitoring.attributes
@@ -31,16 +33,22 @@ attributes:
 options:
   operation:
     description:
-      - The playbook that the table is about.
+      - The playbook that the table is about. Where it is left out, an earlier report is made a page.
     type: str
     choices: [site, verify, rotate, rollback, evict, remove]
-    required: true
 """
 
 EXAMPLES = r"""
 - name: Compare what was asked for with what was seen
   timesten.monitoring.tt_report:
     operation: site
+  run_once: true
+
+- name: Make a page of an earlier report
+  timesten.monitoring.tt_report:
+  vars:
+    timesten_report: /var/tmp/ledger.json
+    timesten_report_html: /var/tmp/report.html
   run_once: true
 """
 
@@ -54,6 +62,10 @@ ledger:
       description: Version of this form.
       type: int
       sample: 1
+    time:
+      description: When it was made, UTC.
+      type: str
+      sample: "2026-11-24T10:49:00Z"
     operation:
       description: The playbook.
       type: str
@@ -80,6 +92,11 @@ ledger:
       type: list
       elements: dict
       sample: [{"host": "exp1", "kind": "exporter", "changed": [], "reason": null}]
+    exporters:
+      description: What is known of each exporter of the run, beside its pairs.
+      type: list
+      elements: dict
+      sample: [{"exporter": "exp1", "host": "exp1", "target": "exp1.example.com:8888", "due": null, "asked": 8.0, "limit": 15}]
     rotations:
       description: A line for each exporter that was to be rotated.
       type: list

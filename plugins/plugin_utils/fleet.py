@@ -43,6 +43,7 @@ RUN: dict[str, dict[str, Any]] = {
     "timesten_serial": {"type": "list", "elements": "str"},
     "timesten_max_fail_percentage": {"type": "float"},
     "timesten_report": {"type": "path"},
+    "timesten_report_html": {"type": "path"},
     "timesten_outsiders": {"type": "list", "elements": "dict", "options": outsiders.OPTIONS},
     "timesten_outsiders_dir": {"type": "path"},
     "rotate_exporters": {"type": "list", "elements": "str"},
@@ -155,6 +156,7 @@ class Run:
     timesten_serial: tuple[str, ...] = ("100%",)
     timesten_max_fail_percentage: float = 100.0
     timesten_report: str | None = None
+    timesten_report_html: str | None = None
     timesten_outsiders: tuple[Outsider, ...] = ()
     timesten_outsiders_dir: str = "outsiders"
     rotate_exporters: tuple[str, ...] | None = None
@@ -609,7 +611,7 @@ def read_run(variables: Mapping[str, Any]) -> Run:
         value = values.get(name)
         if isinstance(value, (int, float)) and not low <= value <= high:
             messages.append(f"{name}: {value} is not between {low} and {high}")
-    for name in ("timesten_report", "timesten_outsiders_dir", *_NAMED):
+    for name in ("timesten_report", "timesten_report_html", "timesten_outsiders_dir", *_NAMED):
         for item in _listed(values.get(name)):
             try:
                 names.check_text(item, name)
@@ -1013,9 +1015,15 @@ def _run_problems(fleet: Fleet, faults: Mapping[str, Sequence[str]], hosts: set[
     """Names after ``-e`` that do not exist or are not part of the run."""
     exporters, servers = fleet.inventory
     run = fleet.run
-    unwritable = None if run.timesten_report is None else reports.fault(run.timesten_report)
-    if unwritable:
-        yield unwritable
+    for variable, path in (
+        ("timesten_report", run.timesten_report),
+        ("timesten_report_html", run.timesten_report_html),
+    ):
+        unwritable = None if path is None else reports.fault(path, variable)
+        if unwritable:
+            yield unwritable
+    if run.timesten_report is not None and run.timesten_report == run.timesten_report_html:
+        yield f"timesten_report and timesten_report_html both name {run.timesten_report}: choose another path for one of them"
     # The exporters and clients of a host with wrong variables are not known.
     if not any(host in faults for host in exporters):
         for name in run.rotate_exporters or ():

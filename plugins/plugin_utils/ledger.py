@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Any, Iterable, Literal, Mapping, Sequence
+from typing import Any, Callable, Iterable, Literal, Mapping, Sequence, TypeVar, get_args
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import timestamp, utcnow
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import handover, moves, outsiders, steps
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import checks, handover, moves, outsiders, steps
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import (
     LATER,
     ExporterAnswer,
@@ -35,6 +35,7 @@ VERSION = 1
 
 State = Literal["proven", "predicted", "not asked", "kept", "evicted", "failed"]
 SATISFIED = ("proven", "predicted", "not asked", "kept", "evicted")
+MEND = "Mend what is named above and run it again."
 NOT_BEGUN = "it was not begun"
 NOT_ROTATED = "it was not rotated: "
 _INDIVIDUAL = 20
@@ -87,12 +88,31 @@ class Host:
 
 
 @dataclasses.dataclass(frozen=True)
+class Known:
+    """What a run knows of one exporter, beside what was seen of its pairs.
+
+    :ivar due: UTC time from which on its wallet is to be replaced; None where no host said it.
+    :ivar asked: scrapes a minute of all its clients, by the intervals that they had when the run began; None where these are not known.
+    :ivar limit: GETs a minute that it was told to accept; None where it was told nothing.
+    """
+
+    exporter: str
+    host: str
+    target: str
+    due: str | None = None
+    asked: float | None = None
+    limit: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Ledger:
     """All that a run was asked for, and what was seen.
 
     :ivar rotations: a line for each exporter that was to be rotated.
     :ivar problems: what keeps the run from being finished beside hosts and pairs.
     :ivar notes: what a person should know, without a say in the exit status.
+    :ivar exporters: what is known of the exporters that the run was about; none where it removes.
+    :ivar time: UTC time at which it was made.
     """
 
     operation: str
@@ -102,6 +122,8 @@ class Ledger:
     rotations: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    exporters: tuple[Known, ...] = ()
+    time: str | None = None
 
     @property
     def failed_hosts(self) -> tuple[Host, ...]:
@@ -121,7 +143,7 @@ class Ledger:
     def verdict(self) -> str:
         """The last line."""
         if not self.hosts and self.problems:
-            return "Nothing was done. Mend what is named above and run it again."
+            return f"Nothing was done. {MEND}"
         if not self.hosts:
             return "Nothing was looked at: no host took part in this run."
         outside = sum(pair.outsider and pair.state == "not asked" for pair in self.pairs)
@@ -139,7 +161,7 @@ class Ledger:
         unfinished = len(self.failed_hosts)
         if unfinished or not self.pairs:
             parts.append(f"{len(self.hosts) - unfinished} of {len(self.hosts)} hosts finished")
-        return ", ".join(parts) + ("." if self.good else ". Mend what is named above and run it again.")
+        return ", ".join(parts) + ("." if self.good else f". {MEND}")
 
     def lines(self) -> list[str]:
         """The table and what stands under it, for people."""
@@ -151,19 +173,44 @@ class Ledger:
         changed = _changes(self.hosts, self.check_mode)
         if changed:
             found += [*changed, ""]
-        reasons = _reasons(self.hosts, self.pairs, self.rotations)
+        reasons = self.reasons()
         if reasons:
-            found += [f"Not {'predicted' if self.check_mode else 'finished'}, and why:", *reasons, ""]
+            told = (f"  {'; '.join(who)}: {plain(reason, 1500)}" for reason, who in reasons.items())
+            found += [f"Not {'predicted' if self.check_mode else 'finished'}, and why:", *told, ""]
         if self.problems:
             found += [*self.problems, ""]
         if self.notes:
             found += [*self.notes, ""]
         return [*found, self.verdict()]
 
+    def reasons(self) -> dict[str, list[str]]:
+        """Each reason once, with all whom it concerns."""
+        return _reasons(self.hosts, self.pairs, self.rotations)
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Ledger:
+        """Return the ledger that a JSON form holds.
+
+        :raises Nonsense: if it is none, or of another version.
+        """
+        given = checks.fields(data, "the ledger")
+        if given.get("version") != VERSION:
+            raise checks.Nonsense("version", f"is {checks.shown(given.get('version'))}, not {VERSION}")
+        return cls(
+            checks.one_of(given.get("operation"), "operation", OPERATIONS),
+            checks.truth(given.get("check_mode"), "check_mode"),
+            _rows(given.get("pairs"), "pairs", Pair, _PAIR),
+            _rows(given.get("hosts"), "hosts", Host, _HOST),
+            *(_texts(given.get(key), key) for key in ("rotations", "problems", "notes")),
+            exporters=_rows(given.get("exporters", []), "exporters", Known, _KNOWN),
+            time=checks.optional(checks.timestamp, given.get("time"), "time"),
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """The JSON form (docs/ledger.md)."""
         return {
             "version": VERSION,
+            "time": self.time,
             "operation": self.operation,
             "check_mode": self.check_mode,
             "good": self.good,
@@ -172,11 +219,70 @@ class Ledger:
                 {key: value for key, value in dataclasses.asdict(pair).items() if key != "outsider"}
                 for pair in self.pairs
             ],
-            "hosts": [dataclasses.asdict(host) for host in self.hosts],
+            **{key: [dataclasses.asdict(item) for item in getattr(self, key)] for key in ("hosts", "exporters")},
             "rotations": list(self.rotations),
             "problems": list(self.problems),
             "notes": list(self.notes),
         }
+
+
+# --- the JSON form ----------------------------------------------------------------------------------------------------
+
+_MOST = 1_000_000
+"""So many rows may a list of the JSON form have."""
+_Row = TypeVar("_Row")
+Check = Callable[[Any, str], Any]
+
+
+def _text(value: Any, where: str) -> str:
+    return checks.text(value, where, 20_000)
+
+
+def _texts(value: Any, where: str) -> tuple[str, ...]:
+    return tuple(_text(item, where) for item in checks.items(value, where, _MOST))
+
+
+def _or_none(check: Check) -> Check:
+    def checked(value: Any, where: str) -> Any:
+        return checks.optional(check, value, where)
+
+    return checked
+
+
+def _state(value: Any, where: str) -> Any:
+    return checks.one_of(value, where, get_args(State))
+
+
+def _kind(value: Any, where: str) -> Any:
+    return checks.one_of(value, where, ("exporter", "prometheus"))
+
+
+def _count(value: Any, where: str) -> float:
+    return checks.number(value, where, 0, 1e9)
+
+
+_PAIR: dict[str, Check] = {
+    "exporter": _text,
+    "client": _text,
+    "state": _state,
+    **dict.fromkeys(("reason", "because_of", "served"), _or_none(_text)),
+    **dict.fromkeys(("up", "accepted", "refused"), _or_none(checks.truth)),
+    "expires": _or_none(checks.timestamp),
+}
+_HOST: dict[str, Check] = {"host": _text, "kind": _kind, "changed": _texts, "reason": _or_none(_text)}
+_KNOWN: dict[str, Check] = {
+    **dict.fromkeys(("exporter", "host", "target"), _text),
+    "due": _or_none(checks.timestamp),
+    **dict.fromkeys(("asked", "limit"), _or_none(_count)),
+}
+
+
+def _rows(value: Any, where: str, kind: Callable[..., _Row], form: Mapping[str, Check]) -> tuple[_Row, ...]:
+    found = []
+    for index, item in enumerate(checks.items(value, where, _MOST)):
+        given = checks.fields(item, f"{where}[{index}]")
+        found.append(kind(**{key: check(given.get(key), f"{where}[{index}].{key}") for key, check in form.items()}))
+    return tuple(found)
 
 
 _OTHERWISE = {
@@ -371,6 +477,48 @@ def _expires(
     return min(known, default=None)
 
 
+def described(
+    fleet: Fleet,
+    hosts: Iterable[str],
+    answers: Mapping[str, ExporterHostAnswer],
+    inspected: Mapping[str, PrometheusAnswer],
+) -> tuple[Known, ...]:
+    """Return what is known of the exporters of a run.
+
+    :param inspected: of all clients, before anything was changed: what the rate budget of an exporter is judged by.
+    """
+    mine = set(hosts)
+    found = []
+    for exporter in fleet.exporters.values():
+        if exporter.host not in mine or exporter.state == "stopped":
+            continue
+        host = answers.get(exporter.host)
+        answer = None if host is None else host.exporters.get(exporter.name)
+        intervals = [_interval(inspected.get(client.name), exporter) for client in fleet.clients_of(exporter.host)]
+        certain = [seconds for seconds in intervals if seconds]
+        found.append(
+            Known(
+                exporter.name,
+                exporter.host,
+                names.target(exporter.address, exporter.port),
+                None if answer is None else answer.due_at,
+                round(sum(60 / seconds for seconds in certain), 2)
+                if certain and len(certain) == len(intervals)
+                else None,
+                None if answer is None else answer.rate_limit,
+            )
+        )
+    return tuple(found)
+
+
+def _interval(answer: PrometheusAnswer | None, exporter: Exporter) -> float | None:
+    """Return how often a client scrapes an exporter, in seconds."""
+    if answer is None:
+        return None
+    of_job = [answer.scrape_intervals.get(names.on_port(exporter.name, spare)) for spare in (False, True)]
+    return next((seconds for seconds in of_job if seconds), answer.scrape_interval)
+
+
 def same_certificates(answers: Mapping[str, ExporterHostAnswer], found: Iterable[Pair] = ()) -> list[str]:
     """Return a problem for each certificate that several exporters have: a cloned host brings its wallet along.
 
@@ -392,7 +540,7 @@ def same_certificates(answers: Mapping[str, ExporterHostAnswer], found: Iterable
                     owners.setdefault(sha256, set()).add(name)
     groups = sorted({tuple(sorted(named)) for named in owners.values() if len(named) > 1})
     return [
-        f"{_some(group)} have the same certificate, so each accepts the clients of the others: a wallet was copied, for example with a cloned host. "
+        f"{some(group)} have the same certificate, so each accepts the clients of the others: a wallet was copied, for example with a cloned host. "
         f"Give all but one a wallet of its own: ansible-playbook timesten.monitoring.rotate -e rotate_exporters={','.join(group[1:])}"
         for group in groups
     ]
@@ -410,7 +558,7 @@ def unscraped(fleet: Fleet, hosts: Iterable[str]) -> list[str]:
     if not found:
         return []
     return [
-        f"No Prometheus scrapes {_some(found)}, so nothing proves {'it' if len(found) == 1 else 'them'}: exporter_host_prometheus_hosts and "
+        f"No Prometheus scrapes {some(found)}, so nothing proves {'it' if len(found) == 1 else 'them'}: exporter_host_prometheus_hosts and "
         "prometheus_host_exporter_hosts have to name each other's hosts. Correct them, set the exporter's state to stopped "
         "(exporter_host_exporters), or take the host out of the inventory."
     ]
@@ -429,10 +577,10 @@ def exporter_hosts(fleet: Fleet, hosts: Iterable[str], answers: Mapping[str, Exp
             for name, exporter in answer.exporters.items()
             if exporter.changed
         )
-        failed = _grouped((name, exporter.failed) for name, exporter in answer.exporters.items() if exporter.failed)
+        failed = grouped((name, exporter.failed) for name, exporter in answer.exporters.items() if exporter.failed)
         # A reason that all exporters of a host share is the host's.
         shared = len(failed) == 1 and len(failed[0][0]) == len(answer.exporters)
-        told = [str(text) if shared else f"{_some(found_for)}: {text}" for found_for, text in failed]
+        told = [str(text) if shared else f"{some(found_for)}: {text}" for found_for, text in failed]
         reason = "; ".join(told) or answer.failed
         found.append(Host(host, "exporter", changed or (("changed",) if answer.changed else ()), reason))
     return found
@@ -497,8 +645,8 @@ def departed(fleet: Fleet, answers: Mapping[str, PrometheusAnswer]) -> list[str]
     if not scraped:
         return []
     told = [
-        f"{_some(found)} ({_some(clients)})"
-        for found, clients in _grouped((n, tuple(c)) for n, c in sorted(scraped.items()))
+        f"{some(found)} ({some(clients)})"
+        for found, clients in grouped((n, tuple(c)) for n, c in sorted(scraped.items()))
     ]
     return [
         f"Prometheus also scrapes exporters that are not in this inventory: {'; '.join(told)}. Another inventory's may stay. One that has left this "
@@ -516,7 +664,8 @@ def _cells(pair: Pair) -> tuple[str, ...]:
     return (target, own, others)
 
 
-def _some(found: Sequence[str]) -> str:
+def some(found: Sequence[str]) -> str:
+    """Return the first of many names, and how many more there are."""
     if len(found) <= _NAMES:
         return ", ".join(found)
     return f"{', '.join(found[:_NAMES])} and {len(found) - _NAMES} more"
@@ -572,7 +721,8 @@ def _table(rows: Sequence[Pair]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
 
 
-def _grouped(items: Iterable[tuple[str, Any]]) -> list[tuple[list[str], Any]]:
+def grouped(items: Iterable[tuple[str, Any]]) -> list[tuple[list[str], Any]]:
+    """Return each value once, with the names that have it."""
     groups: dict[Any, list[str]] = {}
     for name, value in items:
         groups.setdefault(value, []).append(name)
@@ -593,28 +743,33 @@ def _alike(text: str) -> str:
     return plain(text, 160)
 
 
-def _changes(hosts: Sequence[Host], check_mode: bool) -> list[str]:
-    changed = [host for host in hosts if host.changed]
-    if not changed:
-        return [f"Nothing {'would change' if check_mode else 'was changed'}."] if hosts else []
+def changes(hosts: Iterable[Host]) -> list[tuple[list[str], str]]:
+    """Return what changed, each text once with the hosts that it is true of."""
     rows = []
+    changed = [host for host in hosts if host.changed]
     for host in changed:
         texts = [(text.partition(": ")[0], _alike(text.partition(": ")[2] or text)) for text in host.changed]
-        told = [f"{text} ({len(found)} exporters)" if len(found) > 1 else text for found, text in _grouped(texts)]
+        told = [f"{text} ({len(found)} exporters)" if len(found) > 1 else text for found, text in grouped(texts)]
         more = f"; {len(told) - 2} other changes" if len(told) > 3 else ""
         rows.append((host.host, "; ".join(told[:2] if more else told) + more))
-    lines = [f"  {_some(found)}: {text}" for found, text in _grouped(rows)]
+    return grouped(rows)
+
+
+def _changes(hosts: Sequence[Host], check_mode: bool) -> list[str]:
+    changed = sum(bool(host.changed) for host in hosts)
+    if not changed:
+        return [f"Nothing {'would change' if check_mode else 'was changed'}."] if hosts else []
+    lines = [f"  {some(found)}: {text}" for found, text in changes(hosts)]
     if len(lines) > _CHANGES:
         lines = [*lines[: _CHANGES - 1], f"  and {len(lines) - _CHANGES + 1} more such lines: --diff shows them"]
-    return [f"{'Would change' if check_mode else 'Changed'} on {len(changed)} of {len(hosts)} hosts:", *lines]
+    return [f"{'Would change' if check_mode else 'Changed'} on {changed} of {len(hosts)} hosts:", *lines]
 
 
-def _reasons(hosts: Sequence[Host], found: Sequence[Pair], rotated: Sequence[str]) -> list[str]:
-    """Return each reason once, with all whom it concerns."""
+def _reasons(hosts: Sequence[Host], found: Sequence[Pair], rotated: Sequence[str]) -> dict[str, list[str]]:
     told = {host.host: host.reason for host in hosts if host.reason is not None}
     concerned: dict[str, list[str]] = {}
-    for names_, reason in _grouped(told.items()):
-        concerned[str(reason)] = [_some(names_)]
+    for names_, reason in grouped(told.items()):
+        concerned[str(reason)] = [some(names_)]
     affected: dict[str, dict[str, list[str]]] = {}
     for pair in found:
         if pair.state != "failed" or pair.reason is None:
@@ -625,9 +780,9 @@ def _reasons(hosts: Sequence[Host], found: Sequence[Pair], rotated: Sequence[str
             continue
         affected.setdefault(pair.reason, {}).setdefault(pair.exporter, []).append(pair.client)
     for reason, exporters in affected.items():
-        for exporter_names, clients in _grouped((name, tuple(clients)) for name, clients in exporters.items()):
-            concerned.setdefault(reason, []).append(f"{_some(exporter_names)} on {_some(clients)}")
-    return [f"  {'; '.join(who)}: {plain(reason, 1500)}" for reason, who in concerned.items()]
+        for exporter_names, clients in grouped((name, tuple(clients)) for name, clients in exporters.items()):
+            concerned.setdefault(reason, []).append(f"{some(exporter_names)} on {some(clients)}")
+    return concerned
 
 
 # --- of a whole run ---------------------------------------------------------------------------------------------------
@@ -782,7 +937,9 @@ def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
             found = tuple(pair for pair in found if not exporter_names or pair.exporter in mine)
         problems = [*same_certificates({}, found), *unscraped(fleet, exporter_names or fleet.exporter_hosts)]
         hosts = prometheus_hosts(fleet, prometheus_names, clients)
-        return Ledger(operation, check_mode, found, tuple(hosts), problems=tuple(problems))
+        listed = {pair.exporter for pair in found}
+        facts = tuple(item for item in described(fleet, fleet.exporter_hosts, {}, {}) if item.exporter in listed)
+        return Ledger(operation, check_mode, found, tuple(hosts), problems=tuple(problems), exporters=facts)
     converged = inventory.exporters(exporter_names, steps.CONVERGED)
     inspected = inventory.clients(prometheus_names, steps.INSPECTED)
     # A host that was not converged says why when it was looked at.
@@ -803,6 +960,7 @@ def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
         tuple(f"{entry.exporter}: {entry.text}" for entry in rotated),
         (*same_certificates(converged, kept), *unscraped(fleet, exporter_names), *_unwritten(inventory)),
         (*repointed(fleet, inspected), *departed(fleet, clients), *_left_behind(inventory, rotated, check_mode)),
+        described(fleet, exporter_names, converged, inspected),
     )
 
 
@@ -858,7 +1016,7 @@ def _of_rotation(operation: str, inventory: Inventory, check_mode: bool) -> Ledg
     problems = []
     if missing:
         why = "because an earlier one failed" if entries else "for no step of the rotation ran (--tags?)"
-        problems.append(f"Not begun, {why}: {_some([exporter.name for exporter in missing])}.")
+        problems.append(f"Not begun, {why}: {some([exporter.name for exporter in missing])}.")
     if not entries and not missing:
         problems.append("Nothing was rotated: no exporter of this run was named.")
     evicted = inventory.evicted
@@ -907,6 +1065,11 @@ def _of_rotation(operation: str, inventory: Inventory, check_mode: bool) -> Ledg
         tuple(f"{entry.exporter}: {entry.text}" for entry in entries),
         (*problems, *_unwritten(inventory)),
         tuple(_left_behind(inventory, entries, check_mode)),
+        exporters=tuple(
+            item
+            for item in described(fleet, by_host, {}, inventory.clients(fleet.prometheus_hosts, steps.INSPECTED))
+            if item.exporter in told
+        ),
     )
 
 

@@ -319,7 +319,7 @@ def converge(
         if _text(directory, name) != text:
             path = os.path.join(directory, name)
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            reports.replace(path, text)
+            reports.write_text(path, text)
     _remove(directory, stale)
     return changed
 

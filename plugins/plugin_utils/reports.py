@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files on the controller: each is written beside the one that it replaces, and renamed. The file of ``timesten_report``."""
+"""Files on the controller: each is written beside the one that it replaces, and renamed. Those of ``timesten_report`` and ``timesten_report_html``."""
 
 from __future__ import annotations
 
@@ -12,37 +12,46 @@ import tempfile
 from typing import Any
 
 
-def fault(path: str) -> str | None:
-    """Return why a report cannot be written; None if nothing is in its way."""
+def fault(path: str, variable: str = "timesten_report") -> str | None:
+    """Return why a report cannot be written; None if nothing is in its way.
+
+    :param variable: the one that names it.
+    """
     path = os.path.abspath(os.path.expanduser(path))
     directory = os.path.dirname(path)
     if os.path.isdir(path):
-        return f"timesten_report: {path} is a directory; name a file in it"
+        return f"{variable}: {path} is a directory; name a file in it"
     if not os.path.isdir(directory):
-        return f"timesten_report: there is no directory {directory} on the controller; make it, or choose another path"
+        return f"{variable}: there is no directory {directory} on the controller; make it, or choose another path"
     if not os.access(directory, os.W_OK | os.X_OK):
-        return f"timesten_report: this user may not write in {directory} on the controller; choose another path"
+        return f"{variable}: this user may not write in {directory} on the controller; choose another path"
     return None
 
 
 def write(path: str, data: dict[str, Any]) -> None:
-    """Write a report.
+    """Write the JSON form of a report.
 
     :raises OSError: if that cannot be done.
     """
-    replace(os.path.abspath(os.path.expanduser(path)), json.dumps(data, indent=1) + "\n")
+    write_text(path, f"{json.dumps(data, indent=1)}\n")
 
 
-def replace(path: str, text: str) -> None:
-    """Write a file that holds no secret, beside the one that it replaces, and rename it.
+def write_text(path: str, text: str, check_mode: bool = False) -> bool:
+    """Write a file beside the one that it replaces, and rename it; return whether its content is another one now, or in check mode would be.
 
     :raises OSError: if that cannot be done.
     """
+    path = os.path.abspath(os.path.expanduser(path))
+    with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8", newline="") as file:
+        if file.read() == text:
+            return False
+    if check_mode:
+        return True
     descriptor, beside = tempfile.mkstemp(prefix=".timesten-report-", dir=os.path.dirname(path))
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
             file.write(text)
-        # Whoever may read the directory may read it, as with any file of this user.
+        # The ledger holds no secret; whoever may read the directory may read it, as with any file of this user.
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(beside, 0o666 & ~mask)
@@ -51,3 +60,4 @@ def replace(path: str, text: str) -> None:
         with contextlib.suppress(OSError):
             os.unlink(beside)
         raise
+    return True

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Debian packages unpacked into the project's cache: nothing is installed on the machine.
 
-``prometheus("2.42")`` gives the binaries of a Prometheus, ``vmagent()`` that of VictoriaMetrics' agent, ``host_layer()``
-what a lab host needs beyond the machine's own packages. Both work without root, and without network once the cache holds the answer. apt runs with a
+``prometheus("2.42")`` gives the binaries of a Prometheus, ``vmagent()`` and ``age()`` those programs, ``host_layer()`` what a lab host needs beyond
+the machine's own packages, ``browser()`` a Chromium with its driver. All work without root, and without network once the cache holds the answer. apt runs with a
 configuration, lists and archives of its own, made from the machine's sources; the machine's apt state is only read.
 """
 
@@ -45,6 +45,7 @@ HOST_PACKAGES = (
     "sysvinit-utils",  # runs the init script of the prometheus package
     "tini",
 )
+BROWSER_PACKAGES = ("chromium", "chromium-driver", "fonts-dejavu-core")
 SYSTEMD_PACKAGES = ("systemd", "systemd-container")  # beyond HOST_PACKAGES, for hosts whose init is systemd
 # Searched in this order, so that a version that several releases have comes from the oldest.
 RELEASES = ("bookworm", "trixie", "sid")
@@ -108,18 +109,31 @@ def _one_package(name: str) -> Path:
 def host_layer(more: tuple[str, ...] = ()) -> Path:
     """Return a directory with what HOST_PACKAGES and `more` need beyond the machine's packages, to be laid over its root.
 
-    It is resolved anew whenever the machine's packages change: an older library must never hide a newer one.
+    :raises PackageError: apt failed.
+    """
+    return _layer("hosts", HOST_PACKAGES + more)
+
+
+def browser() -> Path:
+    """Return a directory with Chromium, its driver, a font, and the libraries that they need beyond the machine's.
 
     :raises PackageError: apt failed.
     """
+    return _layer("browser", BROWSER_PACKAGES)
+
+
+def _layer(kind: str, names: tuple[str, ...]) -> Path:
+    """Return what `names` need beyond the machine's packages.
+
+    It is resolved anew whenever the machine's packages change: an older library must never hide a newer one.
+    """
     status = DPKG_STATUS.stat()
-    names = HOST_PACKAGES + more
     key = hashlib.sha256(repr((status.st_mtime_ns, status.st_size, names)).encode()).hexdigest()[:16]
-    layer = CACHE / "hosts" / key
+    layer = CACHE / kind / key
     if not layer.is_dir():
         with _locked():
             if not layer.is_dir():
-                _fetch_host_layer(layer, names)
+                _fetch_layer(layer, names)
     return layer
 
 
@@ -154,7 +168,7 @@ def _fetch_prometheus(trees: Path, wanted: str) -> Path:
     )
 
 
-def _fetch_host_layer(layer: Path, names: tuple[str, ...]) -> None:
+def _fetch_layer(layer: Path, names: tuple[str, ...]) -> None:
     apt = _apt_directory("machine", _machine_sources())
     archives = apt / "cache" / "archives"
     for old in archives.glob("*.deb"):

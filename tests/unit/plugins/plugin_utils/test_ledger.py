@@ -662,16 +662,24 @@ PAIR = {
     **dict.fromkeys(("reason", "because_of", "served", "expires"), NULL),
     **dict.fromkeys(("up", "accepted", "refused"), TRUTH),
 }
+KNOWN = {
+    **dict.fromkeys(("exporter", "host", "target"), TEXT),
+    "due": NULL,
+    "asked": {"type": ["number", "null"]},
+    "limit": {"type": ["integer", "null"]},
+}
 HOST = {"host": TEXT, "kind": {"enum": ["exporter", "prometheus"]}, "changed": listed(TEXT), "reason": NULL}
 SCHEMA = schema_of(
     {
         "version": {"const": 1},
+        "time": NULL,
         "operation": {"enum": list(ledger.OPERATIONS)},
         "check_mode": {"type": "boolean"},
         "good": {"type": "boolean"},
         "verdict": TEXT,
         "pairs": listed(schema_of(PAIR)),
         "hosts": listed(schema_of(HOST)),
+        "exporters": listed(schema_of(KNOWN)),
         **{key: listed(TEXT) for key in ("rotations", "problems", "notes")},
     }
 )
@@ -679,10 +687,12 @@ SCHEMA = schema_of(
 
 def example() -> Raw:
     site = Site(2, 1).clean()
-    site.converged("exp1", changed=True, why=["there is no wallet"])
+    site.converged(
+        "exp1", changed=True, why=["there is no wallet"], due_at="2027-10-25T10:49:00Z", rate_limit=15, unfit=[]
+    )
     site.converged("exp2", {"unreachable": True, "msg": DEAD})
     site.answered("prom1")
-    return site.ledger().as_dict()
+    return dataclasses.replace(site.ledger(), time="2026-11-24T10:52:00Z").as_dict()
 
 
 def test_the_json_form_has_its_schema(tmp_path: Path) -> None:
@@ -702,7 +712,7 @@ def test_the_json_form_has_its_schema(tmp_path: Path) -> None:
 
 def test_the_page_documents_every_key_and_its_example_is_true() -> None:
     page = (PROJECT / "docs" / "ledger.md").read_text(encoding="utf-8")
-    for key in (*SCHEMA["properties"], *PAIR, *HOST):
+    for key in (*SCHEMA["properties"], *PAIR, *HOST, *KNOWN):
         assert f"| `{key}` |" in page
     (shown,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
     assert json.loads(shown) == json.loads(json.dumps(example()))
@@ -718,14 +728,50 @@ def test_a_report_is_replaced_whole_or_stays(tmp_path: Path) -> None:
     assert [item.name for item in tmp_path.iterdir()] == ["ledger.json"]
 
 
-def test_a_path_that_cannot_be_written_is_refused_beforehand(tmp_path: Path) -> None:
+def test_what_is_written_already_is_not_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    assert reports.write_text(str(path), "a", check_mode=True) and not path.exists()
+    assert reports.write_text(str(path), "a") and path.read_text(encoding="utf-8") == "a"
+    inode = path.stat().st_ino
+    assert not reports.write_text(str(path), "a") and path.stat().st_ino == inode
+    assert reports.write_text(str(path), "b") and path.read_text(encoding="utf-8") == "b"
+
+
+@pytest.mark.parametrize("variable", ["timesten_report", "timesten_report_html"])
+def test_a_path_that_cannot_be_written_is_refused_beforehand(tmp_path: Path, variable: str) -> None:
     assert reports.fault(str(tmp_path / "ledger.json")) is None
     site = Site()
     for wrong, why in ((tmp_path / "none" / "ledger.json", "there is no directory"), (tmp_path, "is a directory")):
         for host in site.hosts:
-            site.set(host, timesten_report=str(wrong))
+            site.set(host, **{variable: str(wrong)})
         found = fleet.problems(site.hostvars, site.groups, site.hosts)
-        assert len(found) == 1 and found[0].startswith("timesten_report: ") and why in found[0]
+        assert len(found) == 1 and found[0].startswith(f"{variable}: ") and why in found[0]
+
+
+def test_two_reports_in_one_file_are_refused_beforehand(tmp_path: Path) -> None:
+    site = Site()
+    for host in site.hosts:
+        site.set(host, timesten_report=f"{tmp_path}/report", timesten_report_html=f"{tmp_path}/report")
+    (found,) = fleet.problems(site.hostvars, site.groups, site.hosts)
+    assert found.startswith("timesten_report and timesten_report_html both name ")
+
+
+def test_what_is_known_of_exporters() -> None:
+    site = Site(3, 2, exporter_host_rate_budget="warn").clean()
+    site.converged("exp1", due_at="2027-10-25T10:49:00Z", rate_limit=15, unfit=[])
+    site.inspected("prom1", scrape_intervals={"exp1": 30.0, "exp2.spare": 60.0})
+    site.set("exp2", exporter_host_port=9999)
+    assert site.ledger().exporters == (
+        ledger.Known("exp1", "exp1", "exp1:8888", "2027-10-25T10:49:00Z", 6.0, 15),
+        ledger.Known("exp2", "exp2", "exp2:9999", None, 5.0, None),
+        ledger.Known("exp3", "exp3", "exp3:8888", None, 8.0, None),
+    )
+    # Who is missing may ask too: a sum without it would be too small.
+    site.hostvars["prom2"].pop(steps.INSPECTED)
+    assert {item.asked for item in site.ledger().exporters} == {None}
+    site.hosts = ["exp1", *site.servers]
+    assert [item.exporter for item in site.ledger("verify").exporters] == ["exp1"]
+    assert site.ledger("remove").exporters == ()
 
 
 def test_a_host_alone_has_its_reason() -> None:

@@ -1,0 +1,519 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report as one self-contained page. All of it comes from a ledger, so that the JSON form alone gives the same page.
+
+Its size grows with exporters and clients, not with their product's text: equal rows are one, and each reason is told once. What is drawn is also
+said in words.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import math
+import os
+from pathlib import Path
+from typing import Iterable, Mapping, Sequence
+
+import jinja2
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.budget import DOCUMENTED_RATE_LIMIT
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import parse_timestamp, timestamp
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.checks import Nonsense
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.ledger import (
+    MEND,
+    SATISFIED,
+    Ledger,
+    Pair,
+    State,
+    changes,
+    grouped,
+    some,
+)
+
+WORDS: dict[str, tuple[str, str, str]] = {
+    "proven": ("good", "\u2713", "proven"),
+    "predicted": ("good", "\u2713", "predicted"),
+    "not asked": ("other", "\u2013", "not asked"),
+    "kept": ("other", "\u25cb", "kept"),
+    "evicted": ("other", "\u2298", "evicted"),
+    "failed": ("bad", "\u2717", "not proven"),
+}
+"""Class, sign and word of each state of a pair: no state is told by its colour alone."""
+
+_OPEN_ROWS = 40
+"""Up to so many exporters are shown at once; of more, those with a fault, and the others on request."""
+_NODES = 12
+"""Up to so many exporters or clients are drawn one by one; of more, those that are alike are one."""
+_GROUPS = 14
+"""So many groups are drawn at most; what is left is one more."""
+_LINES = 60
+"""So many lines of a list are shown."""
+_BARS = 24
+_DAY = datetime.timedelta(days=1)
+
+
+def read(path: str) -> Ledger | None:
+    """Return the ledger of a JSON file; None if there is no such file.
+
+    :raises TimesTenError: if it holds none.
+    """
+    path = os.path.abspath(os.path.expanduser(path))
+    try:
+        with open(path, encoding="utf-8") as file:
+            return Ledger.from_dict(json.load(file))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise TimesTenError(f"{path} could not be read: {error.strerror}") from error
+    except Nonsense as error:
+        raise TimesTenError(f"{path} is no JSON form of a ledger: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise TimesTenError(f"{path} is no JSON: {error}") from error
+
+
+def render(made: Ledger, before: Ledger | None = None, trouble: str | None = None) -> str:
+    """Return the page of a ledger.
+
+    :param before: the report before this one, where there is one.
+    :param trouble: why that could not be read.
+    """
+    now = parse_timestamp(made.time) if made.time else datetime.datetime.now(datetime.timezone.utc)
+    reasons = [(f"reason-{number}", text, who) for number, (text, who) in enumerate(made.reasons().items(), 1)]
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    template = environment.from_string(Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8"))
+    text: str = template.render(
+        made=made,
+        verdict=made.verdict().removesuffix(MEND).rstrip(),
+        time=_words(timestamp(now)),
+        words=WORDS,
+        tiles=_tiles(made, now),
+        reasons=reasons,
+        matrix=matrix(made.pairs, {text: number for number, (_id, text, _who) in enumerate(reasons, 1)}),
+        topology=topology(made.pairs),
+        expiry=expiry(made.pairs, now),
+        budgets=budgets(made),
+        changed=_cut([f"{some(hosts)}: {text}" for hosts, text in changes(made.hosts)]),
+        changed_hosts=sum(bool(host.changed) for host in made.hosts),
+        before=before,
+        before_time=_words(before.time) if before is not None else "",
+        trouble=trouble,
+        since=_cut(since(before, made)) if before is not None else [],
+        due=due(made, now),
+    )
+    return text.lstrip()
+
+
+# --- summary ----------------------------------------------------------------------------------------------------------
+
+
+def _words(time: str | None) -> str:
+    """Return a moment as people read it."""
+    return "" if time is None else f"{time[:10]} {time[11:16]} UTC"
+
+
+def _tiles(made: Ledger, now: datetime.datetime) -> list[tuple[str, str]]:
+    satisfied = sum(pair.state in SATISFIED for pair in made.pairs)
+    ends = min((pair.expires for pair in made.pairs if pair.expires), default=None)
+    found = [("Exporters", str(len({pair.exporter for pair in made.pairs})))] if made.pairs else []
+    if made.pairs:
+        found.append(("Prometheus instances", str(len({pair.client for pair in made.pairs}))))
+        found.append(("Pairs as they should be", f"{satisfied} of {len(made.pairs)}"))
+    found.append(("Hosts finished", f"{len(made.hosts) - len(made.failed_hosts)} of {len(made.hosts)}"))
+    if ends:
+        found.append(("First certificate ends", f"{ends[:10]}, {_distance(ends, now)}"))
+    return found
+
+
+def _distance(time: str, now: datetime.datetime) -> str:
+    """Return how far away a moment is, in days."""
+    days = (parse_timestamp(time) - now).total_seconds() / 86400
+    count = math.floor(abs(days))
+    text = f"{count} day{'' if count == 1 else 's'}"
+    return f"{text} ago" if days < 0 else f"in {text}"
+
+
+def _cut(lines: Sequence[str]) -> list[str]:
+    if len(lines) <= _LINES:
+        return list(lines)
+    return [*lines[: _LINES - 1], f"and {len(lines) - _LINES + 1} more such lines"]
+
+
+# --- matrix -----------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Matrix:
+    """Exporters in rows, clients in columns; a cell is None where the inventory asks for no such pair.
+
+    :ivar shown: the rows that everybody sees.
+    :ivar folded: those that are shown on request.
+    """
+
+    clients: tuple[str, ...]
+    shown: tuple[tuple[str, tuple[tuple[State, int | None] | None, ...]], ...]
+    folded: tuple[tuple[str, tuple[tuple[State, int | None] | None, ...]], ...]
+
+
+def matrix(pairs: Iterable[Pair], numbers: Mapping[str, int]) -> Matrix:
+    """Return the matrix of all pairs, the faulty exporters first.
+
+    :param numbers: of the reasons.
+    """
+    cells: dict[str, dict[str, tuple[State, int | None]]] = {}
+    clients: dict[str, None] = {}
+    for pair in pairs:
+        clients[pair.client] = None
+        cells.setdefault(pair.exporter, {})[pair.client] = (pair.state, _number(pair, numbers))
+    rows = [(name, tuple(found.get(client) for client in clients)) for name, found in cells.items()]
+    faulty = [row for row in rows if any(cell is not None and cell[0] not in SATISFIED for cell in row[1])]
+    names = {row[0] for row in faulty}
+    ordered = [*faulty, *(row for row in rows if row[0] not in names)]
+    shown = len(ordered) if len(ordered) <= _OPEN_ROWS else min(len(faulty), _OPEN_ROWS)
+    return Matrix(tuple(clients), tuple(ordered[:shown]), tuple(ordered[shown:]))
+
+
+def _number(pair: Pair, numbers: Mapping[str, int]) -> int | None:
+    """Return the number of a pair's reason. A host's reason may hold those of several of its exporters."""
+    if pair.reason is None or pair.state in SATISFIED:
+        return None
+    found = numbers.get(pair.reason)
+    return found or next((number for text, number in numbers.items() if pair.reason in text), None)
+
+
+# --- topology ---------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """One exporter or client, or several that are alike."""
+
+    names: tuple[str, ...]
+    what: str
+    kind: str
+    y: float
+
+    @property
+    def label(self) -> str:
+        """What fits into its box."""
+        if len(self.names) == 1:
+            return _short(self.names[0], 30)
+        text = f"{self.names[0]} \u2026 {self.names[-1]}"
+        return text if len(text) <= 30 else f"{_short(self.names[0], 14)} \u2026 {_short(self.names[-1], 13)}"
+
+    @property
+    def title(self) -> str:
+        """Its names, as far as they fit."""
+        return some(self.names)
+
+
+@dataclasses.dataclass(frozen=True)
+class Edge:
+    """The pairs between two nodes."""
+
+    source: Node
+    target: Node
+    kind: str
+    word: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Topology:
+    """Who scrapes whom."""
+
+    height: float
+    exporters: tuple[Node, ...]
+    clients: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.edges)
+
+    def lines(self) -> list[str]:
+        """The same in words."""
+        return [
+            f"{some(edge.target.names)} {'scrapes' if len(edge.target.names) == 1 else 'scrape'} {some(edge.source.names)}: {edge.word}"
+            for edge in self.edges
+        ]
+
+
+_STEP = 54.0
+
+
+def topology(pairs: Iterable[Pair]) -> Topology:
+    """Return a drawing of exporters, clients and the pairs between them. It has at most 15 nodes on each side, however many there are."""
+    states: dict[str, dict[str, State]] = {}
+    columns: dict[str, dict[str, State]] = {}
+    for pair in pairs:
+        states.setdefault(pair.exporter, {})[pair.client] = pair.state
+        columns.setdefault(pair.client, {})[pair.exporter] = pair.state
+    left, right = _groups(states), _groups(columns)
+    size = max(len(left), len(right))
+    exporters = _nodes(left, states, size, "exporter", "exporters")
+    clients = _nodes(right, columns, size, "Prometheus", "Prometheus instances")
+    edges = []
+    for source in exporters:
+        for target in clients:
+            found = [
+                states[exporter][client]
+                for exporter in source.names
+                for client in target.names
+                if client in states[exporter]
+            ]
+            if found:
+                edges.append(Edge(source, target, _worst(found)[0], _counted(found)))
+    # What has failed lies on top.
+    edges.sort(key=_is_bad)
+    return Topology(size * _STEP + 10, exporters, clients, tuple(edges))
+
+
+def _is_bad(edge: Edge) -> bool:
+    return edge.kind == "bad"
+
+
+def _groups(rows: Mapping[str, Mapping[str, State]]) -> list[tuple[str, ...]]:
+    if len(rows) <= _NODES:
+        return [(name,) for name in rows]
+    found = [tuple(names) for names, _row in grouped((name, tuple(sorted(row.items()))) for name, row in rows.items())]
+    # The faulty first, since what is left over is shown as one.
+    found.sort(key=lambda names: (_worst(rows[names[0]].values())[0] != "bad", -len(names)))
+    if len(found) > _GROUPS + 1:
+        found = [*found[:_GROUPS], tuple(name for names in found[_GROUPS:] for name in names)]
+    return found
+
+
+def _nodes(
+    groups: Sequence[tuple[str, ...]], rows: Mapping[str, Mapping[str, State]], size: int, one: str, several: str
+) -> tuple[Node, ...]:
+    top = 5 + (size - len(groups)) * _STEP / 2
+    found = []
+    for index, names in enumerate(groups):
+        states = [state for name in names for state in rows[name].values()]
+        count = one if len(names) == 1 else f"{len(names)} {several}"
+        found.append(Node(names, f"{count}: {_worst(states)[1]}", _worst(states)[0], top + index * _STEP))
+    return tuple(found)
+
+
+def _worst(states: Iterable[State]) -> tuple[str, str]:
+    """Return the class and the words for several pairs."""
+    found = list(states)
+    kinds = {WORDS[state][0] for state in found}
+    kind = next(kind for kind in ("bad", "other", "good") if kind in kinds)
+    words = {WORDS[state][2] for state in found}
+    if len(words) == 1:
+        return kind, words.pop()
+    count = sum(WORDS[state][0] == kind for state in found)
+    return kind, f"{count} of {len(found)} not proven" if kind == "bad" else "several states"
+
+
+def _counted(states: Sequence[State]) -> str:
+    told: dict[str, int] = {}
+    for state in states:
+        told[WORDS[state][2]] = told.get(WORDS[state][2], 0) + 1
+    if len(states) == 1:
+        return next(iter(told))
+    return ", ".join(f"{count} {word}" for word, count in told.items())
+
+
+def _short(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width // 2]}\u2026{text[len(text) - (width - width // 2 - 1) :]}"
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Bar:
+    """The pairs whose first certificate ends in one part of the axis."""
+
+    x: float
+    width: float
+    height: float
+    kind: str
+    count: int
+    title: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Expiry:
+    """When the pairs end, on an axis of time from 40 to 680."""
+
+    bars: tuple[Bar, ...] = ()
+    ticks: tuple[tuple[float, str], ...] = ()
+    now: float = 40.0
+    words: str = ""
+    unknown: int = 0
+
+
+def expiry(pairs: Sequence[Pair], now: datetime.datetime) -> Expiry:
+    """Return the ends of all pairs on an axis of time."""
+    ends = sorted(parse_timestamp(pair.expires) for pair in pairs if pair.expires)
+    unknown = len(pairs) - len(ends)
+    if not ends:
+        return Expiry(unknown=unknown)
+    # A bar holds what has ended, or what has not: the moment of the run lies between two.
+    step = max(max(ends[-1], now) - min(ends[0], now), 28 * _DAY) * 1.02 / (_BARS - 1)
+    begin = now - math.ceil(max(now - ends[0], 0 * _DAY) / step) * step
+    span = step * _BARS
+    width = 640 / _BARS
+    buckets: dict[int, list[datetime.datetime]] = {}
+    for end in ends:
+        buckets.setdefault(min(int((end - begin) / step), _BARS - 1), []).append(end)
+    most = max(len(found) for found in buckets.values())
+    bars = []
+    for index, found in sorted(buckets.items()):
+        first, last = (moment.date().isoformat() for moment in (found[0], found[-1]))
+        when = first if first == last else f"{first} to {last}"
+        title = f"{when}: {_plural(len(found), 'pair')} {'ends' if len(found) == 1 else 'end'}"
+        kind = _urgency(found[0], now)[0]
+        bars.append(Bar(40 + index * width + 2, width - 4, max(5.0, 110 * len(found) / most), kind, len(found), title))
+    ticks = tuple((40 + 640 * part / 5, (begin + span * part / 5).date().isoformat()) for part in range(6))
+    told = [
+        f"{count} {_URGENCY[kind]}"
+        for kind in _URGENCY
+        if (count := sum(_urgency(end, now)[0] == kind for end in ends))
+    ]
+    return Expiry(tuple(bars), ticks, 40 + 640 * ((now - begin) / span), ", ".join(told), unknown)
+
+
+_URGENCY = {
+    "ended": "ended already",
+    "bad": "end within 7 days",
+    "warn": "end within 30 days",
+    "good": "end later",
+}
+
+
+def _urgency(end: datetime.datetime, now: datetime.datetime) -> tuple[str, str]:
+    left = end - now
+    kind = "ended" if left <= 0 * _DAY else "bad" if left <= 7 * _DAY else "warn" if left <= 30 * _DAY else "good"
+    return kind, _URGENCY[kind]
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Due:
+    """One thing that is to be done, or ends."""
+
+    date: str
+    distance: str
+    kind: str
+    what: str
+    who: str
+
+
+_WALLET = (
+    "the wallet is due: the next run of site or rotate replaces it",
+    "the wallets are due: the next run of site or rotate replaces them",
+)
+_END = ("the first certificate ends", "the first certificates end")
+
+
+def due(made: Ledger, now: datetime.datetime) -> list[Due]:
+    """Return what is due next, the first first: one line for all of a day."""
+    firsts: dict[str, str] = {}
+    for pair in made.pairs:
+        if pair.expires:
+            firsts[pair.exporter] = min(pair.expires, firsts.get(pair.exporter, pair.expires))
+    wallets = {known.exporter: known.due for known in made.exporters if known.due}
+    days = [
+        (moments, grouped((exporter, time[:10]) for exporter, time in moments.items())) for moments in (wallets, firsts)
+    ]
+    found = []
+    for moments, groups in days:
+        for names, date in groups:
+            first = min(moments[name] for name in names)
+            what, whats = _WALLET if moments is wallets else _END
+            who = f"{len(names)} exporters: {some(names)}" if len(names) > 1 else names[0]
+            kind = _urgency(parse_timestamp(first), now)[0]
+            found.append(Due(date, _distance(first, now), kind, whats if len(names) > 1 else what, who))
+    found.sort(key=lambda item: item.date)
+    return found[:12]
+
+
+# --- rate budget ------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """Exporters that are asked equally often, and may be."""
+
+    who: str
+    asked: str
+    limit: str
+    kind: str
+    share: int
+    word: str
+
+
+def budgets(made: Ledger) -> list[Budget]:
+    """Return how many GETs a minute are asked of the exporters, and how many they accept; the fullest first."""
+    known = [item for item in made.exporters if item.asked is not None]
+    found = []
+    for names, (asked, limit) in grouped((item.exporter, (item.asked, item.limit)) for item in known):
+        allowed = limit or DOCUMENTED_RATE_LIMIT
+        share = math.ceil(asked / allowed * 100)
+        kind, word = (
+            ("bad", "too many") if asked > allowed else ("warn", "nearly full") if share > 90 else ("good", "fits")
+        )
+        who = _plural(len(names), "exporter") + f": {some(names)}" if len(names) > 1 else names[0]
+        shown = f"{limit:g}" if limit else f"{DOCUMENTED_RATE_LIMIT} (documented, not set)"
+        found.append(Budget(who, f"{asked:g}", shown, kind, share, word))
+    return sorted(found, key=lambda item: -item.share)[:_LINES]
+
+
+# --- since the report before ------------------------------------------------------------------------------------------
+
+
+def since(before: Ledger, made: Ledger) -> list[str]:
+    """Return what differs from the report before."""
+    old = {(pair.exporter, pair.client): pair for pair in before.pairs}
+    new = {(pair.exporter, pair.client): pair for pair in made.pairs}
+    lines = []
+    both = [key for key in new if key in old]
+    moved = [(key, (old[key].state, new[key].state)) for key in both if old[key].state != new[key].state]
+    for (was, now), keys in _by_value(moved):
+        lines.append(f"{WORDS[was][2]}, now {WORDS[now][2]}: {_named(keys)}")
+    served = [key for key in both if old[key].served and new[key].served and old[key].served != new[key].served]
+    if served:
+        lines.append(f"another certificate is served: {_named(served)}")
+    ends = [
+        (key, (str(old[key].expires)[:10], str(new[key].expires)[:10]))
+        for key in both
+        if old[key].expires and new[key].expires and old[key].expires != new[key].expires
+    ]
+    for (was, now), keys in _by_value(ends):
+        lines.append(
+            f"ended {was}, now {now}: {_named(keys)}"
+            if was != now
+            else f"ends at another hour of {now}: {_named(keys)}"
+        )
+    added, gone = [key for key in new if key not in old], [key for key in old if key not in new]
+    if added:
+        lines.append(f"not in the report before: {_named(added)}")
+    if gone:
+        lines.append(f"not in this report, because they were removed or are outside its limit: {_named(gone)}")
+    return lines
+
+
+_Key = tuple[str, str]
+
+
+def _by_value(items: Iterable[tuple[_Key, tuple[str, str]]]) -> list[tuple[tuple[str, str], list[_Key]]]:
+    found: dict[tuple[str, str], list[_Key]] = {}
+    for key, value in items:
+        found.setdefault(value, []).append(key)
+    return list(found.items())
+
+
+def _named(keys: Sequence[_Key]) -> str:
+    exporters, clients = list(dict.fromkeys(key[0] for key in keys)), list(dict.fromkeys(key[1] for key in keys))
+    return f"{_plural(len(keys), 'pair')} ({some(exporters)} on {some(clients)})"
