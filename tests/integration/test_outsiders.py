@@ -62,10 +62,8 @@ class Outsider:
         context.verify_flags |= 0x80000
         context.load_cert_chain(str(files / "client.crt"), str(files / "client.key"))
         try:
-            with (
-                socket.create_connection(("localhost", port), 10) as raw,
-                context.wrap_socket(raw, server_hostname="localhost") as connection,
-            ):
+            raw = socket.create_connection(("localhost", port), 10)
+            with context.wrap_socket(raw, server_hostname="localhost") as connection:
                 connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
                 found = b""
                 while chunk := connection.recv(65536):
