@@ -17,7 +17,7 @@ import pytest
 from integration import rotation_kit
 from integration.exporter_kit import until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 BOTH = ("prom1", "prom2")
 FORCE = ("-e", "rotate_force=true")
