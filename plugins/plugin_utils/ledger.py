@@ -816,13 +816,29 @@ def _of_rotation(operation: str, inventory: Inventory, check_mode: bool) -> Ledg
         )
         for host, items in by_host.items()
     ]
+    hosts += _not_cleared(inventory)
+    return Ledger(
+        operation,
+        check_mode,
+        tuple(pair for entry in entries if entry.outcome == "switched" for pair in entry.pairs),
+        tuple(hosts),
+        tuple(f"{entry.exporter}: {entry.text}" for entry in entries),
+        tuple(problems),
+    )
+
+
+def _not_cleared(inventory: Inventory) -> list[Host]:
+    """The Prometheus hosts on which the end of a rotation did not do its work."""
+    fleet, run, hosts = inventory.fleet, inventory.run, []
     left = inventory.clients(fleet.prometheus_hosts, steps.LEFT)
     released = inventory.clients(fleet.prometheus_hosts, steps.RELEASED)
     for host, known_host in fleet.prometheus_hosts.items():
         reasons = [
             text
             for client in known_host.clients
-            if host in inventory.hosts and client.name not in run.rotate_optional and client.name not in evicted
+            if host in inventory.hosts
+            and client.name not in run.rotate_optional
+            and client.name not in inventory.evicted
             for text in (
                 _failed(
                     left.get(client.name),
@@ -835,14 +851,7 @@ def _of_rotation(operation: str, inventory: Inventory, check_mode: bool) -> Ledg
         ]
         if reasons:
             hosts.append(Host(host, "prometheus", (), "; ".join(reasons)))
-    return Ledger(
-        operation,
-        check_mode,
-        tuple(pair for entry in entries if entry.outcome == "switched" for pair in entry.pairs),
-        tuple(hosts),
-        tuple(f"{entry.exporter}: {entry.text}" for entry in entries),
-        tuple(problems),
-    )
+    return hosts
 
 
 def _failed(answer: PrometheusAnswer | None, what: str) -> str | None:

@@ -248,7 +248,7 @@ def define_clients(items: Iterable[dict[str, Any]]) -> list[Client]:
 
 def _check_interval(interval: Any, place: str) -> None:
     if not is_number(interval) or not 0 < interval <= _LONGEST_INTERVAL:
-        raise TimesTenError(f"{place}: {show(interval)} is no number of seconds between scrapes")
+        raise TimesTenError(f"{place}: {show(interval)} is no positive number of seconds (at most {_LONGEST_INTERVAL})")
 
 
 def _check_stored(entry: Any, place: str) -> None:
