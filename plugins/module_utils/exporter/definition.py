@@ -26,7 +26,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 @dataclasses.dataclass(frozen=True)
 class Definition:
-    """One exporter as it should be (docs/architecture.md, one exporter's definition).
+    """One exporter as it should be (docs/contracts.md).
 
     :ivar asked: what the server certificate should say; None where the module leaves that to tt_wallet.
     :ivar usual_port: None where it is not needed (everything but the process, and to stop it).
