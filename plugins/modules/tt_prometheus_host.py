@@ -681,7 +681,7 @@ SPEC = {
 }
 
 USED_BY = {
-    "exporters": ("present", "verified", "staged", "following", "released"),
+    "exporters": ("inspected", "present", "verified", "staged", "following", "released"),
     "switch": ("following",),
     "purge": ("present",),
     "remove": ("present", "absent", "staged"),

@@ -1044,19 +1044,25 @@ def _run_problems(fleet: Fleet, faults: Mapping[str, Sequence[str]], hosts: set[
     if operation == "evict" and run.evict is None:
         yield f"evict is not set; name the client that loses its access with -e evict=<client>: {', '.join(_takers(fleet)[:10])}"
     if operation == "remove":
-        given = [item for item in (run.remove_exporter, run.remove_prometheus, run.remove_everything) if item]
-        if len(given) != 1:
-            which = "nothing was named" if not given else f"{len(given)} things were named"
-            yield f"{which} to be removed; say {ONE_OF}"
-        for variable, gone, known in (
-            ("remove_exporter", run.remove_exporter, set(fleet.exporters)),
-            ("remove_prometheus", run.remove_prometheus, {*_takers(fleet), *servers}),
-        ):
-            # What left the inventory can be removed, so only what is certainly a slip is refused here.
-            if gone is not None and gone not in known and not _of_a_family(gone, known):
-                close = next((item for item in sorted(known) if words.one_letter_away(item, gone)), None)
-                if close:
-                    yield f"{variable}: {gone!r} does not exist; {close} does"
+        yield from _remove_problems(fleet)
+
+
+def _remove_problems(fleet: Fleet) -> Iterator[str]:
+    """What is wrong with the one thing that has to be named."""
+    run, (_exporters, servers) = fleet.run, fleet.inventory
+    given = [item for item in (run.remove_exporter, run.remove_prometheus, run.remove_everything) if item]
+    if len(given) != 1:
+        which = "nothing was named" if not given else f"{len(given)} things were named"
+        yield f"{which} to be removed; say {ONE_OF}"
+    for variable, gone, known in (
+        ("remove_exporter", run.remove_exporter, set(fleet.exporters)),
+        ("remove_prometheus", run.remove_prometheus, {*_takers(fleet), *servers}),
+    ):
+        # What left the inventory can be removed, so only what is certainly a slip is refused here.
+        if gone is not None and gone not in known and not _of_a_family(gone, known):
+            close = next((item for item in sorted(known) if words.one_letter_away(item, gone)), None)
+            if close:
+                yield f"{variable}: {gone!r} does not exist; {close} does"
 
 
 def _of_a_family(name: str, known: Collection[str]) -> bool:

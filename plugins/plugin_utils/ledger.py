@@ -201,7 +201,9 @@ class Ledger:
             checks.truth(given.get("check_mode"), "check_mode"),
             _rows(given.get("pairs"), "pairs", Pair, _PAIR),
             _rows(given.get("hosts"), "hosts", Host, _HOST),
-            *(_texts(given.get(key), key) for key in ("rotations", "problems", "notes")),
+            _texts(given.get("rotations"), "rotations"),
+            _texts(given.get("problems"), "problems"),
+            _texts(given.get("notes"), "notes"),
             exporters=_rows(given.get("exporters", []), "exporters", Known, _KNOWN),
             time=checks.optional(checks.timestamp, given.get("time"), "time"),
         )
@@ -1038,25 +1040,7 @@ def _of_rotation(operation: str, inventory: Inventory, check_mode: bool) -> Ledg
         )
         for host, items in by_host.items()
     ]
-    left = inventory.clients(fleet.prometheus_hosts, steps.LEFT)
-    released = inventory.clients(fleet.prometheus_hosts, steps.RELEASED)
-    for host, known_host in fleet.prometheus_hosts.items():
-        reasons = [
-            text
-            for client in known_host.clients
-            if host in inventory.hosts and client.name not in run.rotate_optional and client.name not in evicted
-            for text in (
-                _failed(
-                    left.get(client.name),
-                    f"the exporters are on their new port, and {client.name} scrapes it, but it still has the job of the old one, whose target "
-                    "is down. Mend this and run timesten.monitoring.site, which removes it",
-                ),
-                _failed(released.get(client.name), "what the rotation has left there was not cleared away"),
-            )
-            if text
-        ]
-        if reasons:
-            hosts.append(Host(host, "prometheus", (), "; ".join(reasons)))
+    hosts += _not_cleared(inventory)
     return Ledger(
         operation,
         check_mode,
@@ -1071,6 +1055,33 @@ def _of_rotation(operation: str, inventory: Inventory, check_mode: bool) -> Ledg
             if item.exporter in told
         ),
     )
+
+
+def _not_cleared(inventory: Inventory) -> list[Host]:
+    """The Prometheus hosts on which the end of a rotation did not do its work."""
+    fleet, run, hosts = inventory.fleet, inventory.run, []
+    left = inventory.clients(fleet.prometheus_hosts, steps.LEFT)
+    released = inventory.clients(fleet.prometheus_hosts, steps.RELEASED)
+    for host, known_host in fleet.prometheus_hosts.items():
+        reasons = [
+            text
+            for client in known_host.clients
+            if host in inventory.hosts
+            and client.name not in run.rotate_optional
+            and client.name not in inventory.evicted
+            for text in (
+                _failed(
+                    left.get(client.name),
+                    f"the exporters are on their new port, and {client.name} scrapes it, but it still has the job of the old one, whose target "
+                    "is down. Mend this and run timesten.monitoring.site, which removes it",
+                ),
+                _failed(released.get(client.name), "what the rotation has left there was not cleared away"),
+            )
+            if text
+        ]
+        if reasons:
+            hosts.append(Host(host, "prometheus", (), "; ".join(reasons)))
+    return hosts
 
 
 def _failed(answer: PrometheusAnswer | None, what: str) -> str | None:

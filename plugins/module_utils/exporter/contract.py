@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The words and the shapes of what the exporter's side keeps on disk and answers (docs/architecture.md)."""
+"""The words and the shapes of what the exporter's side keeps on disk and answers (docs/on-disk.md, docs/contracts.md)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SPARE_PORT: Strategy = "spare_port"
 """The strategy that restarts nothing; the other one is ``gap``."""
 
 CertificateFacts = Dict[str, Any]
-"""What a certificate says (docs/architecture.md, Certificate facts)."""
+"""What a certificate says (docs/on-disk.md, Certificate facts)."""
 
 
 class AskedNames(TypedDict):

@@ -26,7 +26,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 @dataclasses.dataclass(frozen=True)
 class Definition:
-    """One exporter as it should be (docs/architecture.md, one exporter's definition).
+    """One exporter as it should be (docs/contracts.md).
 
     :ivar asked: what the server certificate should say; None where the module leaves that to tt_wallet.
     :ivar usual_port: None where it is not needed (everything but the process, and to stop it).
@@ -253,7 +253,7 @@ def define_clients(items: Iterable[dict[str, Any]]) -> list[Client]:
 
 def _check_interval(interval: Any, place: str) -> None:
     if not is_number(interval) or not 0 < interval <= _LONGEST_INTERVAL:
-        raise TimesTenError(f"{place}: {show(interval)} is no number of seconds between scrapes")
+        raise TimesTenError(f"{place}: {show(interval)} is no positive number of seconds (at most {_LONGEST_INTERVAL})")
 
 
 def _check_stored(entry: Any, place: str) -> None:

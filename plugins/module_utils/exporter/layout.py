@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The names of all files in an exporter's directory (docs/architecture.md, On disk)."""
+"""The names of all files in an exporter's directory (docs/on-disk.md)."""
 
 from __future__ import annotations
 

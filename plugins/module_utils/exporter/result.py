@@ -73,7 +73,7 @@ def predict(plan: Plan, before: dict[str, Any]) -> dict[str, Any]:
 
 
 def result(plan: Plan, directory: ExporterDirectory, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """The exporter's result (docs/architecture.md), with ``diff`` and ``warnings``."""
+    """The exporter's result (docs/contracts.md), with ``diff`` and ``warnings``."""
     definition = plan.definition
     row: dict[str, Any] = {
         "name": definition.name,

@@ -108,7 +108,7 @@ def _alt_names(certificate: x509.Certificate) -> list[str]:
 
 
 def facts(certificate: x509.Certificate) -> dict[str, Any]:
-    """What a certificate says, as the one dict that results, manifests and diffs use (docs/architecture.md, Certificate facts)."""
+    """What a certificate says, as the one dict that results, manifests and diffs use (docs/on-disk.md, Certificate facts)."""
     try:
         is_ca = bool(certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
     except x509.ExtensionNotFound:

@@ -60,7 +60,6 @@ REFUSED = [
     ("staged", {"purge": True}, "purge"),
     ("verified", {"both_ports": True}, "both_ports"),
     ("absent", {"both_ports": True}, "both_ports"),
-    ("inspected", {"exporters": EXPORTERS}, "exporters"),
     ("absent", {"exporters": EXPORTERS}, "exporters"),
     ("inspected", {"revision": "r"}, "revision"),
     ("present", {"rendered": "x"}, "rendered"),
@@ -79,6 +78,6 @@ def test_an_option_that_cannot_be_used_is_refused_by_name(
 
 @pytest.mark.parametrize("state", tt_prometheus_host.STATES)
 def test_what_the_role_gives_in_every_state_is_taken(monkeypatch: pytest.MonkeyPatch, state: str) -> None:
-    exporters = [] if state in ("inspected", "absent") else EXPORTERS
+    exporters = [] if state == "absent" else EXPORTERS
     made, _logged = module(monkeypatch, state=state, exporters=exporters, labels={}, keep_deliveries=2, switch={})
     tt_prometheus_host.check_options(made.params)
