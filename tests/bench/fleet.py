@@ -157,7 +157,7 @@ class Fleet:
         return path
 
     def play(self, playbook: str, exporters: int, servers: int) -> dict[str, Any]:
-        """Run a playbook and return seconds, CPU seconds of the controller, module calls by name, changed and load.
+        """Run a playbook and return seconds, CPU seconds and peak memory of the controller, module calls by name, changed and load.
 
         :raises BenchError: it did not end well.
         """
@@ -200,6 +200,7 @@ class Fleet:
         return {
             "seconds": round(seconds, 2),
             "controller_cpu": round(usage.ru_utime + usage.ru_stime, 2),
+            "controller_mib": round(usage.ru_maxrss / 1024),
             "calls": dict(collections.Counter(name.rpartition(".")[2] for name in names).most_common()),
             "changed": sum(host["changed"] for host in recap.values()),
             "load": round(load, 2),
