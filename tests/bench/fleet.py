@@ -142,7 +142,7 @@ class Fleet:
         """Write the lab's inventory, cut down to the first hosts of each group, with what both ways need to know."""
         variables = {
             "timesten_home": HOME,
-            "exporter_port": 8888,
+            "book_port": 8888,
             "scrape_interval": f"{SCRAPE_INTERVAL}s",
             "fetched": self.work / "fetched",
             "exporter_host_timesten_home": HOME,

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a person sees of a large fleet in which nothing is wrong: 60 exporters, 3 Prometheus servers, whose modules are simulated."""
+"""What a run prints, what it costs and how it ends, where its hosts are simulated: the controller is real, and what they answer is written down."""
 
 from __future__ import annotations
 
@@ -144,3 +144,71 @@ def test_each_wave_costs_its_own_hosts_alone(fleet: Simulated, tmp_path: Path) -
         ("ok", "Keep a record of the wave"): [wave[:1] for wave in waves],
         ("ok", "Say what was seen"): [["exp1"]],
     }
+
+
+# --- runs that looked at nothing, or at less than was asked for
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
+    return Simulated(tmp_path_factory.mktemp("small"), 2, 2)
+
+
+def ended(fleet: Simulated, *arguments: str, **settings: str) -> tuple[int, str]:
+    """Exit status and output of a run."""
+    done = subprocess.run(
+        fleet.command(*arguments),
+        env=fleet.environment(**settings),
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_preflight_alone_says_what_it_found(small: Simulated) -> None:
+    status, output = ended(small, "timesten.monitoring.preflight")
+    assert (status, "2 exporter hosts, 2 exporters, 2 Prometheus hosts, 2 clients, 4 pairs" in output) == (0, True)
+
+
+def test_report_alone_says_what_it_needs(small: Simulated) -> None:
+    status, output = ended(small, "timesten.monitoring.report")
+    assert status != 0 and "has nothing to report" in output and "site, verify, rotate" in output
+
+
+@pytest.mark.parametrize("playbook", ["preflight", "site"])
+def test_an_inventory_that_is_not_there_is_no_success(small: Simulated, playbook: str) -> None:
+    environment = small.environment()
+    command = small.command(f"timesten.monitoring.{playbook}")
+    command[command.index("-i") + 1] = "/nosuch/inventory"
+    done = subprocess.run(command, env=environment, capture_output=True, check=False, text=True)
+    assert done.returncode != 0 and "no host in the group timesten_exporters" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("playbook", ["site", "verify"])
+def test_tags_that_leave_everything_out_prove_nothing(small: Simulated, playbook: str) -> None:
+    status, output = ended(small, f"timesten.monitoring.{playbook}", "--tags", "nosuch")
+    assert status == 2 and "Mend what is named above and run it again." in output, output
+
+
+def test_one_host_that_is_cut_off_ends_nothing_for_the_others(small: Simulated) -> None:
+    """Also where the configuration says that any error is everybody's."""
+    tree = json.loads(small.inventory.read_text())
+    cut_off = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_timeout": 5}
+    tree["all"]["children"]["timesten_exporters"]["hosts"]["exp2"].update(cut_off)
+    inventory = small.place / "cut-off.json"
+    inventory.write_text(json.dumps(tree))
+    for server in small.servers:
+        answer = small.place / server / "answer"
+        told = json.loads(answer.read_text())
+        told["exporters"] = told["exporters"][:1]
+        answer.write_text(json.dumps(told))
+    command = small.command("timesten.monitoring.site")
+    command[command.index("-i") + 1] = str(inventory)
+    done = subprocess.run(
+        command, env=small.environment(ANSIBLE_ANY_ERRORS_FATAL="1"), capture_output=True, check=False, text=True
+    )
+    assert done.returncode == 2 and "2 of 4 pairs proven, 2 not proven, 3 of 4 hosts finished." in done.stdout, (
+        done.stdout
+    )
+    assert done.stdout.count("onnection refused") == 1
