@@ -142,7 +142,7 @@ class Fleet:
         """Write the lab's inventory, cut down to the first hosts of each group, with what both ways need to know."""
         variables = {
             "timesten_home": HOME,
-            "exporter_port": 8888,
+            "book_port": 8888,
             "scrape_interval": f"{SCRAPE_INTERVAL}s",
             "fetched": self.work / "fetched",
             "exporter_host_timesten_home": HOME,
@@ -157,7 +157,7 @@ class Fleet:
         return path
 
     def play(self, playbook: str, exporters: int, servers: int) -> dict[str, Any]:
-        """Run a playbook and return seconds, CPU seconds of the controller, module calls by name, changed and load.
+        """Run a playbook and return seconds, CPU seconds and peak memory of the controller, module calls by name, changed and load.
 
         :raises BenchError: it did not end well.
         """
@@ -200,6 +200,7 @@ class Fleet:
         return {
             "seconds": round(seconds, 2),
             "controller_cpu": round(usage.ru_utime + usage.ru_stime, 2),
+            "controller_mib": round(usage.ru_maxrss / 1024),
             "calls": dict(collections.Counter(name.rpartition(".")[2] for name in names).most_common()),
             "changed": sum(host["changed"] for host in recap.values()),
             "load": round(load, 2),

@@ -1,40 +1,18 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a person sees of a large fleet in which nothing is wrong: 60 exporters, 3 Prometheus servers, whose modules are simulated."""
+"""What a run prints, what it costs and how it ends, where its hosts are simulated: the controller is real, and what they answer is written down."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from integration import site_kit
+from integration.simulated_kit import Simulated
 
-EXPORTERS = [f"exp{number}" for number in range(1, 61)]
-SERVERS = ["prom1", "prom2", "prom3"]
-GENERATION = "20261124T104900Z-1a2b3c4d"
-ENDS = "2036-11-24T10:49:00Z"
-PROOFS = ("up", "accepted", "refused_without_certificate", "refused_foreign_pair", "refused_plain_http")
-# In place of the interpreter of a host: prints what its module would answer.
-HOST = """\
-#!/bin/sh
-payload=$(cat "$@")
-case $payload in
-*inspected*) cat {place}/inspected ;;
-*'"stage"'* | *'\\"stage\\"'*) cat {place}/stage ;;
-*staged*) cat {place}/staged ;;
-*) cat {place}/answer ;;
-esac
-"""
 SCREEN = """\
 
 PLAY [Check inventory, variables and limit] *
@@ -95,92 +73,16 @@ PLAY RECAP *
 """
 
 
-def sha(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
+    return Simulated(tmp_path_factory.mktemp("screen"), 60, 3)
 
 
-def exporter(name: str) -> dict[str, Any]:
-    pairs = [
-        {"client": client, "delivery": f"{GENERATION}-1", "sha256": sha(name + client), "not_after": ENDS}
-        for client in SERVERS
-    ]
-    told = {"name": name, "changed": False, "why": [], "insecure": False, "port": 8888, "spare": False}
-    return {**told, "generation": GENERATION, "pairs": pairs, "ca_sha256": sha(f"ca {name}")}
-
-
-def left_alone(name: str) -> dict[str, Any]:
-    told = {"name": name, "changed": False, "insecure": False, "port": 8888, "spare": False, "generation": None}
-    return {**told, "pairs": [], "rotation": {"skipped": "its wallet is neither due nor changed", "evicted": []}}
-
-
-def inspected(name: str) -> dict[str, Any]:
-    point = ec.generate_private_key(ec.SECP256R1()).public_key()
-    key = point.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-    told = {"changed": False, "name": name, "stored": {}, "scrape_interval": 60.0, "scrape_intervals": {}}
-    return {**told, "transport_key": site_kit.base64.b64encode(key).decode(), "definitions": {}, "revision": "empty"}
-
-
-def proven(name: str) -> dict[str, Any]:
-    rows = [
-        {"name": item, **dict.fromkeys(PROOFS, True), "served_sha256": sha(item), "not_after": ENDS}
-        for item in EXPORTERS
-    ]
-    told = {"changed": False, "name": name, "exporters": rows, "reloaded": False, "removed": [], "unmentioned": []}
-    return {**told, "revision": "empty"}
-
-
-@pytest.fixture
-def inventory(tmp_path: Path) -> Path:
-    answers = {
-        name: {
-            "answer": {"changed": False, "exporters": [exporter(name)]},
-            "stage": {"changed": False, "exporters": [left_alone(name)]},
-        }
-        for name in EXPORTERS
-    }
-    staged = {"changed": False, "exporters": [], "scrapes": {}, "revision": "empty"}
-    answers |= {
-        name: {"inspected": inspected(name), "answer": proven(name), "staged": {**staged, "name": name}}
-        for name in SERVERS
-    }
-    interpreters = {}
-    for name, files in answers.items():
-        place = tmp_path / name
-        place.mkdir()
-        for file, content in files.items():
-            (place / file).write_text(json.dumps(content))
-        program = place / "python3"
-        program.write_text(HOST.format(place=place))
-        program.chmod(0o755)
-        interpreters[name] = {"ansible_python_interpreter": str(program)}
-    common = {"ansible_connection": "local", "ansible_become": False, "exporter_host_become": False}
-    groups = {"timesten_exporters": EXPORTERS, "prometheus_servers": SERVERS}
-    tree = {
-        "all": {
-            "vars": {**common, "exporter_host_timesten_home": "/opt/tt", "ansible_remote_tmp": str(tmp_path / "tmp")},
-            "children": {group: {"hosts": {n: interpreters[n] for n in names}} for group, names in groups.items()},
-        }
-    }
-    path = tmp_path / "inventory.json"
-    path.write_text(json.dumps(tree))
-    return path
-
-
-def screen(inventory: Path, playbook: str, *options: str, **settings: str) -> list[str]:
+def screen(fleet: Simulated, playbook: str, *options: str, **settings: str) -> list[str]:
     """What a run prints, without the stars of its headings and its recap."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-    program = Path(sys.executable).with_name("ansible-playbook")
     done = subprocess.run(
-        [str(program), "-i", str(inventory), f"timesten.monitoring.{playbook}", *options],
-        env={
-            **environment,
-            "ANSIBLE_COLLECTIONS_PATH": str(site_kit.ROOT / "collections"),
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_PIPELINING": "1",
-            "ANSIBLE_FORKS": "10",
-            "LC_ALL": "C.UTF-8",
-            **settings,
-        },
+        fleet.command(f"timesten.monitoring.{playbook}", *options),
+        env=fleet.environment(**settings),
         capture_output=True,
         check=False,
         text=True,
@@ -190,28 +92,28 @@ def screen(inventory: Path, playbook: str, *options: str, **settings: str) -> li
     return lines[: lines.index("PLAY RECAP *") + 1]
 
 
-def test_a_clean_site_of_60_exporters(inventory: Path) -> None:
-    hosts = {"servers": SERVERS, "exporters": EXPORTERS}
+def test_a_clean_site_of_60_exporters(fleet: Simulated) -> None:
+    hosts = {"servers": fleet.servers, "exporters": fleet.exporters}
     expected = SCREEN.format(**{key: "\n".join(f"ok: [{name}]" for name in names) for key, names in hosts.items()})
-    seen = screen(inventory, "site")
+    seen = screen(fleet, "site")
     # Hosts come in the order in which they are done.
     assert sorted(seen) == sorted(expected.splitlines()), "\n".join(seen)
     table = next(number for number, line in enumerate(seen) if line.startswith("exporter  Prometheus"))
     # One line for each host and step, and nothing but headings beside that.
-    assert table - (len(EXPORTERS) + 2 * len(SERVERS)) <= 25
+    assert table - (len(fleet.exporters) + 2 * len(fleet.servers)) <= 25
 
 
-def test_who_wants_to_see_only_what_is_not_as_it_should_be(inventory: Path) -> None:
-    seen = screen(inventory, "verify", ANSIBLE_DISPLAY_OK_HOSTS="0", ANSIBLE_DISPLAY_SKIPPED_HOSTS="0")
+def test_who_wants_to_see_only_what_is_not_as_it_should_be(fleet: Simulated) -> None:
+    seen = screen(fleet, "verify", ANSIBLE_DISPLAY_OK_HOSTS="0", ANSIBLE_DISPLAY_SKIPPED_HOSTS="0")
     assert seen == QUIET.splitlines(), "\n".join(seen)
 
 
-def test_each_wave_costs_its_own_hosts_alone(inventory: Path, tmp_path: Path) -> None:
+def test_each_wave_costs_its_own_hosts_alone(fleet: Simulated, tmp_path: Path) -> None:
     """Three waves of two of five exporters: what each task of each host is, in its order. All exporters are left alone."""
     named = ["exp1", "exp2", "exp3", "exp4", "exp5"]
     record = tmp_path / "record.jsonl"
     seen = screen(
-        inventory,
+        fleet,
         "rotate",
         "--check",
         "--extra-vars",
@@ -234,11 +136,79 @@ def test_each_wave_costs_its_own_hosts_alone(inventory: Path, tmp_path: Path) ->
     assert {key: [sorted(hosts) for hosts in found.values()] for key, found in steps.items()} == {
         # Only in the first wave hosts of another one have to be told apart.
         ("skipped", "Take part in the wave"): [["exp3", "exp4", "exp5"]],
-        ("ok", "Take part in the wave"): [sorted(wave + SERVERS) for wave in waves],
-        ("ok", "Look at the Prometheus hosts"): [SERVERS] * 3,
+        ("ok", "Take part in the wave"): [sorted(wave + fleet.servers) for wave in waves],
+        ("ok", "Look at the Prometheus hosts"): [fleet.servers] * 3,
         ("ok", "Make the new generations ready"): waves,
-        ("ok", "Deliver the new pairs beside those in use"): [SERVERS] * 3,
+        ("ok", "Deliver the new pairs beside those in use"): [fleet.servers] * 3,
         ("ok", "Choose the moments"): [wave[:1] for wave in waves],
         ("ok", "Keep a record of the wave"): [wave[:1] for wave in waves],
         ("ok", "Say what was seen"): [["exp1"]],
     }
+
+
+# --- runs that looked at nothing, or at less than was asked for
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
+    return Simulated(tmp_path_factory.mktemp("small"), 2, 2)
+
+
+def ended(fleet: Simulated, *arguments: str, **settings: str) -> tuple[int, str]:
+    """Exit status and output of a run."""
+    done = subprocess.run(
+        fleet.command(*arguments),
+        env=fleet.environment(**settings),
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_preflight_alone_says_what_it_found(small: Simulated) -> None:
+    status, output = ended(small, "timesten.monitoring.preflight")
+    assert (status, "2 exporter hosts, 2 exporters, 2 Prometheus hosts, 2 clients, 4 pairs" in output) == (0, True)
+
+
+def test_report_alone_says_what_it_needs(small: Simulated) -> None:
+    status, output = ended(small, "timesten.monitoring.report")
+    assert status != 0 and "has nothing to report" in output and "site, verify, rotate" in output
+
+
+@pytest.mark.parametrize("playbook", ["preflight", "site"])
+def test_an_inventory_that_is_not_there_is_no_success(small: Simulated, playbook: str) -> None:
+    environment = small.environment()
+    command = small.command(f"timesten.monitoring.{playbook}")
+    command[command.index("-i") + 1] = "/nosuch/inventory"
+    done = subprocess.run(command, env=environment, capture_output=True, check=False, text=True)
+    assert done.returncode != 0 and "no host in the group timesten_exporters" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("playbook", ["site", "verify"])
+def test_tags_that_leave_everything_out_prove_nothing(small: Simulated, playbook: str) -> None:
+    status, output = ended(small, f"timesten.monitoring.{playbook}", "--tags", "nosuch")
+    assert status == 2 and "Mend what is named above and run it again." in output, output
+
+
+def test_one_host_that_is_cut_off_ends_nothing_for_the_others(small: Simulated) -> None:
+    """Also where the configuration says that any error is everybody's."""
+    tree = json.loads(small.inventory.read_text())
+    cut_off = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_timeout": 5}
+    tree["all"]["children"]["timesten_exporters"]["hosts"]["exp2"].update(cut_off)
+    inventory = small.place / "cut-off.json"
+    inventory.write_text(json.dumps(tree))
+    for server in small.servers:
+        answer = small.place / server / "answer"
+        told = json.loads(answer.read_text())
+        told["exporters"] = told["exporters"][:1]
+        answer.write_text(json.dumps(told))
+    command = small.command("timesten.monitoring.site")
+    command[command.index("-i") + 1] = str(inventory)
+    done = subprocess.run(
+        command, env=small.environment(ANSIBLE_ANY_ERRORS_FATAL="1"), capture_output=True, check=False, text=True
+    )
+    assert done.returncode == 2 and "2 of 4 pairs proven, 2 not proven, 3 of 4 hosts finished." in done.stdout, (
+        done.stdout
+    )
+    assert done.stdout.count("onnection refused") == 1
