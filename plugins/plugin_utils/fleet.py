@@ -1015,15 +1015,7 @@ def _run_problems(fleet: Fleet, faults: Mapping[str, Sequence[str]], hosts: set[
     """Names after ``-e`` that do not exist or are not part of the run."""
     exporters, servers = fleet.inventory
     run = fleet.run
-    for variable, path in (
-        ("timesten_report", run.timesten_report),
-        ("timesten_report_html", run.timesten_report_html),
-    ):
-        unwritable = None if path is None else reports.fault(path, variable)
-        if unwritable:
-            yield unwritable
-    if run.timesten_report is not None and run.timesten_report == run.timesten_report_html:
-        yield f"timesten_report and timesten_report_html both name {run.timesten_report}: choose another path for one of them"
+    yield from _report_problems(run)
     # The exporters and clients of a host with wrong variables are not known.
     if not any(host in faults for host in exporters):
         for name in run.rotate_exporters or ():
@@ -1045,6 +1037,19 @@ def _run_problems(fleet: Fleet, faults: Mapping[str, Sequence[str]], hosts: set[
         yield f"evict is not set; name the client that loses its access with -e evict=<client>: {', '.join(_takers(fleet)[:10])}"
     if operation == "remove":
         yield from _remove_problems(fleet)
+
+
+def _report_problems(run: Run) -> Iterator[str]:
+    """What keeps the reports from being written."""
+    for variable, path in (
+        ("timesten_report", run.timesten_report),
+        ("timesten_report_html", run.timesten_report_html),
+    ):
+        unwritable = None if path is None else reports.fault(path, variable)
+        if unwritable:
+            yield unwritable
+    if run.timesten_report is not None and run.timesten_report == run.timesten_report_html:
+        yield f"timesten_report and timesten_report_html both name {run.timesten_report}: choose another path for one of them"
 
 
 def _remove_problems(fleet: Fleet) -> Iterator[str]:

@@ -92,5 +92,5 @@ def jobs(
     merged = prometheus_jobs.merge(definitions, mentioned, defaults, remove, purge, both_ports)
     store = PathMap(options.get("path_map")).inside(posixpath.normpath(options["store"]), "store")
     return [
-        dict(prometheus_jobs.build(definition, store).config) for definition in {**(others or {}), **merged}.values()
+        dict(prometheus_jobs.build(definition, store).config) for definition in {**merged, **(others or {})}.values()
     ]

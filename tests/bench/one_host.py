@@ -218,7 +218,7 @@ class Host:
         done = subprocess.run(
             [sys.executable, "-c", DRIVER, str(report), str(self.prometheus.config)],
             input=json.dumps(arguments).encode(),
-            env={**os.environ, "PYTHONPATH": str(Path(_seal.__file__).parents[5])},
+            env={**os.environ, "PYTHONPATH": str(Path(_seal.__file__).parents[6])},
             capture_output=True,
             check=False,
         )

@@ -24,7 +24,8 @@ PLAY = """\
 - hosts: prom1
   gather_facts: false
   tasks:
-    - ansible.builtin.include_role: {name: timesten.monitoring.prometheus_host, tasks_from: "{{ part }}"}
+    - ansible.builtin.include_role: {name: timesten.monitoring.prometheus_host, tasks_from: "{{ item }}"}
+      loop: "{{ part.split('+') }}"
     - ansible.builtin.copy: {content: "{{ result | to_json }}", dest: "{{ answer }}", mode: "0600"}
       delegate_to: localhost
       check_mode: false
@@ -46,6 +47,7 @@ class Host:
             self.instances[name].start()
         for instance in self.instances.values():
             instance.wait()
+        self.exporter = "exp1"
         self.variables: dict[str, Any] = {}
 
     def run(self, part: str, *options: str, **variables: Any) -> tuple[dict[str, Any], str]:
@@ -70,7 +72,7 @@ class Host:
         }
         inventory = self.directory / "inventory.json"
         groups = {
-            "timesten_exporters": {"exp1": {"exporter_host_timesten_home": "/opt/timesten", **self.variables}},
+            "timesten_exporters": {self.exporter: {"exporter_host_timesten_home": "/opt/timesten", **self.variables}},
             "prometheus_servers": {"prom1": {**own, **variables, "part": part, "answer": str(answer)}},
         }
         inventory.write_text(
@@ -111,6 +113,7 @@ class Host:
             "check_mode": False,
         }
         call = {"changed": True, "exporters": [{**state, **answer, "pairs": pairs}]}
+        self.exporter = exporter.name
         self.variables = {
             "exporter_host_address": "127.0.0.1",
             "exporter_host_port": exporter.port,
@@ -171,6 +174,40 @@ def test_template_layout_holds_the_whole_file(host: Host) -> None:
     done, output = host.run("main", **chosen)
     assert [item["exporters"][0]["up"] for item in done["results"]] == [True, True], output
     assert host.run("main", **chosen)[0]["changed"] is False
+
+
+@pytest.mark.parametrize("layout", ["inline", "template"])
+def test_two_inventories_share_a_prometheus(host: Host, layout: str) -> None:
+    """None is reported, re-pointed, purged or removed by the other."""
+    host.instances.pop("old").stop()
+    template = host.directory / "whole.yml.j2"
+    template.write_text(
+        "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n{{ prometheus_host_jobs | to_nice_yaml }}"
+    )
+    chosen = {"prometheus_host_layout": layout, "prometheus_host_template": str(template)}
+    exporters = {"north": kit.Exporter("exp1", kit.new_wallet(1)), "south": kit.Exporter("exp2", kit.new_wallet(2))}
+    config = host.instances["new"].config
+
+    def run(fleet: str, part: str = "main", exporter: kit.Exporter | None = None, **more: Any) -> dict[str, Any]:
+        inspected, output = host.run("inspect", prometheus_host_fleet=fleet, **chosen)
+        assert inspected, output
+        host.answered(exporter or exporters[fleet], inspected["results"])
+        done, output = host.run(f"inspect+{part}", prometheus_host_fleet=fleet, **chosen, **more)
+        return done["results"][0] if done else {"output": " ".join(output.split())}
+
+    assert run("north")["exporters"][0]["up"]
+    second = run("south", prometheus_host_purge=True)
+    assert (
+        "exporters" in second and second["exporters"][0]["up"] and second["unmentioned"] == second["removed"] == []
+    ), second
+    first = run("north", prometheus_host_purge=True)
+    assert first["unmentioned"] == first["removed"] == [] and "exp2" not in str(first["warnings"]), first
+    both = config.read_text()
+    assert both.count("job_name: timesten-exp1\n") == both.count("job_name: timesten-exp2\n") == 1
+    moved = run("south", exporter=kit.Exporter("exp1", kit.new_wallet(3)))
+    assert "belongs to fleet 'north'" in moved["output"] and config.read_text() == both
+    assert run("south", "absent")["removed"] == ["exp2"]
+    assert "timesten-exp1" in config.read_text() and "exp2" not in config.read_text()
 
 
 def test_purge_is_refused_where_an_exporter_host_did_not_answer(host: Host) -> None:

@@ -83,6 +83,7 @@ class Source:
         newline = self.text.find("\n")
         self.newline = "\r\n" if newline > 0 and self.text[newline - 1] == "\r" else "\n"
         self.end = len(self.text)
+        self._line_ends: list[int] | None = None
         self.root = self._compose()
         self._long_scalars: list[tuple[int, int]] = []
         self.fields: dict[str, tuple[Any, Any]] = {}
@@ -117,7 +118,9 @@ class Source:
         return _fail(self.path, self.line(index), message)
 
     def line(self, index: int) -> int:
-        return self.text.count("\n", 0, index) + 1
+        if self._line_ends is None:
+            self._line_ends = [match.start() for match in re.finditer("\n", self.text)]
+        return bisect.bisect_left(self._line_ends, index) + 1
 
     def line_start(self, index: int) -> int:
         return self.text.rfind("\n", 0, index) + 1
