@@ -251,7 +251,8 @@ def test_vmagent_takes_part_in_everything(tmp_path: Path) -> None:
         assert lost == 0 and agent.failed_scrapes() - failed <= 1
         assert fleet.play("verify").count("not asked") and fleet.states() == both
 
-        assert "evicted" in fleet.play("evict", "-e", "evict=vm1", "-e", "rotate_force=true")
+        fleet.play("evict", "-e", "evict=vm1", "-e", "rotate_force=true")
+        assert fleet.states() == {("exp1", "prom1"): "proven"}
         kit.until(lambda: agent.targets().get("timesten-exp1") == "down", 20, "vmagent being refused")
         fleet.play("site", "-e", json.dumps({"exporter_host_readmit": ["vm1"]}))
         kit.until(lambda: agent.targets().get("timesten-exp1") == "up", 20, "vmagent being readmitted")
