@@ -235,8 +235,6 @@ def test_vmagent_takes_part_in_everything(tmp_path: Path) -> None:
         assert fleet.states() == both
         kit.until(lambda: agent.targets().get("timesten-exp1") == "up", 20, "vmagent scraping the exporter")
         assert agent.targets()["itself"] == "up"
-        assert fleet.play("site").count("changed=0") == 3
-        fleet.report()
 
         since, failed, before = time.time(), agent.failed_scrapes(), fleet.current()
         output = fleet.play("rotate")
@@ -249,7 +247,6 @@ def test_vmagent_takes_part_in_everything(tmp_path: Path) -> None:
             f"lost by Prometheus {lost}, longest hole {hole:.2f} intervals, lost by vmagent {agent.failed_scrapes() - failed}"
         )
         assert lost == 0 and agent.failed_scrapes() - failed <= 1
-        assert fleet.play("verify").count("not asked") and fleet.states() == both
 
         fleet.play("evict", "-e", "evict=vm1", "-e", "rotate_force=true")
         assert fleet.states() == {("exp1", "prom1"): "proven"}
