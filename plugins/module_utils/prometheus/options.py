@@ -73,12 +73,12 @@ def _kind(given: Mapping[str, Any]) -> None:
         return
     if "scrape_file" not in given:
         raise TimesTenError(
-            "scrape_file: is not set, and kind scrape_file has its jobs there; name the file that the taker reads"
+            "scrape_file: is not set, and kind 'scrape_file' has its jobs there; name the file that the taker reads"
         )
     layout = given.get("layout", "inline")
     if layout != "inline":
         raise TimesTenError(
-            f"layout: {layout} is of a Prometheus; with kind scrape_file the jobs are a marked block in scrape_file. Leave it out"
+            f"layout: {layout} is of a Prometheus; with kind 'scrape_file' the jobs are a marked block in scrape_file. Leave it out"
         )
 
 

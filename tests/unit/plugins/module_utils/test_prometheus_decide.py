@@ -397,6 +397,45 @@ def test_a_wiped_block_is_put_back() -> None:
     assert made.reasons["exp1"] == ["it has no job yet", "its job was wiped from the configuration"]
 
 
+@pytest.mark.parametrize(
+    ("owner", "changes", "way"),
+    [
+        (b"", {}, "scrape_config_files: [/etc/prometheus/scrape.d/*.yml], set layout to files"),
+        (b"", {"layout": "files"}, "write scrape_config_files: [/etc/prometheus/timesten.yml]"),
+        (b"", {"kind": "scrape_file"}, "a scrape_file that nothing else writes"),
+        (
+            b"scrape_config_files: [/etc/other.yml, conf.d/x-*.yml]\n",
+            {},
+            "set layout to files and scrape_file to /etc/prometheus/conf.d/x-timesten.yml",
+        ),
+        (b"scrape_config_files: [/a/*/b.yml]\n", {}, "have that role write"),
+    ],
+)
+def test_the_way_beside_another_role_is_named(owner: bytes, changes: dict[str, Any], way: str) -> None:
+    source = owner + SOURCE
+    made = plan(look("exp1", source=source, deliveries={"exp1": in_use()}), light(), **changes)
+    assert made.rewritten and way.lower() in made.warnings[0].lower(), made.warnings
+    state = {"revision": "r1", "client": "prom1", "exporters": {"exp1": entry("exp1")}, "rewritten": {"times": 2}}
+    again = plan(look("exp1", source=source, deliveries={"exp1": in_use()}, state=state), light(), **changes)
+    assert "3 times so far" in again.warnings[0]
+    assert not plan(look("exp1"), light()).rewritten
+
+
+def test_a_scrape_file_names_the_delivery_itself() -> None:
+    made = plan(look(), element(), kind="scrape_file")
+    place = f"{STORE}/exp1/{GENERATION}-1/"
+    assert made.jobs["exp1"].config["tls_config"]["key_file"] == f"{place}client.key"
+    assert place.encode() in made.edit.config and b"/current/" not in made.edit.config
+    seen = look("exp1", source=made.edit.config)
+    assert not plan(seen, light(), kind="scrape_file").changed
+    renewed = plan(seen, element(number=2), kind="scrape_file")
+    assert renewed.edit.changed_names == ["exp1"] and f"/{GENERATION}-2/".encode() in renewed.edit.config
+    unmentioned = plan(seen, kind="scrape_file")
+    assert not unmentioned.changed
+    asked = plan(seen, light())
+    assert b"/current/ca.crt" in asked.edit.config
+
+
 def test_template_to_inline_takes_the_plain_jobs_back() -> None:
     block = with_jobs("exp1")
     plain = b"".join(line for line in block.splitlines(keepends=True) if not line.lstrip().startswith(b"# "))

@@ -227,6 +227,18 @@ def test_refused_with_host_and_variable(variable, value):
     assert fleet.problems(hostvars({host: {variable: value}}), GROUPS, [name for name in ALL if name != host]) == []
 
 
+def test_a_scrape_file_shares_no_configuration_and_no_url():
+    vm = {"instance": "vm", "kind": "scrape_file", "scrape_file": "/etc/vm/scrape.yml", "store": "/etc/vm/timesten"}
+    instances = [{"instance": "a"}, vm]
+    assert problems({"prom1": {"prometheus_host_instances": instances}}) == []
+    found, _messages = fleet.read(hostvars({"prom1": {"prometheus_host_instances": instances}}), GROUPS)
+    assert [found.clients[name].is_asked for name in ("prom1-a", "prom1-vm", "prom2")] == [True, False, True]
+    for same in ({"scrape_file": vm["scrape_file"]}, {"store": vm["store"]}):
+        other = {**vm, "instance": "vm2", "scrape_file": "/etc/vm2.yml", "store": "/etc/vm2", **same}
+        (text,) = problems({"prom1": {"prometheus_host_instances": [*instances, other]}})
+        assert f"prometheus_host_{next(iter(same))}" in text and "each needs its own" in text
+
+
 LOGINS = {
     "prometheus_host_url_username": "admin",
     "prometheus_host_url_bearer_token": SECRET,

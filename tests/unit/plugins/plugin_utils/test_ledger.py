@@ -265,6 +265,25 @@ def test_not_asked_and_kept_and_evicted_satisfy() -> None:
     assert made.good
 
 
+@pytest.mark.parametrize("own", [{"prometheus_host_running": False}, {"prometheus_host_kind": "scrape_file"}])
+@pytest.mark.parametrize(
+    ("row", "state", "reason"),
+    [
+        ({"up": None}, "not asked", None),
+        ({"up": None, "accepted": False}, "failed", "the handshake with the delivered pair was not accepted"),
+        ({"up": None, "accepted": None}, "failed", "no handshake with the delivered pair was made"),
+        ({"up": None, "refused_plain_http": False}, "failed", "a connection over plain http was not refused"),
+    ],
+)
+def test_who_is_not_asked_is_proven_by_handshakes(own, row, state, reason) -> None:
+    site = Site(1, 1).clean()
+    site.set("prom1", prometheus_host_scrape_file="/etc/vmagent/scrape.yml", **own)
+    site.answered("prom1", exp1=row)
+    made = site.ledger()
+    assert [(pair.state, pair.reason) for pair in made.pairs] == [(state, reason)]
+    assert made.good == (reason is None)
+
+
 def test_check_mode_predicts_and_refuses() -> None:
     site = Site(check_mode=True).clean()
     made = site.ledger()

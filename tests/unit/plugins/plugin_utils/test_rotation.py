@@ -333,6 +333,37 @@ def test_kept_only_if_every_client_has_proven_it(row: Raw | None, reason: str | 
     assert optional["exp1"].action == "confirm"
 
 
+UNASKED = {"up": None, "accepted": True, "refused_without_certificate": True, "refused_plain_http": True}
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (UNASKED, None),
+        ({**UNASKED, "accepted": None}, "prom2: no handshake with the delivered pair was made"),
+        ({**UNASKED, "accepted": False}, "prom2: the handshake with the delivered pair was not accepted"),
+        (
+            {**UNASKED, "refused_without_certificate": False},
+            "prom2: a connection without a certificate was not refused",
+        ),
+        (None, "prom2: it did not answer for it"),
+    ],
+)
+def test_a_handshake_proves_who_is_not_asked(row: Raw | None, reason: str | None) -> None:
+    verdict = rotation.verdicts({"exp1": planned()}, said("switched"), proven(prom2=row), unasked=["prom2"])["exp1"]
+    assert (verdict.action, verdict.reason) == ("revert" if reason else "confirm", reason)
+    # Who is asked has to tell.
+    asked = rotation.verdicts({"exp1": planned()}, said("switched"), proven(prom2=row), unasked=["prom1"])["exp1"]
+    assert asked.action == "revert"
+
+
+def test_who_is_not_asked_has_no_scrape_and_hinders_no_moment() -> None:
+    with_both = planned(ready=delivered(prom1=scraped()))
+    assert with_both.clients == CLIENTS and with_both.servers == ("prom1",) and with_both.refused is None
+    nobody = planned(ready=delivered())
+    assert nobody.refused is None and nobody.servers == () and nobody.moments and nobody.period is None
+
+
 @pytest.mark.parametrize(
     ("status", "action", "reason"),
     [
