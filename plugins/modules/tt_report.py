@@ -12,6 +12,7 @@ version_added: 1.0.0
 description:
   - Prints what the inventory asks for beside what was seen in this run, and fails unless all of it was seen.
   - With the variable C(timesten_report), a path on the controller, the same is written there as JSON.
+  - After C(site), it writes the directories of the outsiders (C(timesten_outsiders)) on the controller, and is changed if that changed something.
   - It reads what the tasks of a playbook of this collection have registered, and contacts no host.
 extends_documentation_fragment:
   - timesten.monitoring.attributes
@@ -23,7 +24,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - It judges what the tasks have predicted.
+      - It judges what the tasks have predicted, and writes nothing for outsiders.
   diff_mode:
     support: none
   idempotent:
