@@ -19,12 +19,13 @@ pytest.importorskip("ansible", reason="used on the controller alone")
 
 
 from unit.plugins.plugin_utils import forge
-from unit.plugins.plugin_utils.test_ledger import ENDS, GENERATION, Site, sha
+from unit.plugins.plugin_utils.test_ledger import ENDS, GENERATION, Site, entry, sha
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import age, transport_keys
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import (
     answers,
     fleet,
+    handover,
     outsider_texts,
     outsiders,
     steps,
@@ -369,7 +370,7 @@ def entries(*names: str, **changes: Any) -> list[Entry]:
 
 
 def texts(found: list[Entry]) -> dict[str, str]:
-    material = {f"pairs/{entry.exporter}/{file}": file for entry in found for file in ("ca.crt", "client.crt")}
+    material = {f"pairs/{item.exporter}/{file}": file for item in found for file in ("ca.crt", "client.crt")}
     return outsider_texts.texts(TAKER, found, material)
 
 
@@ -462,7 +463,7 @@ def test_a_pair_of_an_outsider_is_not_asked(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("entry", "changes", "state", "reason"),
+    ("has", "changes", "state", "reason"),
     [
         ({"sha256": sha("old")}, {}, "failed", "does not hold what team-b needs"),
         ({"exporter": "exp2"}, {}, "failed", "does not hold what team-b needs"),
@@ -473,9 +474,9 @@ def test_a_pair_of_an_outsider_is_not_asked(tmp_path: Path, monkeypatch: pytest.
     ],
 )
 def test_a_pair_that_is_not_as_it_should_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: Any, changes: Any, state: str, reason: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has: Any, changes: Any, state: str, reason: str
 ) -> None:
-    write_entry(tmp_path, monkeypatch, **entry)
+    write_entry(tmp_path, monkeypatch, **has)
     made = site(tmp_path, **changes).ledger()
     row = {pair.client: pair for pair in made.pairs}["team-b"]
     assert row.state == state and reason in str(row.reason)
@@ -484,3 +485,87 @@ def test_a_pair_that_is_not_as_it_should_be(
 
 def test_check_mode_predicts_a_pair(tmp_path: Path) -> None:
     assert site(tmp_path, check_mode=True).states()[("exp1", "team-b")] == "predicted"
+
+
+# --- when a run writes ------------------------------------------------------------------------------------------------
+
+
+def registered(element: dict[str, Any], phase: str = "converge") -> dict[str, Any]:
+    name = element["name"]
+    asked = {"phase": phase, "exporters": [name], "clients": ["prom1", "team-b"], "check_mode": False}
+    return {"calls": [{"asked": asked, "answer": {"changed": True, "exporters": [element]}}]}
+
+
+def encrypted(name: str, element: dict[str, Any]) -> dict[str, Any]:
+    pair = {**forge.pair(name, "prom1"), "client": "team-b", "bundle": ENCRYPTED}
+    found = {**element, "pairs": [pair]}
+    if "rotation" in found:
+        found["rotation"] = {**found["rotation"], "clients": ["team-b"]}
+    return found
+
+
+def rotating(tmp_path: Path) -> Site:
+    made = Site(2, 1, timesten_outsiders=[TEAM_B], timesten_outsiders_dir=str(tmp_path))
+    made.extra = {"rotate_wave_hosts": ["exp1", "exp2"]}
+    for name in ("exp1", "exp2"):
+        made.hostvars[name][steps.STAGED] = registered(encrypted(name, forge.staged(name)), "stage")
+    return made
+
+
+def test_new_pairs_first_and_only_what_was_switched_stays(tmp_path: Path) -> None:
+    inventory = rotating(tmp_path).inventory()
+    own, following = tmp_path / "team-b", tmp_path / "team-b" / "next"
+    assert handover.before_the_switch(inventory) == {}
+    assert set(known(following)) == {"exp1", "exp2"} and not (own / "pairs.json").exists()
+    assert handover.after_the_switch(inventory, ["exp2"]) == []
+    assert set(known(own)) == {"exp2"} and not following.exists()
+
+
+def test_what_cannot_be_written_is_not_switched(tmp_path: Path) -> None:
+    made = rotating(tmp_path)
+    made.hostvars["exp2"][steps.STAGED] = registered(forge.skipped("exp2"), "stage")
+    inventory = made.inventory()
+    (tmp_path / "team-b").write_text("in the way")
+    failed = handover.before_the_switch(inventory)
+    assert set(failed) == {"exp1"} and "could not be written" in failed["exp1"]
+    assert len(handover.after_the_switch(inventory, ["exp1"])) == 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_end_of_a_run_clears_what_no_rotation_needs(tmp_path: Path, fails: bool) -> None:
+    made = rotating(tmp_path)
+    handover.before_the_switch(made.inventory())
+    for name in ("exp1", "exp2"):
+        made.hostvars[name][steps.CONVERGED] = registered(encrypted(name, forge.made(name)))
+    if fails:
+        # As the host of an exporter answers that another run rotates.
+        made.hostvars["exp2"][steps.CONVERGED] = registered(forge.failed("exp2"))
+    assert handover.at_the_end(made.inventory(), True)[0] and not (tmp_path / "team-b" / "pairs.json").exists()
+    notes, problems = handover.at_the_end(made.inventory(), False)
+    assert len(notes) == 1 and problems == []
+    assert set(known(tmp_path / "team-b")) == ({"exp1"} if fails else {"exp1", "exp2"})
+    assert (tmp_path / "team-b" / "next").exists() == fails
+    assert handover.at_the_end(made.inventory(), False) == ([], [])
+
+
+def test_what_was_rotated_after_it_had_answered_is_not_taken_back(tmp_path: Path) -> None:
+    made = rotating(tmp_path)
+    handover.after_the_switch(made.inventory(), ["exp1", "exp2"])
+    before = files(tmp_path)
+    made.hostvars["exp1"][steps.CONVERGED] = registered(
+        {**encrypted("exp1", forge.made("exp1")), "alt_names": ["old.example.com"]}
+    )
+    made.extra["timesten_rotated"] = {"entries": [entry("exp1")]}
+    assert handover.at_the_end(made.inventory(), False) == ([], [])
+    assert files(tmp_path) == before
+
+
+def test_the_run_says_who_is_down(tmp_path: Path) -> None:
+    read = rotating(tmp_path).inventory().fleet
+    assert handover.down(read, [], (), False) == [] == handover.down(read, ["exp1"], ("team-b",), False)
+    [note] = handover.down(read, ["exp1"], (), True)
+    assert note.startswith("Outsider team-b would be down for exp1 until it takes the new pairs from ")
+    graceful = dataclasses.replace(
+        read, run=dataclasses.replace(read.run, rotate_strategy="spare_port", rotate_grace=60.0)
+    )
+    assert "both ports were served for 60 s" in handover.down(graceful, ["exp1"], (), False)[0]
