@@ -14,6 +14,7 @@ description:
   - With the variable C(timesten_report), a path on the controller, the same is written there as JSON; with C(timesten_report_html), as one page
     for people. With both, the page also tells what is new since the report that was in the file of C(timesten_report) before.
   - Without O(operation) nothing is looked at. The page of C(timesten_report_html) is made from the JSON that C(timesten_report) names.
+  - After C(site), it writes the directories of the outsiders (C(timesten_outsiders)) on the controller, and is changed if that changed something.
   - It reads what the tasks of a playbook of this collection have registered, and contacts no host.
 extends_documentation_fragment:
   - timesten.monitoring.attributes
@@ -25,7 +26,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - It judges what the tasks have predicted.
+      - It judges what the tasks have predicted, and writes nothing for outsiders.
   diff_mode:
     support: none
   idempotent:

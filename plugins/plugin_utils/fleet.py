@@ -1029,8 +1029,8 @@ def _run_problems(fleet: Fleet, faults: Mapping[str, Sequence[str]], hosts: set[
             yield _nobody("rotate_hosts", name, exporters, f"a host of the group {EXPORTERS}")
     if not any(host in faults for host in servers):
         for name in run.rotate_optional:
-            if name not in fleet.clients and name not in servers:
-                yield _nobody("rotate_optional", name, fleet.clients, "a client")
+            if name not in _takers(fleet) and name not in servers:
+                yield _nobody("rotate_optional", name, _takers(fleet), "a client")
         if run.evict is not None:
             yield from _evict_problem(fleet, run.evict)
     if operation == "evict" and run.evict is None:

@@ -60,9 +60,10 @@ def at_the_end(inventory: Inventory, check_mode: bool) -> tuple[list[str], list[
     for outsider in fleet.run.timesten_outsiders:
         directory = outsiders.folder(fleet.run.timesten_outsiders_dir, outsider.name)
         try:
-            changed = outsiders.converge(
-                directory, outsider, sources(fleet, outsider, answers, but=rotated), check_mode
-            )
+            found = sources(fleet, outsider, answers, but=rotated)
+            changed = outsiders.converge(directory, outsider, found, check_mode)
+            if not check_mode:
+                _clear_next(fleet, outsider, found)
         except OSError as error:
             problems.append(_unwritten(outsider, directory, error))
             continue
@@ -70,6 +71,13 @@ def at_the_end(inventory: Inventory, check_mode: bool) -> tuple[list[str], list[
             done = "would change" if check_mode else "changed; hand it over, README.md in it says how to use it"
             notes.append(f"Outsider {outsider.name}: {directory} ({', '.join(changed)}) {done}.")
     return notes, problems
+
+
+def _clear_next(fleet: Fleet, outsider: Outsider, found: Collection[Source]) -> None:
+    """Remove what an interrupted rotation has left; an exporter that is being rotated by another run fails in this one."""
+    fine = {source.exporter for source in found if source.answer is not None and not source.answer.failed}
+    if set(outsiders.read(_next(fleet, outsider), outsider.public_key)) <= fine:
+        outsiders.converge(_next(fleet, outsider), outsider, [], False)
 
 
 def before_the_switch(inventory: Inventory) -> dict[str, str]:

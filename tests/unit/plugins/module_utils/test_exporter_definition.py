@@ -11,6 +11,7 @@ import pytest
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import definition as _exporter_definition
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.host import seen_by
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal
 
 LEAST = {"timesten_home": "/opt/tt", "certificate_directory": "/opt/mon/exp1"}
@@ -132,3 +133,23 @@ def test_ports_of_a_host_are_distinct(ports):
     assert message.startswith("exporters: exp1 and exp2 have the same ")
     free = {**second, "port": 1, "spare_port": 2}
     assert len(_exporter_definition.define_all([{**EXPORTER, "spare_port": 8889}, free])) == 2
+
+
+def test_a_client_may_take_some_exporters_alone():
+    recipient = "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg"
+    clients = _exporter_definition.define_clients(
+        [
+            {"name": "team-b", "recipient": recipient, "exporters": ["exp2"], "scrape_interval": 30.0},
+            {"name": "team-c", "recipient": recipient, "exporters": []},
+            {"name": "prom1"},
+        ]
+    )
+    seen = {
+        name: [client.name for client in seen_by(_exporter_definition.define({**EXPORTER, "name": name}), clients)]
+        for name in ("exp1", "exp2")
+    }
+    assert seen == {"exp1": ["prom1"], "exp2": ["team-b", "prom1"]}
+    assert "exporters" in failure(_exporter_definition.define_clients, [{"name": "prom1", "exporters": ["../x"]}])
+    assert failure(
+        _exporter_definition.define_clients, [{"name": "prom1", "recipient": recipient[:-1] + "q"}]
+    ).startswith("clients[0].recipient: ")

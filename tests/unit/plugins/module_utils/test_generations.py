@@ -140,6 +140,23 @@ def test_a_plain_key_is_gone_once_its_pair_is_sealed(complete, utility):
     assert sorted(os.listdir(folder)) == ["bundle.json", "client.crt"]
 
 
+def test_an_outsiders_key_is_encrypted_and_nothing_plain_is_left(complete, utility):
+    recipient = "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg"
+    manifest = current(complete)
+    complete.issue(utility, manifest, Client("team-b", recipient))
+    folder = os.path.dirname(complete.pair_file(manifest["generation"], "team-b", "client.key"))
+    assert sorted(os.listdir(folder)) == ["bundle.age", "client.crt"]
+    assert complete.bundle(manifest, "team-b").startswith("-----BEGIN AGE ENCRYPTED FILE-----\n")
+    assert manifest["pairs"]["team-b"]["recipient"] == _seal.key_id(recipient)
+
+
+def test_a_pair_that_cannot_be_finished_leaves_no_key(complete, utility):
+    manifest = current(complete)
+    with pytest.raises(TimesTenError):
+        complete.issue(utility, manifest, Client("team-b", "age1" + "q" * 58))
+    assert sorted(os.listdir(complete.clients(manifest["generation"]))) == ["probe", "prom1"]
+
+
 def test_the_same_pair_again_is_an_error(complete):
     """A utility whose export does not make a new pair cannot renew one."""
 
