@@ -193,7 +193,9 @@ class Ledger:
             checks.truth(given.get("check_mode"), "check_mode"),
             _rows(given.get("pairs"), "pairs", Pair, _PAIR),
             _rows(given.get("hosts"), "hosts", Host, _HOST),
-            *(_texts(given.get(key), key) for key in ("rotations", "problems", "notes")),
+            _texts(given.get("rotations"), "rotations"),
+            _texts(given.get("problems"), "problems"),
+            _texts(given.get("notes"), "notes"),
             exporters=_rows(given.get("exporters", []), "exporters", Known, _KNOWN),
             time=checks.optional(checks.timestamp, given.get("time"), "time"),
         )
