@@ -27,7 +27,7 @@ ansible_port=1
 """
 
 
-def play(directory: Path, name: str, *more: str) -> tuple[int, str]:
+def play(directory: Path, command: str, *more: str) -> tuple[int, str]:
     env = {
         **os.environ,
         "ANSIBLE_COLLECTIONS_PATH": str(checkout.copy().parents[2]),
@@ -35,8 +35,8 @@ def play(directory: Path, name: str, *more: str) -> tuple[int, str]:
         "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
         "ANSIBLE_NOCOLOR": "1",
     }
-    command = [*shlex.split(example(name).removeprefix("$ ")), *more]
-    done = subprocess.run(command, cwd=directory, env=env, capture_output=True, text=True, check=False)
+    argv = [*shlex.split(command.removeprefix("$ ")), *more]
+    done = subprocess.run(argv, cwd=directory, env=env, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -44,7 +44,7 @@ def play(directory: Path, name: str, *more: str) -> tuple[int, str]:
 def test_a_run_writes_its_page_and_its_json_gives_the_same(tmp_path: Path) -> None:
     (tmp_path / "inventory.ini").write_text(INVENTORY, encoding="utf-8")
     data, html = tmp_path / "ledger.json", tmp_path / "report.html"
-    status, said = play(tmp_path, "report", "-i", "inventory.ini")
+    status, said = play(tmp_path, example("report"), "-i", "inventory.ini")
     assert status == 2, said
     ledger = json.loads(data.read_text(encoding="utf-8"))
     assert not ledger["good"] and ledger["time"] and [pair["state"] for pair in ledger["pairs"]] == ["failed"]
@@ -52,14 +52,14 @@ def test_a_run_writes_its_page_and_its_json_gives_the_same(tmp_path: Path) -> No
     assert "0 of 1 pairs proven" in first and "There was none: it is read" in first and "exp1" in first
 
     html.unlink()
-    status, said = play(tmp_path, "report-again")
+    status, said = play(tmp_path, example("report-again"))
     assert status == 0 and "changed=1" in said, said
     assert html.read_text(encoding="utf-8") == first
 
     data.write_text("{}", encoding="utf-8")
-    status, said = play(tmp_path, "report-again")
+    status, said = play(tmp_path, example("report-again"))
     assert status == 2 and "is no JSON form of a ledger" in said and html.read_text(encoding="utf-8") == first
     # A file that is no report keeps no run from writing its own.
-    status, said = play(tmp_path, "report", "-i", "inventory.ini")
+    status, said = play(tmp_path, example("report"), "-i", "inventory.ini")
     assert json.loads(data.read_text(encoding="utf-8"))["version"] == 1
     assert "was of no use" in html.read_text(encoding="utf-8")

@@ -39,7 +39,7 @@ def test_mypy(collections_path: Path) -> None:
     package = "ansible_collections.timesten.monitoring.plugins"
     parts = [
         p
-        for p in ("module_utils", "modules", "plugin_utils", "action", "filter", "lookup")
+        for p in ("module_utils", "modules", "plugin_utils", "action", "callback", "filter", "lookup")
         if any((checkout.ROOT / "plugins" / p).rglob("*.py"))
     ]
     checkout.run(
