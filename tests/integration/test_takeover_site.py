@@ -166,3 +166,35 @@ def test_takeover_loses_no_scrape(by_hand: ByHand) -> None:
     # The next run, which may take nothing over any more, has nothing to do.
     output = by_hand.fleet.play("site")
     assert output.partition("PLAY RECAP")[2].count("changed=0") == 3, output
+
+
+def test_one_exporter_becomes_the_first_of_two(by_hand: ByHand) -> None:
+    """exp1 becomes exp1-a: the same certificate, the series with their labels, and no scrape lost."""
+    fleet = by_hand.fleet
+    before = (fleet.directory() / "current").resolve()
+    label = {"prometheus_host_job_label": JOB}
+    path = fleet.root / "inventory.json"
+    tree_ = json.loads(path.read_text())
+    children = tree_["all"]["children"]
+    tree_["all"]["vars"].update(label)
+    own = children["timesten_exporters"]["hosts"]["exp1"]
+    own["exporter_host_exporters"][0]["instance"] = "a"
+    path.write_text(json.dumps(tree_))
+    since = time.time() - INTERVAL
+    assert "is held by process" in " ".join(fleet.play("site", fails=True).split())
+    fleet.play("site", *TAKEOVER)
+    assert set(fleet.states()) == {("exp1-a", server) for server in BOTH}
+    after = (fleet.directory().parent / "exp1-a/current").resolve()
+    manifests = [json.loads((generation / "manifest.json").read_text()) for generation in (before, after)]
+    assert manifests[0]["leaf"] == manifests[1]["leaf"] and manifests[0]["ca_sha256"] == manifests[1]["ca_sha256"]
+    output = fleet.play("remove", "-e", "remove_exporter=exp1")
+    print(output)
+    for server in BOTH:
+        print(fleet.targets(server), (fleet.servers[server].directory / "prometheus.yml").read_text())
+        print(
+            fleet.servers[server].query(
+                f"count by (job, instance) (count_over_time(up[{round(time.time() - since)}s]))"
+            )
+        )
+        print(by_hand.samples(server, since))
+    assert not fleet.directory().exists()
