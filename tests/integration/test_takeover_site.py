@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from gates.doc_examples import commands
+from gates.doc_examples import commands, example
 from integration import rotation_kit
 from integration.exporter_kit import tree, until
 
@@ -197,6 +197,11 @@ def test_one_exporter_becomes_the_first_of_two(by_hand: ByHand) -> None:
     after = json.loads((fleet.directory().parent / "exp1-a/current/manifest.json").read_text())
     assert (after["leaf"], after["ca_sha256"]) == (before["leaf"], before["ca_sha256"])
     fleet.play(*remove)
+    play = fleet.root / "old-name.yml"
+    home = fleet.instances["exp1"].home
+    text = example("old-name").replace("/opt/timesten/ttinst", home).replace("8888", str(by_hand.port))
+    play.write_text(text.replace("  become: true\n  become_user: timesten\n", ""))
+    subprocess.run(fleet.command(str(play)), env=fleet.environment(), check=True, capture_output=True)
     assert not fleet.directory().exists()
     for server in BOTH:
         # The job that was adopted once is its owner's again, and goes by hand.
@@ -204,7 +209,7 @@ def test_one_exporter_becomes_the_first_of_two(by_hand: ByHand) -> None:
         config = fleet.servers[server].directory / "prometheus.yml"
         lines = config.read_text().splitlines(keepends=True)
         begin = next(number for number, line in enumerate(lines) if f"job_name: {JOB}" in line)
-        end = next(n for n in range(begin + 1, len(lines)) if not lines[n].startswith("    "))
+        end = next((n for n in range(begin + 1, len(lines)) if not lines[n].startswith("    ")), len(lines))
         config.write_text("".join(lines[:begin] + lines[end:]))
     fleet.play("site")
     assert fleet.states() == {("exp1-a", server): "proven" for server in BOTH}
