@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
+from gates.doc_examples import commands, example
 from integration import rotation_kit
 from integration.exporter_kit import tree, until
 
@@ -37,6 +39,12 @@ BY_HAND = """\
     static_configs:
       - targets: ["localhost:{port}"]
 """
+
+
+def as_written(written: list[str]) -> list[list[str]]:
+    """The playbooks of commands of docs/takeover.md, each with its options."""
+    found = [shlex.split(command)[1:] for command in written]
+    return [[words[0].removeprefix("timesten.monitoring."), *words[1:]] for words in found]
 
 
 class ByHand:
@@ -119,7 +127,8 @@ def test_site_refuses_before_the_first_change(by_hand: ByHand, options: tuple[st
 def test_discover_tells_what_is_there(by_hand: ByHand) -> None:
     """The table, and variables that are right: with these and nothing else, site takes it over."""
     before = by_hand.everything()
-    output = by_hand.fleet.play("discover")
+    [[playbook]] = as_written(commands("discover"))
+    output = by_hand.fleet.play(playbook)
     (pid,) = by_hand.pids()
     line = next(line for line in output.splitlines() if line.startswith("exp1") and str(pid) in line)
     assert f"{by_hand.folder}/mycertdir" in line and "by hand" in line and re.search(r"20\d\d-\d\d-\d\dT", line)
@@ -144,9 +153,12 @@ def test_discover_tells_what_is_there(by_hand: ByHand) -> None:
 
 def test_takeover_loses_no_scrape(by_hand: ByHand) -> None:
     """The same certificate, the same series, and pairs of this collection in place of those that were made by hand."""
-    (before,) = by_hand.pids()
+    check, run = as_written(commands("takeover"))
+    everything, (before,) = by_hand.everything(), by_hand.pids()
+    by_hand.fleet.play(*check, *TAKEOVER, *ADOPT)
+    assert by_hand.everything() == everything
     since = time.time() - 2 * INTERVAL
-    output = by_hand.fleet.play("site", *TAKEOVER, *ADOPT)
+    output = by_hand.fleet.play(*run, *TAKEOVER, *ADOPT)
     assert set(by_hand.fleet.states().values()) == {"proven"}, output
     time.sleep(2.2 * INTERVAL)
     samples = {server: by_hand.samples(server, since) for server in BOTH}
@@ -166,3 +178,44 @@ def test_takeover_loses_no_scrape(by_hand: ByHand) -> None:
     # The next run, which may take nothing over any more, has nothing to do.
     output = by_hand.fleet.play("site")
     assert output.partition("PLAY RECAP")[2].count("changed=0") == 3, output
+
+
+def test_one_exporter_becomes_the_first_of_two(by_hand: ByHand) -> None:
+    """exp1 becomes exp1-a: the same certificate, the series with their labels, and no scrape lost."""
+    fleet = by_hand.fleet
+    fleet.play("site", *TAKEOVER, *ADOPT)
+    before = json.loads((fleet.directory() / "current/manifest.json").read_text())
+    path = fleet.root / "inventory.json"
+    tree_ = json.loads(path.read_text())
+    tree_["all"]["vars"]["prometheus_host_job_label"] = JOB
+    tree_["all"]["children"]["timesten_exporters"]["hosts"]["exp1"]["exporter_host_exporters"][0]["instance"] = "a"
+    path.write_text(json.dumps(tree_))
+    since = time.time() - INTERVAL
+    site, remove = as_written(commands("rename"))
+    fleet.play(*site, *TAKEOVER)
+    assert fleet.states() == {("exp1-a", server): "proven" for server in BOTH}
+    after = json.loads((fleet.directory().parent / "exp1-a/current/manifest.json").read_text())
+    assert (after["leaf"], after["ca_sha256"]) == (before["leaf"], before["ca_sha256"])
+    fleet.play(*remove)
+    play = fleet.root / "old-name.yml"
+    home = fleet.instances["exp1"].home
+    text = example("old-name").replace("/opt/timesten/ttinst", home).replace("8888", str(by_hand.port))
+    play.write_text(text.replace("  become: true\n  become_user: timesten\n", ""))
+    subprocess.run(fleet.command(str(play)), env=fleet.environment(), check=True, capture_output=True)
+    assert not fleet.directory().exists()
+    for server in BOTH:
+        # The job that was adopted once is its owner's again, and goes by hand.
+        assert set(fleet.targets(server)) == {JOB, "timesten-exp1-a"}
+        config = fleet.servers[server].directory / "prometheus.yml"
+        lines = config.read_text().splitlines(keepends=True)
+        begin = next(number for number, line in enumerate(lines) if f"job_name: {JOB}" in line)
+        end = next((n for n in range(begin + 1, len(lines)) if not lines[n].startswith("    ")), len(lines))
+        config.write_text("".join(lines[:begin] + lines[end:]))
+    fleet.play("site")
+    assert fleet.states() == {("exp1-a", server): "proven" for server in BOTH}
+    for server in BOTH:
+        assert fleet.targets(server) == {"timesten-exp1-a": ("up", f"localhost:{by_hand.port}")}
+        samples = by_hand.samples(server, since)
+        holes = [b[0] - a[0] for a, b in zip(samples, samples[1:])]
+        print(server, [value for _at, value in samples].count(0), max(holes) / INTERVAL)
+        assert all(value == 1 for _at, value in samples) and max(holes) < 1.5 * INTERVAL

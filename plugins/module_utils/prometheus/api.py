@@ -55,10 +55,13 @@ class Target:
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def is_of(self, labels: Mapping[str, str]) -> bool:
-        """Whether the target is the one that a job with these labels makes, and not an older one of the same job."""
+        """Whether the target is the one that a job with these labels makes, and not an older one of the same job.
+
+        :param labels: as :func:`jobs.discovered_labels` has them; with none but those of the URL, only that is compared.
+        """
         own = {key for key in self.labels if not key.startswith("__")}
         wanted = {key for key in labels if not key.startswith("__")}
-        return own <= wanted and all(self.labels.get(key, "") == value for key, value in labels.items())
+        return (own <= wanted or not wanted) and all(self.labels.get(key, "") == value for key, value in labels.items())
 
 
 @dataclasses.dataclass(frozen=True)

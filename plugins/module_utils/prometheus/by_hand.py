@@ -17,10 +17,12 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
 
 def candidates(settings: Settings, view: config.ConfigView, store: str) -> dict[str, jobs.Job]:
     """Return the jobs that exporters of the task would get and whose name or target a hand-written job has, by exporter."""
-    if settings.layout == "template" or not view.foreign:
+    # Without our marks, a job that merely has the name of one of ours counts as left by the layout template.
+    plain = [*view.foreign, *(view.ours.values() if view.layout == "template" else ())]
+    if settings.layout == "template" or not plain:
         return {}
-    taken = {job.job_name for job in view.foreign}
-    targets = {target.lower() for job in view.foreign for target in job.targets}
+    taken = {job.job_name for job in plain}
+    targets = {target.lower() for job in plain for target in job.targets}
     found = {}
     for element in settings.exporters:
         name = element["name"]

@@ -193,17 +193,22 @@ def left_ports(exporters: Iterable[Mapping[str, Any]]) -> set[str]:
 
 
 def discovered_labels(config: Mapping[str, Any]) -> dict[str, str]:
-    """The labels that the job's target has before relabelling: they name its URL, and what its series get."""
+    """The labels that the job's target has before relabelling: they name its URL, and what its series get.
+
+    Prometheus 2.42 shows those that a series gets only after relabelling: where a job relabels, they tell nothing.
+    """
     static = config["static_configs"][0]
     params = (config.get("params") or {}).items()
-    return {
+    url = {
         "__address__": str(static["targets"][0]),
         "__scheme__": str(config.get("scheme", "http")),
         "__metrics_path__": str(config.get("metrics_path", "/metrics")),
-        "job": str(config["job_name"]),
         **{f"__param_{key}": str(values[0]) for key, values in params if isinstance(values, (list, tuple)) and values},
-        **{str(key): str(value) for key, value in (static.get("labels") or {}).items()},
     }
+    if config.get("relabel_configs"):
+        return url
+    own = {str(key): str(value) for key, value in (static.get("labels") or {}).items()}
+    return {**url, "job": str(config["job_name"]), **own}
 
 
 def _usual_labels(exporter: Mapping[str, Any], address: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Target
 
 STORE = "/etc/prometheus/timesten"
 properties = settings(max_examples=500, derandomize=True, database=None, deadline=None)
@@ -258,3 +259,13 @@ def test_on_the_spare_port_the_labels_are_those_of_the_usual_one() -> None:
     assert labelled["static_configs"][0]["labels"] == {"instance": "exp1.example.com:1"}
     assert labelled["relabel_configs"] == build(job_label="timesten").config["relabel_configs"]
     assert build(**{**spare, "address": "::1"}).config["static_configs"][0]["labels"]["instance"] == "[::1]:1"
+
+
+@pytest.mark.parametrize("shown", ["timesten-exp1", "tt_8888"], ids=["before relabelling", "as 2.42 shows it"])
+def test_a_target_is_recognized_whatever_is_relabelled(shown):
+    """Prometheus 2.42 shows the label job after relabelling where the one before it belongs."""
+    definition = {"name": "exp1", "address": "exp1", "port": 8888, "job_label": "tt_8888", "labels": {"dc": "a"}}
+    labels = jobs.discovered_labels(jobs.build(definition, "/store").config)
+    seen = {"__address__": "exp1:8888", "__scheme__": "https", "__metrics_path__": "/metrics", "job": shown, "dc": "a"}
+    assert Target("timesten-exp1", "", "up", "", 1.0, 0.1, seen).is_of(labels)
+    assert not Target("timesten-exp1", "", "up", "", 1.0, 0.1, {**seen, "__address__": "exp1:8889"}).is_of(labels)

@@ -13,6 +13,7 @@ import yaml
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import discovery
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.checks import Nonsense
 
+pytestmark = pytest.mark.controller
 FOUND: dict[str, Any] = {
     "pid": 4711,
     "port": 8888,

@@ -58,6 +58,22 @@ def test_begins_right_after_the_scrape_that_opens_the_largest_gap(
     assert gap == pytest.approx(largest, abs=0.01)
 
 
+def test_a_takeover_goes_between_the_scrapes_by_the_clock_of_its_host() -> None:
+    """Two servers whose clocks differ, scraped at 1 s and 2 s of every 5: the gap begins after the second."""
+    inspected = {
+        client: dataclasses.replace(
+            answers.PrometheusAnswer(client, "inspected", client, False),
+            scrapes_by_hand={"exp1": answers.Scrape(NOW + phase + ahead, 0.02, 5.0, "up")},
+        )
+        for client, phase, ahead in (("prom1", 1.0, 0.0), ("prom2", 2.0, 30.0))
+    }
+    clocks = {"prom1": Clock(), "prom2": Clock(30.0)}
+    order = rotation.takeover_order("exp1", inspected, clocks, Clock(-7.0), NOW)
+    assert order["period"] == 5.0
+    later = [moment + 7.0 - NOW for moment in order["moments"] if moment + 7.0 > NOW]
+    assert later[:2] == pytest.approx([2.12, 7.12], abs=0.02)
+
+
 def test_refused_where_it_does_not_fit() -> None:
     scrapes = [scrape(0), scrape(5), scrape(10)]
     assert rotation.switch_moments(scrapes, 5.0, NOW)[0] == []

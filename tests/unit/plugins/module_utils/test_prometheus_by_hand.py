@@ -1,0 +1,83 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hand-written jobs of exporters that are to get a job of ours, as a table: found before anything is changed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from unit.plugins.module_utils.test_prometheus_decide import SETTINGS, STORE
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import by_hand, config
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Target
+
+SOURCE = """\
+scrape_configs:
+  - job_name: NAME
+    scrape_interval: 5s
+    static_configs: [{targets: [TARGETS]}]
+  - job_name: other
+    static_configs: [{targets: ["x:1"]}]
+"""
+FAILS = "the hand-written job"
+EXPORTERS = tuple({"name": name, "address": name, "port": 8888} for name in ("exp1", "exp2"))
+
+
+def seen(name="tt_8888", targets="'exp1:8888'", **settings):
+    """The options, the files and what they say."""
+    source = SOURCE.replace("NAME", name).replace("TARGETS", targets).encode()
+    files = config.Files(source, "/etc/prometheus/prometheus.yml", STORE, "/etc/prometheus/timesten.yml")
+    options = dataclasses.replace(SETTINGS, exporters=EXPORTERS, **settings)
+    return options, files, config.read(files)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, {"exp1": f"line 2: {FAILS} 'tt_8888' already scrapes exp1:8888"}),
+        ({"targets": "'EXP1:8888'"}, {"exp1": FAILS}),
+        ({"targets": "'exp1:8888', 'exp2:8888'"}, {"exp1": FAILS, "exp2": FAILS}),
+        ({"name": "timesten-exp2", "targets": "'y:1'"}, {"exp2": "has the name"}),
+        ({"on_existing": "adopt"}, {}),
+        ({"on_existing": "keep"}, {}),
+        ({"on_existing": "adopt", "targets": "'exp1:8888', 'y:1'"}, {"exp1": "give exp1:8888 a job of its own"}),
+        (
+            {"on_existing": "keep", "name": "timesten-exp2", "targets": "'y:1'"},
+            {"exp2": "but another target: rename it"},
+        ),
+        ({"targets": "'exp1:8889'"}, {}),
+        ({"layout": "template"}, {}),
+    ],
+)
+def test_what_is_in_the_way(given, expected):
+    settings, files, view = seen(**given)
+    found = by_hand.in_the_way(settings, files, by_hand.candidates(settings, view, STORE))
+    assert set(found) == set(expected)
+    assert all(text in found[name] for name, text in expected.items())
+
+
+def test_an_exporter_with_a_job_of_ours_on_its_spare_port_is_left_out():
+    settings, files, _view = seen()
+    both = [{**EXPORTERS[0], "name": "exp1.spare", "port": 8889, "usual_port": 8888}]
+    job = by_hand.jobs.build(by_hand.jobs.merge({}, both, {})["exp1.spare"], STORE)
+    edited = dataclasses.replace(files, config=config.edit(files, [job]).config)
+    assert by_hand.candidates(settings, config.read(edited), STORE) == {}
+
+
+@pytest.mark.parametrize(
+    ("job", "address", "scraped", "expected"),
+    [
+        ("tt_8888", "exp1:8888", 100.0, {"exp1"}),
+        ("tt_8888", "y:1", 100.0, set()),
+        ("elsewhere", "exp1:8888", 100.0, set()),
+        ("tt_8888", "exp1:8888", 0.0, set()),
+    ],
+)
+def test_when_it_was_scraped(job, address, scraped, expected):
+    settings, _files, view = seen()
+    target = Target(job, "https://exp1:8888/metrics", "up", "", scraped, 0.2, {"__address__": address})
+    found = by_hand.scrapes(view, by_hand.candidates(settings, view, STORE), [target])
+    assert set(found) == expected
+    assert all(row == {"scraped": 100.0, "took": 0.2, "interval": 5.0, "health": "up"} for row in found.values())
