@@ -120,7 +120,7 @@ class ActionModule(HostAction):
     def _converge(self, host: ExporterHost, task_vars: dict[str, Any]) -> dict[str, Any]:
         if self.inventory.too_many_failed():
             return {"changed": False, "skipped": True, "skip_reason": "too many hosts of earlier batches failed"}
-        inspected = self.inventory.clients(host.prometheus_hosts, steps.INSPECTED)
+        inspected = self.inventory.clients(host.prometheus_hosts, steps.INSPECTED, _jobs(host))
         inspected = {client: answer for client, answer in inspected.items() if answer.failed is None}
         away = [client.name for client in self.inventory.fleet.clients_of(host.host) if client.name not in inspected]
         refused = {**moves.cannot_follow(host.exporters, away, inspected), **_in_the_way(host, inspected)}
@@ -154,7 +154,7 @@ class ActionModule(HostAction):
         exporters = self._of_wave(host)
         if not exporters:
             return {"changed": False}
-        inspected = self.inventory.clients(host.prometheus_hosts, steps.INSPECTED)
+        inspected = self.inventory.clients(host.prometheus_hosts, steps.INSPECTED, _jobs(host))
         clients = self._takers(inspected, host)
         arguments = {
             "clients": clients,
@@ -382,9 +382,14 @@ def _dicts(value: Any) -> list[Mapping[str, Any]]:
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
+def _jobs(host: ExporterHost) -> set[str]:
+    """The names that the jobs of a host's exporters have."""
+    return {names.on_port(exporter.name, spare) for exporter in host.exporters for spare in (False, True)}
+
+
 def _clients(inspected: Mapping[str, Any], host: ExporterHost) -> list[dict[str, Any]]:
     """Return the clients of an exporter host, as the module takes them, from what the Prometheus hosts hold."""
-    mine = {names.on_port(exporter.name, spare) for exporter in host.exporters for spare in (False, True)}
+    mine = _jobs(host)
     found = []
     for client, answer in inspected.items():
         stored: dict[str, dict[str, Any]] = {

@@ -678,6 +678,9 @@ def unknown(name: str, extra: bool = False) -> str | None:
     :param extra: whether it was given with ``-e``.
     """
     known = _known()
+    if extra and name in _FACTS:
+        # It would stand above what the tasks of the run find out.
+        return f"{name} is not a variable for people: the playbooks set it themselves; leave it out"
     if name in known or name in _FACTS or name.startswith(("reference_exporter_", "ansible_", "__")):
         return None
     folded = name.lower()

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Collection, Iterable, Iterator, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import fleet as fleets
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import removal, rotation, steps
@@ -64,11 +64,15 @@ class Inventory:
         return () if self.run.evict is None else (self.run.evict,)
 
     def exporter_host(self) -> ExporterHost:
-        """This host, as its own variables say."""
+        """This host: as it was read before the first host was touched; where a role is used alone, as its own variables say."""
+        if self.is_reported and self.host in self.fleet.exporter_hosts:
+            return self.fleet.exporter_hosts[self.host]
         return fleets.exporter_host(self.host, self._variables, self._groups.get(fleets.SERVERS, ()))
 
     def prometheus_host(self) -> PrometheusHost:
-        """This host, as its own variables say."""
+        """This host, as :meth:`exporter_host`."""
+        if self.is_reported and self.host in self.fleet.prometheus_hosts:
+            return self.fleet.prometheus_hosts[self.host]
         return fleets.prometheus_host(self.host, self._variables, self._groups.get(fleets.EXPORTERS, ()))
 
     # --- what earlier steps have answered
@@ -77,9 +81,11 @@ class Inventory:
         """Answers of exporter hosts, by host."""
         return steps.exporters(self._hostvars, hosts, step)
 
-    def clients(self, hosts: Iterable[str], step: str) -> dict[str, PrometheusAnswer]:
-        """Answers of Prometheus hosts, by client."""
-        return steps.clients(self._hostvars, hosts, step)
+    def clients(
+        self, hosts: Iterable[str], step: str, only: Collection[str] | None = None
+    ) -> dict[str, PrometheusAnswer]:
+        """Answers of Prometheus hosts, by client; ``only`` as of :func:`steps.clients`."""
+        return steps.clients(self._hostvars, hosts, step, only)
 
     def clock(self, host: str, step: str) -> rotation.Clock:
         """The clock that a step has measured."""
@@ -87,7 +93,7 @@ class Inventory:
 
     def too_many_failed(self) -> bool:
         """Whether so many exporter hosts of earlier batches have failed that no further batch is begun."""
-        most = self.run.timesten_max_fail_percentage
+        most = self.fleet.run.timesten_max_fail_percentage
         if most >= 100:
             return False
         answers = self.exporters([host for host in self.hosts if host not in self._batch], steps.CONVERGED).values()

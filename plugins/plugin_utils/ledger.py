@@ -793,6 +793,9 @@ OPERATIONS = ("site", "verify", "rotate", "rollback", "evict", "remove")
 ROTATIONS = ("rotate", "rollback", "evict")
 
 
+Outcome = Literal["switched", "planned", "left alone", "refused", "went back", "failed"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Rotated:
     """What became of one exporter that was to be rotated.
@@ -804,7 +807,7 @@ class Rotated:
 
     exporter: str
     host: str
-    outcome: Literal["switched", "planned", "left alone", "refused", "went back", "failed"]
+    outcome: Outcome
     text: str
     good: bool
     changed: bool = False
@@ -820,7 +823,7 @@ class Rotated:
 
 def rotations(inventory: Inventory, check_mode: bool) -> list[Rotated]:
     """Return what became of the exporters of one wave."""
-    fleet = inventory.fleet
+    fleet, run = inventory.fleet, inventory.run
     wave, only = inventory.wave(), inventory.rotated()
     staged = inventory.exporters(wave, steps.STAGED)
     rows = inventory.rows("timesten_plan" if check_mode else "timesten_go")
@@ -842,8 +845,13 @@ def rotations(inventory: Inventory, check_mode: bool) -> list[Rotated]:
             continue
         evicted = tuple(answer.rotation.evicted)
         if answer.rotation.skipped is not None:
+            # Whether an exporter may be left alone, the inventory and the run say.
+            may = exporter.insecure or exporter.state == "stopped" or run.rotate_only_due or bool(run.rotate_since)
             text = f"left alone: {answer.rotation.skipped}"
-            entries.append(Rotated(exporter.name, exporter.host, "left alone", text, True, evicted=evicted))
+            if not may:
+                text = f"nothing was switched: its host left it alone, which this run did not ask for ({answer.rotation.skipped})"
+            outcome: Outcome = "left alone" if may else "failed"
+            entries.append(Rotated(exporter.name, exporter.host, outcome, text, may, evicted=evicted))
             continue
         row = rows.get(exporter.name)
         if row is None:

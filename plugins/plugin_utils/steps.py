@@ -10,7 +10,7 @@ answer. It stands below a key of its own, so that a host's failure does not fail
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Iterable, Mapping
+from typing import Any, Collection, Iterable, Mapping
 
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, words
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import (
@@ -141,41 +141,72 @@ def failed_client(host: str, state: answers.State, client: str, reason: str) -> 
     return PrometheusAnswer(host, state, client, False, reason)
 
 
-def prometheus_answers(registered: Any, host: str) -> dict[str, PrometheusAnswer]:
-    """Return the answers in what a task of a Prometheus host has registered, by client."""
+def prometheus_answers(registered: Any, host: str, only: Collection[str] | None = None) -> dict[str, PrometheusAnswer]:
+    """Return the answers in what a task of a Prometheus host has registered, by client; ``only`` as of :func:`clients`."""
     if not isinstance(registered, Mapping) or not isinstance(registered.get("clients"), list):
         return {}
     found = {}
     for item in registered["clients"]:
         try:
-            answer = answers.parse_prometheus_host(item["answer"], host=host, **item["asked"])
+            told = item["answer"] if only is None else _of(item["answer"], only)
+            answer = answers.parse_prometheus_host(told, host=host, **item["asked"])
             found[item["asked"]["client"]] = _client_in_words(answer)
         except answers.Nonsense:
             continue
     return found
 
 
+def _registered(hostvars: Hostvars, host: str, step: str) -> Any:
+    """Return what a task has registered on a host.
+
+    It holds no template, and Ansible's hostvars would look for one in each value of it, for each host that reads it.
+    """
+    if host not in hostvars:
+        return None
+    raw = getattr(hostvars, "raw_get", None)
+    variables = hostvars[host] if raw is None else raw(host)
+    return variables.get(step) if isinstance(variables, Mapping) else None
+
+
 def exporters(hostvars: Hostvars, hosts: Iterable[str], step: str) -> dict[str, ExporterHostAnswer]:
     """Return the answers of a step of the exporter hosts, by host; hosts that did not get there are left out."""
     found = {}
     for host in hosts:
-        answer = exporter_answer(hostvars[host].get(step), host) if host in hostvars else None
+        answer = exporter_answer(_registered(hostvars, host, step), host)
         if answer is not None:
             found[host] = answer
     return found
 
 
-def clients(hostvars: Hostvars, hosts: Iterable[str], step: str) -> dict[str, PrometheusAnswer]:
-    """Return the answers of a step of the Prometheus hosts, by client; clients that did not get there are left out."""
+def _of(answer: Mapping[str, Any], only: Collection[str]) -> dict[str, Any]:
+    """Return the part of an answer about a fleet that is about some of its jobs."""
+    parts = {key: answer.get(key) for key in ("stored", "definitions", "scrape_intervals")}
+    return {
+        **answer,
+        **{
+            key: {name: found[name] for name in only if name in found}
+            for key, found in parts.items()
+            if isinstance(found, Mapping)
+        },
+        "other_definitions": {},
+    }
+
+
+def clients(
+    hostvars: Hostvars, hosts: Iterable[str], step: str, only: Collection[str] | None = None
+) -> dict[str, PrometheusAnswer]:
+    """Return the answers of a step of the Prometheus hosts, by client; clients that did not get there are left out.
+
+    :param only: the jobs of the one who asks; else every host would read what is there of every other one.
+    """
     found: dict[str, PrometheusAnswer] = {}
     for host in hosts:
-        if host in hostvars:
-            found.update(prometheus_answers(hostvars[host].get(step), host))
+        found.update(prometheus_answers(_registered(hostvars, host, step), host, only))
     return found
 
 
 def clock(hostvars: Hostvars, host: str, step: str) -> Clock:
     """Return the clock that a step has measured on a host; the controller's own where it has not."""
-    registered = hostvars[host].get(step) if host in hostvars else None
+    registered = _registered(hostvars, host, step)
     measured = registered.get("clock") if isinstance(registered, Mapping) else None
     return Clock(**measured) if measured else Clock()

@@ -55,7 +55,7 @@ class Simulated:
         }
         staged = {"changed": False, "exporters": [], "scrapes": {}, "revision": "empty"}
         answers |= {
-            name: {"inspected": _inspected(name), "answer": self._proven(name), "staged": {**staged, "name": name}}
+            name: {"inspected": self._inspected(name), "answer": self._proven(name), "staged": {**staged, "name": name}}
             for name in self.servers
         }
         for name, files in answers.items():
@@ -103,6 +103,16 @@ class Simulated:
         told = {"name": name, "changed": False, "why": [], "insecure": False, "port": 8888, "spare": False}
         return {**told, "generation": GENERATION, "pairs": pairs, "ca_sha256": sha(f"ca {name}")}
 
+    def _inspected(self, name: str) -> dict[str, Any]:
+        point = ec.generate_private_key(ec.SECP256R1()).public_key()
+        key = base64.b64encode(point.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)).decode()
+        pair = {"delivery": f"{GENERATION}-1", "not_after": ENDS}
+        stored = {item: {**pair, "sha256": sha(item + name), "ca_sha256": sha(f"ca {item}")} for item in self.exporters}
+        jobs = {item: {"name": item, "address": item, "port": 8888, "insecure": False} for item in self.exporters}
+        told = {"changed": False, "name": name, "stored": stored, "scrape_interval": 60.0, "definitions": jobs}
+        intervals = dict.fromkeys(self.exporters, 60.0)
+        return {**told, "scrape_intervals": intervals, "transport_key": key, "revision": "empty"}
+
     def _proven(self, name: str) -> dict[str, Any]:
         proofs = {**dict.fromkeys(PROOFS, True), "not_after": ENDS}
         rows = [{"name": item, **proofs, "served_sha256": sha(item)} for item in self.exporters]
@@ -113,10 +123,3 @@ class Simulated:
 def _left_alone(name: str) -> dict[str, Any]:
     told = {"name": name, "changed": False, "insecure": False, "port": 8888, "spare": False, "generation": None}
     return {**told, "pairs": [], "rotation": {"skipped": "its wallet is neither due nor changed", "evicted": []}}
-
-
-def _inspected(name: str) -> dict[str, Any]:
-    point = ec.generate_private_key(ec.SECP256R1()).public_key()
-    key = base64.b64encode(point.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)).decode()
-    told = {"changed": False, "name": name, "stored": {}, "scrape_interval": 60.0, "scrape_intervals": {}}
-    return {**told, "transport_key": key, "definitions": {}, "revision": "empty"}

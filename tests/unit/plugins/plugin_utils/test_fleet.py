@@ -354,6 +354,14 @@ def test_given_with_e(name, meant):
     assert meant in message
 
 
+@pytest.mark.parametrize("name", sorted(fleet._FACTS))
+def test_what_the_playbooks_set_themselves(name):
+    """With -e it would stand above what a run finds out; among a host's variables it is from an earlier play of the same run."""
+    (message,) = problems(everywhere={name: []}, extra=True)
+    assert message == f"-e {name} is not a variable for people: the playbooks set it themselves; leave it out"
+    assert problems({"exp1": {name: []}}) == []
+
+
 def test_a_variable_of_the_other_role():
     (message,) = problems({"prom1": {"exporter_host_pid_file": "/x/pid"}})
     assert message == (

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import types
 from typing import Any
 
 import pytest
 
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import moves
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, moves, steps
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import PrometheusAnswer
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Exporter
 
@@ -60,3 +61,34 @@ def test_plain_http_is_to_be_followed_as_well(insecure: bool, known: dict[str, A
     exporter = Exporter("exp1", "exp1", "exp1.example.com", 8888, None, insecure, "started", {})
     (text,) = moves.cannot_follow([exporter], ["prom2"], looked({"exp1": known})).values()
     assert text.startswith("prom1 scrapes it over mutual TLS, the inventory says over plain http, and prom2, which")
+
+
+def test_a_host_reads_its_own_part_alone() -> None:
+    """What a Prometheus host has of all exporters grows with the fleet, and each exporter host would read it."""
+
+    asked = {"state": "inspected", "client": "prom1", "exporters": None, "check_mode": False}
+    known = {"name": "exp1", "address": "exp1", "port": 8888}
+    answer = {
+        "changed": False,
+        "name": "prom1",
+        "transport_key": answers.seal.new_transport_key()[1],
+        "stored": {},
+        "scrape_interval": 15.0,
+        "scrape_intervals": {"exp1": 15.0, "exp2": "nonsense that nobody reads"},
+        "definitions": {"exp1": known, "exp2": {**known, "name": "exp2"}},
+        "other_definitions": {"exp3": {**known, "name": "exp3"}},
+        "revision": "empty",
+    }
+    registered = {steps.INSPECTED: {"clients": [{"asked": asked, "answer": answer}]}}
+
+    class Hostvars(dict[str, Any]):
+        """As Ansible's: what is got by index was looked through for templates."""
+
+        def raw_get(self, host: str) -> dict[str, Any]:
+            return registered
+
+    hostvars = Hostvars(prom1=types.MappingProxyType({}))
+    found = steps.clients(hostvars, ["prom1", "prom9"], steps.INSPECTED, {"exp1", "exp1.spare"})
+    assert dict(found["prom1"].definitions) == {"exp1": found["prom1"].definitions["exp1"]}
+    assert dict(found["prom1"].scrape_intervals) == {"exp1": 15.0}
+    assert steps.clients(hostvars, ["prom1"], steps.INSPECTED) == {}

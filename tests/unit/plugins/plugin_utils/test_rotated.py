@@ -150,6 +150,28 @@ def test_who_may_be_left_out_keeps_nobody_from_the_switch_and_the_run_from_its_e
     assert (strict.entry().outcome, strict.good()) != ("switched", True)
 
 
+@pytest.mark.parametrize(
+    ("run", "own", "good"),
+    [
+        ({}, {}, False),
+        ({"rotate_force": True}, {}, False),
+        ({"rotate_only_due": True}, {}, True),
+        ({"rotate_since": "2026-11-24T10:49:00Z"}, {}, True),
+        ({}, {"exporter_host_insecure": True}, True),
+        ({}, {"exporter_host_exporters": [{"state": "stopped"}]}, True),
+    ],
+)
+def test_who_is_left_alone_says_the_run_and_not_its_host(run: Raw, own: Raw, good: bool) -> None:
+    wave = Wave(**run)
+    wave.hostvars["exp1"].update(own)
+    raw = {"changed": False, "exporters": [forge.skipped("exp1")]}
+    wave.hostvars["exp1"][steps.STAGED] = {"calls": [{"asked": wave.asked("stage"), "answer": raw}]}
+    entry = wave.entry()
+    assert (entry.outcome, entry.good) == ("left alone" if good else "failed", good)
+    assert "its wallet is neither due nor changed" in entry.text
+    assert wave.good() is good
+
+
 def _not_ready(wave: Wave) -> None:
     wave.row = dataclasses.replace(wave.row, refused="prom2 could not be made ready (gone)")
 
