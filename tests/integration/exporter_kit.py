@@ -12,7 +12,6 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ COLLECTIONS = str(pathlib.Path(_process.__file__).parents[6])
 _DRIVER = """
 import importlib, sys
 from ansible.module_utils import basic
+from waiting import free_port, until
 basic._ANSIBLE_ARGS = sys.stdin.buffer.read()
 basic._ANSIBLE_PROFILE = "legacy"
 importlib.import_module("ansible_collections.timesten.monitoring.plugins.modules." + sys.argv[1]).main()
@@ -40,24 +40,6 @@ export TIMESTEN_HOME
 shift
 exec {python} {home}/bin/ttExporter "$@"
 """
-
-
-def free_port() -> int:
-    """Return a port that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def until(condition, seconds: float = 20.0, what: str = "the condition"):
-    """Poll until something is true, and return it."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"{what} did not become true within {seconds:g} s"
-        time.sleep(0.02)
 
 
 @dataclasses.dataclass

@@ -21,9 +21,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +31,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal
+from waiting import free_port, until
 
 COLLECTIONS = str(Path(_certificates.__file__).parents[6])
 USER = "nobody"
 GENERATION = "20261124T104900Z-0000000{}"
-
-
-def until(condition: Callable[[], Any], seconds: float = 30.0, what: str = "the condition") -> Any:
-    """Poll until something is true, and return it."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not become true within {seconds:g} s")
-        time.sleep(0.05)
 
 
 def public_directory() -> Path:
@@ -61,12 +48,6 @@ def public_directory() -> Path:
 
 
 _HOLDERS: list[tempfile.TemporaryDirectory[str]] = []
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 # --- certificates -----------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ import threading
 import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from lab.lab import Lab
+from waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE_EXPORTER = ROOT / "roles" / "reference_exporter" / "files"
@@ -232,14 +233,6 @@ class Fleet:
         until(
             lambda: self.health() == expected, timeout, lambda: f"targets {dict(expected)}, last seen {self.health()}"
         )
-
-
-def until(condition: Callable[[], Any], timeout: float, what: Callable[[], str]) -> None:
-    """Poll until a condition holds."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout:g} s: {what()}"
-        time.sleep(0.1)
 
 
 # --- hosts ------------------------------------------------------------------------------------------------------------

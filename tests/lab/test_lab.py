@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,19 +19,13 @@ import pytest
 from lab import lab as lab_module
 from lab import packages
 from lab.lab import Lab, LabError
+from waiting import until
 
 pytestmark = pytest.mark.lab
 
 DIRECTORY = lab_module.LABS / "test"
 VERSIONS = ("2.42", "2.53", "3")
 NAMESPACES = ("ipc", "mnt", "net", "pid", "uts")
-
-
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = 30) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
-        time.sleep(0.02)
 
 
 def machine() -> tuple[str, list[str], list[str]]:
@@ -213,7 +207,7 @@ def test_cut_and_heal(lab: Lab) -> None:
         assert answers(lab, "prom2")
     finally:
         lab.heal("prom1")
-    wait_until(lambda: answers(lab, "prom1"), "prom1 answers again")
+    until(lambda: answers(lab, "prom1"), what="prom1 answers again")
     assert lab.status()["prom1"]["connected"]
 
 
@@ -280,9 +274,9 @@ def test_a_command_ends_with_the_process_that_entered(lab: Lab) -> None:
                 done = subprocess.run(["pgrep", "-f", "^sleep 86413$"], check=False, capture_output=True)
                 return done.returncode == 0
 
-            wait_until(is_running, "the command runs")
+            until(is_running, what="the command runs")
             entered.kill()
-        wait_until(lambda: not is_running(), "the command has ended")
+        until(lambda: not is_running(), what="the command has ended")
 
 
 def test_an_unknown_host_is_named(lab: Lab) -> None:
@@ -338,7 +332,7 @@ def test_nothing_is_left_after_sigkill(moment: str) -> None:
     with subprocess.Popen(
         [*program, "up", "--exporters", "3", "--prometheus", "1"], stdout=subprocess.DEVNULL
     ) as killed:
-        wait_until(reached, moment)
+        until(reached, what=moment)
         killed.kill()
     if moment == "hosts":
         # Coming up again clears away what is there.

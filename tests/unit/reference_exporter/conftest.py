@@ -18,32 +18,15 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
-from typing import Callable, Iterator
+from typing import Iterator
 
 import pytest
+
+from waiting import free_port, until
 
 FILES = pathlib.Path(__file__).resolve().parents[3] / "roles/reference_exporter/files"
 GUID = "C76FCD9A-E5C8-4AC5-A73D-7DAB72203E43"
 PARTIAL_CHAIN = 0x80000
-
-
-def eventually(condition: Callable[[], object], timeout: float = 10.0):
-    """Return the first true value of a condition."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.01)
-    raise AssertionError(f"not within {timeout} s")
-
-
-def free_port() -> int:
-    """Return a port that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return probe.getsockname()[1]
 
 
 def alive(pid: int) -> bool:
@@ -186,7 +169,7 @@ class Home:
                     preexec_fn=lambda: ignore and signal.signal(ignore, signal.SIG_IGN),  # noqa: PLW1509
                 )
             self.running.append(Running(port, process.pid, pid_file, process))
-            eventually(lambda: process.poll() is not None or (pid_file.exists() and pid_file.read_text()), 20)
+            until(lambda: process.poll() is not None or (pid_file.exists() and pid_file.read_text()), 20)
             assert process.poll() is None, (self.work / f"{port}.log").read_text()
         running = Running(port, int(pid_file.read_text()), pid_file, process)
         self.running.append(running)

@@ -96,7 +96,7 @@ def test_an_expired_pair_is_refused_with_an_alert(served, shared, tools):
             return error.reason
         return None
 
-    assert "ALERT_CERTIFICATE_EXPIRED" in tools.eventually(refused)
+    assert "ALERT_CERTIFICATE_EXPIRED" in tools.until(refused)
 
 
 def test_an_old_version_of_tls_is_refused(served, pair):
@@ -320,7 +320,7 @@ def test_a_signal_ends_it_cleanly_whatever_is_open(home, tools, number, variant)
             if running.process is not None:
                 assert running.process.wait(5) == 0
             else:
-                tools.eventually(lambda pid=running.pid: not tools.alive(pid), 5)
+                tools.until(lambda pid=running.pid: not tools.alive(pid), 5)
             times.append(time.monotonic() - begin)
             assert not running.pid_file.exists()
             with pytest.raises(ConnectionRefusedError):
@@ -386,7 +386,7 @@ def test_the_foreground_process_is_the_one_that_was_started(home, tools):
     assert running.pid_file.read_text() == f"{running.pid}\n"
     log = home.work / f"{running.port}.log"
     expected = f"ttExporter: plain HTTP on port {running.port}, pid {running.pid}\n"
-    tools.eventually(lambda: log.read_text() == expected)
+    tools.until(lambda: log.read_text() == expected)
 
 
 def test_detached_means_listening_in_a_session_of_its_own(home, tools):
@@ -403,7 +403,7 @@ def test_detached_means_listening_in_a_session_of_its_own(home, tools):
     assert os.readlink(f"/proc/{pid}/cwd") == "/"
     assert {os.readlink(f"/proc/{pid}/fd/{number}") for number in range(3)} == {"/dev/null"}
     os.kill(pid, signal.SIGTERM)
-    tools.eventually(lambda: not tools.alive(pid))
+    tools.until(lambda: not tools.alive(pid))
     assert not (home.work / "x.pid").exists()
 
 
@@ -445,7 +445,7 @@ def test_stopped_before_it_listens(home, tools, variant):
                     return pid
         return None
 
-    os.kill(tools.eventually(waiting), signal.SIGTERM)
+    os.kill(tools.until(waiting), signal.SIGTERM)
     _stdout, stderr = starter.communicate(timeout=5)
     if variant == "detach":
         assert (starter.returncode, stderr) == (1, "ttExporter: stopped by a signal before it listened\n")
@@ -458,10 +458,10 @@ def test_a_detached_process_whose_starter_went_away_ends(home, tools):
     port = tools.free_port()
     argv = home.argv("-insecure", "-port", port, "-pid-file", home.work / "x.pid")
     starter = subprocess.Popen(argv, env=home.environment({"START_DELAY": "1", "RUN": "detach"}))
-    tools.eventually(lambda: len([pid for pid in home.processes() if tools.alive(pid)]) == 2)
+    tools.until(lambda: len([pid for pid in home.processes() if tools.alive(pid)]) == 2)
     starter.kill()
     starter.wait()
-    tools.eventually(lambda: not [pid for pid in home.processes() if tools.alive(pid)])
+    tools.until(lambda: not [pid for pid in home.processes() if tools.alive(pid)])
     assert not (home.work / "x.pid").exists()
 
 
@@ -492,7 +492,7 @@ def test_a_process_that_shows_another_name(home, tools, variants, shown):
     assert ("-port" in arguments) == (variants.get("NAME") == "exec")
     assert running.get(None)[0] == 200
     os.kill(running.pid, signal.SIGTERM)
-    tools.eventually(lambda: not tools.alive(running.pid))
+    tools.until(lambda: not tools.alive(running.pid))
     assert not running.pid_file.exists()
 
 
@@ -502,7 +502,7 @@ def test_a_pid_file_that_is_late_and_has_blanks(home, tools):
     assert time.monotonic() - began > 0.7
     assert running.pid_file.read_text() == f"  {running.pid} \n"
     os.kill(running.pid, signal.SIGTERM)
-    tools.eventually(lambda: not tools.alive(running.pid))
+    tools.until(lambda: not tools.alive(running.pid))
     assert not running.pid_file.exists()
 
 
@@ -511,7 +511,7 @@ def test_a_slow_end(home, tools):
     began = time.monotonic()
     os.kill(running.pid, signal.SIGTERM)
     assert running.get(None)[0] == 200
-    tools.eventually(lambda: not tools.alive(running.pid))
+    tools.until(lambda: not tools.alive(running.pid))
     assert time.monotonic() - began >= 1
 
 

@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -25,6 +24,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.defin
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running import log, pid_file
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine import crontab
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine import processes as _kernel
+from waiting import until
 
 STAND_IN = pathlib.Path(__file__).resolve().parents[2] / "fixtures" / "stand_in_exporter.py"
 REFERENCE_EXPORTER = pathlib.Path(__file__).resolve().parents[4] / "roles/reference_exporter/files/ttExporter"
@@ -111,13 +111,6 @@ def host(tmp_path):
             os.kill(process.pid, signal.SIGKILL)
 
 
-def eventually(condition):
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize("shell", [None, *SHELLS])
 @pytest.mark.parametrize("settings", [{}, {"DETACH": 1, "DELAY": 0.3}], ids=["foreground", "detach"])
 def test_a_run_finds_nothing_to_change(host, settings, shell):
@@ -177,7 +170,7 @@ def test_one_that_runs_already(host):
     os.kill(int(pid), signal.SIGKILL)
     host.pid_file.write_text(f"{os.getpid()}\n")
     host.write(wanted)
-    eventually(lambda: not _kernel.listeners(host.port))
+    until(lambda: not _kernel.listeners(host.port))
     assert host.start().returncode == 0
     assert int(host.pid_file.read_text()) not in (int(pid), os.getpid())
 
@@ -192,7 +185,7 @@ def test_failures(host):
     done = host.start()
     assert done.returncode == 1
     assert "it has not written" in done.stderr and "within 1 s" in done.stderr
-    eventually(lambda: not _kernel.listeners(host.port))
+    until(lambda: not _kernel.listeners(host.port))
     (host.directory / "current").unlink()
     done = host.start()
     assert (done.returncode, done.stderr.split(";")[0]) == (

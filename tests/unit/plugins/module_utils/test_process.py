@@ -31,24 +31,12 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.runni
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine import processes as _kernel
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine import systemd
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe as _tls_probe
+from waiting import free_port, until
 
 STAND_IN = pathlib.Path(__file__).resolve().parents[2] / "fixtures" / "stand_in_exporter.py"
 REFERENCE_EXPORTER = pathlib.Path(__file__).resolve().parents[4] / "roles/reference_exporter/files/ttExporter"
 NOBODY = pwd.getpwnam("nobody").pw_uid
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be somebody else")
-
-
-def free_port():
-    """Return a port that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def eventually(condition, timeout=10.0):
-    """Wait for a condition."""
-    problem = _process.wait_until(lambda: None if condition() else "not yet", timeout)
-    assert problem is None, f"not within {timeout} s"
 
 
 def failure(call, *arguments, **keywords):
@@ -61,7 +49,7 @@ def failure(call, *arguments, **keywords):
 def spawn(*argv, **keywords):
     """Return a child that shows its command line: in the moment of its exec a process has none."""
     child = subprocess.Popen(argv, **keywords)
-    eventually(lambda: _process.read_process(child.pid).argv == argv)
+    until(lambda: _process.read_process(child.pid).argv == argv)
     return child
 
 
@@ -154,7 +142,7 @@ class Host:
 
     def serving(self, child):
         """Wait until a child listens."""
-        eventually(lambda: child.poll() is not None or set(_kernel.listeners()) & _kernel.sockets(child.pid))
+        until(lambda: child.poll() is not None or set(_kernel.listeners()) & _kernel.sockets(child.pid))
         assert child.poll() is None
         return child
 
@@ -354,7 +342,7 @@ def test_read_process_tells_living_processes_only():
         assert (process.parent, process.session, process.uid) == (os.getpid(), os.getsid(0), os.geteuid())
         assert abs(_kernel.age(process)) < 60
         child.kill()
-        eventually(lambda: pathlib.Path(f"/proc/{child.pid}/stat").read_text().split(")")[-1].split()[0] == "Z")
+        until(lambda: pathlib.Path(f"/proc/{child.pid}/stat").read_text().split(")")[-1].split()[0] == "Z")
         assert _process.read_process(child.pid) is None
     finally:
         child.kill()
@@ -372,7 +360,7 @@ def test_a_thread_is_no_process():
     thread = threading.Thread(target=body)
     thread.start()
     try:
-        eventually(lambda: numbers)
+        until(lambda: numbers)
         assert os.path.exists(f"/proc/{numbers[0]}/stat")
         assert _process.read_process(numbers[0]) is None
     finally:
@@ -447,7 +435,7 @@ def test_start_inspect_stop(host, wrapper, settings):
     assert _process.port_holder(host.port) is None
     assert not host.pid_file.exists()
     assert not host.state_file.exists()
-    eventually(lambda: not host.left())
+    until(lambda: not host.left())
     assert "there is no pid file" in failure(_process.stop, wanted, _process.inspect(wanted))
 
 
@@ -602,7 +590,7 @@ def test_force_kills_nobody_else_of_a_start_script(host):
     tool = wanted.utility
     script = f"{' '.join(tool.argv(*wanted.arguments))} & {' '.join(tool.argv(*second))} & wait"
     host.children.append(subprocess.Popen(["sh", "-c", script], env=tool.full_environment(), start_new_session=True))
-    eventually(lambda: other.exists() and _process.inspect(wanted).listening)
+    until(lambda: other.exists() and _process.inspect(wanted).listening)
     state = _process.inspect(wanted)
     assert _process.stop(wanted, state, timeout=0.2, force_kill=True).startswith("killed: ")
     assert _process.read_process(int(other.read_text())) is not None
@@ -765,7 +753,7 @@ def test_a_pid_file_that_cannot_be_read(host):
 
 def test_without_a_record_owner_and_command_line_decide(host):
     child = host.serving(host.by_hand())
-    eventually(host.pid_file.exists)
+    until(host.pid_file.exists)
     state = _process.inspect(host.wanted())
     assert (state.status, state.pid, state.drift, state.adopted) == ("running", child.pid, (), False)
     assert state.why.endswith("told by owner and command line")
@@ -793,7 +781,7 @@ def test_one_started_by_hand_with_another_pid_file_is_adopted(host):
     other = host.path / "hand.pid"
     arguments = _ttexporter_cli.start_arguments(host.port, str(host.wallet), False, str(other))
     child = host.serving(host.by_hand(arguments))
-    eventually(other.exists)
+    until(other.exists)
     wanted = host.wanted(KEEP_PID_FILE="1")
     state = _process.inspect(wanted)
     assert (state.status, state.pid, state.adopted) == ("running", child.pid, True)
@@ -891,7 +879,7 @@ def test_drift_without_a_record(host):
     child = subprocess.Popen(tool.argv(*arguments), env=tool.full_environment(), cwd=host.path, start_new_session=True)
     host.children.append(child)
     host.serving(child)
-    eventually(host.pid_file.exists)
+    until(host.pid_file.exists)
     state = _process.inspect(host.wanted({"TNS_ADMIN": "/x"}))
     assert (state.pid, state.certificate_directory) == (child.pid, str(host.wallet))
     assert state.drift == (
@@ -928,7 +916,7 @@ def test_restart_to_a_taken_port_leaves_the_old_one_running(host):
 def test_a_starting_process_is_given_time(host):
     child = host.by_hand(DELAY="1.5")
     host.pid_file.write_text(str(child.pid))
-    eventually(lambda: _process.exporter_options(_process.read_process(child.pid).argv) is not None)
+    until(lambda: _process.exporter_options(_process.read_process(child.pid).argv) is not None)
     wanted = host.wanted()
     assert _process.inspect(wanted).drift == (f"it does not listen on port {host.port}",)
     assert _process.inspect(wanted, settle=30).drift == ()
@@ -947,7 +935,7 @@ def supervise(host, monkeypatch, wanted, rounds=2):
         start_new_session=True,
     )
     host.children.append(child)
-    eventually(lambda: _process.inspect(wanted).listening)
+    until(lambda: _process.inspect(wanted).listening)
     return _process.inspect(wanted)
 
 
@@ -1112,7 +1100,7 @@ def test_whatever_it_calls_itself(host, variants):
     assert (by_hand.status, by_hand.pid) == ("running", new.pid)
     assert _process.stop(wanted, by_hand).startswith("stopped by SIGTERM")
     assert _process.port_holder(host.port) is None
-    eventually(lambda: not host.left())
+    until(lambda: not host.left())
     assert not host.pid_file.exists()
 
 
@@ -1174,7 +1162,7 @@ def test_what_comes_back_after_the_stop_is_named(host):
     loop = f"while :; do {shlex.join(wanted.utility.argv(*wanted.arguments))}; done"
     variables = wanted.utility.full_environment()
     host.children.append(subprocess.Popen(["sh", "-c", loop], env=variables, start_new_session=True))
-    eventually(lambda: _process.inspect(wanted).listening)
+    until(lambda: _process.inspect(wanted).listening)
     state = _process.inspect(wanted)
     # Whichever comes first: it is back when the stop looks, or at the next look.
     try:
@@ -1182,7 +1170,7 @@ def test_what_comes_back_after_the_stop_is_named(host):
     except TimesTenError as error:
         assert f"port {host.port} is served by process" in error.message
         assert error.details["changed"] is True
-    eventually(lambda: _process.inspect(wanted).listening)
+    until(lambda: _process.inspect(wanted).listening)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1203,7 +1191,7 @@ def refuse_a_client(host, wanted_lines, path):
             client.recv(1)
         return lines_of(path) >= wanted_lines
 
-    eventually(refused)
+    until(refused)
 
 
 def test_the_log_and_logrotate(host):
