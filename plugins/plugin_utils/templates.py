@@ -79,4 +79,6 @@ def jobs(
     defaults = {key: options.get(key) for key in prometheus_jobs.JOB_OPTIONS}
     merged = prometheus_jobs.merge(definitions, mentioned, defaults, remove, purge, both_ports)
     store = posixpath.normpath(options["store"])
-    return [dict(prometheus_jobs.build(definition, store).config) for definition in {**merged, **(others or {})}.values()]
+    return [
+        dict(prometheus_jobs.build(definition, store).config) for definition in {**merged, **(others or {})}.values()
+    ]

@@ -197,7 +197,9 @@ def test_two_inventories_share_a_prometheus(host: Host, layout: str) -> None:
 
     assert run("north")["exporters"][0]["up"]
     second = run("south", prometheus_host_purge=True)
-    assert "exporters" in second and second["exporters"][0]["up"] and second["unmentioned"] == second["removed"] == [], second
+    assert (
+        "exporters" in second and second["exporters"][0]["up"] and second["unmentioned"] == second["removed"] == []
+    ), second
     first = run("north", prometheus_host_purge=True)
     assert first["unmentioned"] == first["removed"] == [] and "exp2" not in str(first["warnings"]), first
     both = config.read_text()
