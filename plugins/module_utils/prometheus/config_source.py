@@ -419,7 +419,7 @@ remembered = functools.lru_cache(maxsize=8)(Source)
 @functools.lru_cache(maxsize=None)
 def _quick_loader() -> Any:
     """libyaml's loader, which asks PyYAML for the kind of every scalar; most are those of a thousand other jobs too."""
-    base = getattr(yaml, "CSafeLoader", None)
+    base: Any = getattr(yaml, "CSafeLoader", None)
     if base is None:
         return _tolerant_loader()
 
