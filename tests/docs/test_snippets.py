@@ -25,7 +25,7 @@ def test_the_block_is_what_the_edit_makes() -> None:
     definition = {"name": "exp1", "address": "exp1.example.com", "port": 12345, "alt_names": ["exp1.example.com"]}
     job = _prometheus_jobs.build(definition, STORE)
     path = "/etc/prometheus/prometheus.yml"
-    files = _prometheus_config.Files(owners.encode(), path, STORE, "/etc/prometheus/timesten.yml")
+    files = _prometheus_config.Files(owners.encode(), path, STORE, "/etc/prometheus/timesten.yml", client="prom1")
     edited = _prometheus_config.edit(files, [job])
     assert edited.config.decode() == shown
 

@@ -94,7 +94,7 @@ def test_a_scrape_file_that_moves(make: Any, owners: str) -> None:
     assert back.failed, back.result
     assert host.config == before and first.read_text() == text and not second.exists()
     kit.until(lambda: ours(host) == {"timesten-exp1"}, 15)
-    partly = host.call(exporters=[dead, elements[1]], layout="files", scrape_file=str(second), wait_timeout=2)
+    partly = host.call(exporters=[dead, elements[1]], layout="files", scrape_file=str(second), wait_timeout=10)
     assert partly.failed and "exp2" not in partly.result["msg"], partly.result
     assert not first.exists() and "dead" not in second.read_text()
     kit.until(lambda: ours(host) == {"timesten-exp1", "timesten-exp2"}, 15)

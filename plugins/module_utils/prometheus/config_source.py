@@ -159,7 +159,7 @@ class Source:
 
     def _compose(self) -> Any:
         try:
-            root = self._only_document(getattr(yaml, "CSafeLoader", _tolerant_loader()))
+            root = self._only_document(_quick_loader())
         except yaml.composer.ComposerError as error:
             if "duplicate anchor" not in str(error.context):
                 raise self._invalid(error) from error
@@ -234,12 +234,10 @@ class Source:
                 stack += node.value
                 continue
             names: set[tuple[Any, str]] = set()
-            for key, value in node.value:
-                stack += (key, value)
-                if isinstance(key, scalar):
-                    names.add((key.tag, key.value))
-                else:
-                    names.add((id(key), ""))
+            for pair in node.value:
+                stack += pair
+                key = pair[0]
+                names.add((key.tag, key.value) if isinstance(key, scalar) else (id(key), ""))
             if len(names) < len(node.value):
                 self._refuse_twice(node)
         self._long_scalars.sort()
@@ -416,6 +414,26 @@ def parsed(data: bytes, path: str) -> Source:
 
 
 remembered = functools.lru_cache(maxsize=8)(Source)
+
+
+@functools.lru_cache(maxsize=None)
+def _quick_loader() -> Any:
+    """libyaml's loader, which asks PyYAML for the kind of every scalar; most are those of a thousand other jobs too."""
+    base: Any = getattr(yaml, "CSafeLoader", None)
+    if base is None:
+        return _tolerant_loader()
+
+    class Loader(base):  # type: ignore[misc]
+        def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+            if kind is not yaml.ScalarNode:
+                return super().resolve(kind, value, implicit)
+            found = tags.get((value, implicit))
+            if found is None:
+                found = tags[value, implicit] = super().resolve(kind, value, implicit)
+            return found
+
+    tags: dict[Any, Any] = {}
+    return Loader
 
 
 @functools.lru_cache(maxsize=None)

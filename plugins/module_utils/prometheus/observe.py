@@ -164,7 +164,7 @@ def observe(ctx: Context) -> Observation:
         state=state,
         files=files,
         view=config.read(files),
-        neighbours=_neighbours(ctx, files),
+        neighbours=neighbours(ctx.store.path, files),
         deliveries=observe_deliveries(ctx, state, ctx.settings.exporters),
         jobs=running_jobs(ctx),
     )
@@ -223,8 +223,8 @@ def read_config(ctx: Context, tolerant: bool) -> bytes:
     return b""
 
 
-def _neighbours(ctx: Context, files: Files) -> dict[str, str]:
-    """Other clients of this collection whose blocks are in the files, by file."""
+def neighbours(own_store: str, files: Files) -> dict[str, str]:
+    """Clients of this collection whose blocks are in the files, by file."""
     found = {}
     contents = {files.path: files.config, files.scrape_path: files.scrape_file or b"", **files.others}
     for path, text in contents.items():
@@ -234,7 +234,7 @@ def _neighbours(ctx: Context, files: Files) -> dict[str, str]:
             stores = {match.decode("utf-8", "replace") for match in _CA_FILE.findall(block.group())}
             for store in ctx.paths.names(sorted(stores - {ctx.store_inside})):
                 owner = Store(store, None).owner()
-                if owner is not None and os.path.realpath(store) != os.path.realpath(ctx.store.path):
+                if owner is not None and os.path.realpath(store) != os.path.realpath(own_store):
                     found[path] = owner
     return found
 

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 _DISCOVERY = 15.0
 """Seconds. Prometheus hands new targets over every 5 s; three times that, for a busy machine."""
-_AT_ONCE = 64
+_AT_ONCE = 16
+"""More handshakes at once are in each other's way: OpenSSL and Python share locks."""
 _REFUSAL = 5.0
 """Seconds that an exporter has to refuse. One that does not is waited for, so that a slow one is not called open."""
 _JOB = re.compile(r"^- job_name: ", re.MULTILINE)
@@ -244,7 +245,7 @@ def _await(ctx: Context, proven: Mapping[str, Claim], limit: float) -> dict[str,
     if ctx.api is None:
         return {}
     deadline = time.monotonic() + limit
-    pause = 0.1
+    pause, longest = 0.1, max(1.0, min(claim.interval for claim in proven.values()) / 15)
     targets: dict[str, Target] = {}
     good: set[str] = set()
     while True:
@@ -268,7 +269,7 @@ def _await(ctx: Context, proven: Mapping[str, Claim], limit: float) -> dict[str,
         if len(good) == len(proven) or time.monotonic() > deadline:
             return targets
         time.sleep(pause)
-        pause = min(pause * 1.3, 1.0)
+        pause = min(pause * 1.3, longest)
 
 
 def _advise(

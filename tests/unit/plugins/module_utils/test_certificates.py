@@ -13,6 +13,7 @@ import pathlib
 import subprocess
 import sys
 
+import cryptography
 import pytest
 from cryptography.hazmat.primitives import serialization
 
@@ -137,6 +138,18 @@ def test_check_pair(tmp_path, ca):
     private.unlink()
     with pytest.raises(TimesTenError):
         _certificates.check_pair(str(certificate), str(private))
+
+
+@pytest.mark.parametrize("kind", ["rsa", "ec"])
+def test_a_key_belongs_to_one_certificate(kind, ca):
+    key = kit.new_key(kind)
+    certificate = _certificates.load_one(kit.pem(kit.certify(key, issuer=ca)), "test")
+    modern = int(cryptography.__version__.partition(".")[0]) >= 39
+    assert _certificates.belongs(certificate, kit.key_pem(key)) is modern
+    for wrong in (kit.new_key("ec"), kit.new_key("rsa"), kit.new_key("ed25519")):
+        assert not _certificates.belongs(certificate, kit.key_pem(wrong))
+    for damaged in (b"", b"no key", kit.key_pem(key)[:200]):
+        assert not _certificates.belongs(certificate, damaged)
 
 
 def test_an_encrypted_key_asks_nobody(tmp_path):

@@ -17,8 +17,12 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
     Settings,
     Stored,
 )
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import Plan, decide
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import Deliveries, Observation
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import Plan, decide, fleet_of
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import (
+    Deliveries,
+    Observation,
+    neighbours,
+)
 
 STORE = "/etc/prometheus/timesten"
 GENERATION = "20261124T104900Z-00000001"
@@ -368,9 +372,37 @@ def test_another_fleets_exporters_are_left_alone(purge: bool) -> None:
         plan(seen, fleet="ours", remove=("exp2",))
 
 
-def test_the_only_fleet_is_the_default() -> None:
+def test_the_fleet_of_what_is_mentioned_is_the_default() -> None:
     seen = look("exp1", entries={"exp1": entry("exp1", fleet="ours")})
     assert plan(seen, light(), element("exp2")).entries["exp2"]["fleet"] == "ours"
+
+
+@pytest.mark.parametrize(
+    ("given", "mentioned", "known", "fleet"),
+    [
+        ("north", ["exp1"], {"exp1": "south"}, "north"),
+        (None, [], {"exp1": "south", "exp2": "south"}, "south"),
+        (None, ["exp1"], {"exp1": "south", "exp2": "north"}, "south"),
+        (None, ["exp9"], {"exp1": "south"}, ""),
+        (None, [], {"exp1": "south", "exp2": ""}, ""),
+        (None, ["exp1", "exp2"], {"exp1": "south", "exp2": "north"}, ""),
+        (None, [], {}, ""),
+    ],
+)
+def test_whom_a_call_speaks_for(given: str | None, mentioned: list[str], known: dict[str, str], fleet: str) -> None:
+    settings = dataclasses.replace(SETTINGS, fleet=given, exporters=tuple({"name": name} for name in mentioned))
+    state = {"exporters": {name: entry(name, fleet=owner) for name, owner in known.items()}}
+    assert fleet_of(settings, state) == fleet
+
+
+def test_what_goes_is_told_with_its_content() -> None:
+    both = config.edit(files(SOURCE), [jobs.build(definition("exp1"), STORE)], layout="files")
+    seen = look(
+        "exp1", files=files(both.config, both.scrape_file), view=config.read(files(both.config, both.scrape_file))
+    )
+    made = plan(seen, light())
+    assert made.obsolete == {SETTINGS.scrape_file: both.scrape_file} and made.edit.scrape_file is None
+    assert plan(seen, light(), layout="files").obsolete == {}
 
 
 # --- the task as a whole -------------------------------------------------------------------------------------------------
@@ -443,3 +475,20 @@ def test_template_to_inline_takes_the_plain_jobs_back() -> None:
     assert (
         made.edit.config.count(b"job_name: timesten-exp1") == 1 and b"# BEGIN timesten.monitoring" in made.edit.config
     )
+
+
+@pytest.mark.parametrize("place", ["config", "scrape_file", "others"])
+@pytest.mark.parametrize(("client", "found"), [("prom2", "prom2"), ("prom1", "prom1"), ("", None)])
+def test_a_block_names_its_client(place: str, client: str, found: str | None) -> None:
+    job = jobs.build({"name": "exp1", "address": "exp1", "port": 1, "insecure": True}, STORE)
+    text = config.edit(config.Files(b"", "/p.yml", STORE, "/s.yml", client=client), [job]).config
+    given = config.Files(
+        text if place == "config" else b"",
+        "/p.yml",
+        STORE,
+        "/s.yml",
+        text if place == "scrape_file" else None,
+        {"/o.yml": text} if place == "others" else {},
+    )
+    path = {"config": "/p.yml", "scrape_file": "/s.yml", "others": "/o.yml"}[place]
+    assert neighbours(STORE, given) == ({path: found} if found else {})
