@@ -112,13 +112,13 @@ def test_a_bare_list_is_edited_as_one_and_stays_one(tmp_path: Path, before: byte
     file = ListFile(str(path), "scrape_file")
     job = jobs.build({"name": "exp1", "address": "exp1", "port": 1, "insecure": True}, "/store")
 
-    def edit(**options: Any) -> None:
+    def edit(wanted: list[jobs.Job], **options: Any) -> None:
         source = file.read()
         files = config.Files(source, str(path), "/store", f"{path}.none")
-        file.write(config.edit(files, **options).config, source, (OWN)
+        file.write(config.edit(files, wanted, **options).config, source, OWN)
 
-    edit(jobs=[job])
+    edit([job])
     names = [item["job_name"] for item in yaml.safe_load(path.read_bytes())]
     assert names == (["mine"] if b"mine" in (before or b"").replace(b"# mine", b"") else []) + ["timesten-exp1"]
-    edit(jobs=[], remove=["exp1"])
+    edit([], remove=["exp1"])
     assert path.read_bytes() == (b"" if before == b"[]\n" else before or b"")
