@@ -229,6 +229,8 @@ options:
       - Scrape file of O(layout=files). C(timesten.yml) beside O(config_file), if not set.
       - With O(kind=scrape_file) the file that the taker reads, which may hold other jobs. Its form is that of C(prometheus.yml), and it is made
         where there is none. Required then.
+      - Where it holds a bare list, or a process of VictoriaMetrics names it in the C(scrape_config_files) of its C(-promscrape.config), it is a bare
+        list.
     type: path
   rendered:
     description:

@@ -259,6 +259,44 @@ def test_vmagent_takes_part_in_everything(tmp_path: Path) -> None:
         kit.until(lambda: agent.targets() == {"itself": "up"}, 20, "vmagent having let go")
 
 
+def test_vmagent_whose_configuration_names_a_list_of_jobs(tmp_path: Path) -> None:
+    """A file in its scrape_config_files has another form than Prometheus's, also before there is one."""
+    agent = Vmagent(tmp_path, 1.0)
+    (tmp_path / "jobs.d").mkdir()
+    agent.file.write_text(f"scrape_config_files: [jobs.d/*.yml]\n{agent.text}")
+    exporter = kit.Exporter("exp1", kit.new_wallet())
+    jobs = tmp_path / "jobs.d" / "timesten.yml"
+    given = {
+        "name": "prom1",
+        "kind": "scrape_file",
+        "scrape_file": str(jobs),
+        "store": str(tmp_path / "timesten"),
+        "user": getpass.getuser(),
+    }
+    agent.start()
+    try:
+        key = kit.call({**given, "state": "inspected"}).result["transport_key"]
+        done = kit.call({**given, "exporters": [exporter.element(key)]})
+        assert not done.failed and done.result["reloaded"] == "signal" and done.result["exporters"][0]["accepted"], (
+            done.result
+        )
+        assert isinstance(yaml.safe_load(jobs.read_text()), list)
+        kit.until(lambda: agent.targets().get("timesten-exp1") == "up", 20, "vmagent scraping the exporter")
+        key = kit.call({**given, "state": "inspected"}).result["transport_key"]
+        renewed = exporter.element(key, number=2)
+        done = kit.call({**given, "exporters": [renewed]})
+        assert not done.failed and f"/{renewed['delivery']}/" in jobs.read_text(), done.result
+        again = kit.call({**given, "exporters": [kit.light(renewed)]})
+        assert not again.failed and not again.result["changed"], again.result
+        assert not kit.call({**given, "state": "verified"}).failed
+        gone = kit.call({**given, "state": "absent"})
+        assert not gone.failed and not yaml.safe_load(jobs.read_text() or "[]"), gone.result
+        kit.until(lambda: list(agent.targets()) == ["itself"], 20, "vmagent having let go")
+    finally:
+        agent.stop()
+        exporter.stop()
+
+
 # --- in a container ---------------------------------------------------------------------------------------------------
 
 INSIDE = "/mnt/prometheus"

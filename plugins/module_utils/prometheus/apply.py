@@ -588,9 +588,10 @@ def way_of_file(ctx: Context) -> reload.Way:
     settings = ctx.settings
     if ctx.identity is None:
         raise TimesTenError(f"user: there is no user {settings.user!r} on this host")
-    refuse_other_user(reload.find_processes(ctx.config.path, settings.kind), ctx.identity)
+    processes = reload.find_processes(ctx.config.path, settings.kind, ctx.paths.inside(ctx.config.path, "scrape_file"))
+    refuse_other_user(processes, ctx.identity)
     return reload.find_way_of_file(
-        settings.reload, settings.reload_unit, settings.reload_pid_file, ctx.config.path, ctx.identity.uid
+        settings.reload, settings.reload_unit, settings.reload_pid_file, ctx.config.path, ctx.identity.uid, processes
     )
 
 

@@ -260,6 +260,11 @@ def read(files: Files) -> ConfigView:
     return ConfigView(ours, foreign, interval, layout, tuple(_names(at.src, False, files.paths)))
 
 
+def scrape_names(source: bytes, path: str) -> list[str]:
+    """The patterns in ``scrape_config_files`` as they are written, our own line included."""
+    return _names(parsed(source, path), True, NOWHERE_ELSE) if FILES.encode("ascii") in source else []
+
+
 def scrape_files(source: bytes, path: str, paths: PathMap = NOWHERE_ELSE) -> list[str]:
     """The files that ``scrape_config_files`` names now, our own line included.
 

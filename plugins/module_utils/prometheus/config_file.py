@@ -179,6 +179,26 @@ class ConfigFile:
             os.unlink(link)
 
 
+class ListFile(ConfigFile):
+    """A file that is a bare list of scrape jobs, as VictoriaMetrics names it in its ``scrape_config_files``.
+
+    To whoever edits it, it looks like a configuration that has this list alone.
+    """
+
+    _HEAD = b"scrape_configs:\n"
+
+    def read(self) -> bytes:
+        """The list below its key; an empty one where there is no file."""
+        data = super().read() or b""
+        return self._HEAD + (b"" if data.strip() == b"[]" else data)
+
+    def stage(self, data: bytes, fallback: tuple[int, int, int], named: Sequence[str] = (), base: str = "/") -> str:
+        """As :meth:`ConfigFile.stage`."""
+        if data and not data.startswith(self._HEAD):
+            raise TimesTenError(f"{self._option}: {self.real} is a list of jobs, which this change would not leave it")
+        return super().stage(data[len(self._HEAD) :], fallback, named, base)
+
+
 def _attributes(place: str | int) -> dict[str, bytes]:
     found = {}
     with contextlib.suppress(OSError):

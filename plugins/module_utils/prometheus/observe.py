@@ -13,10 +13,10 @@ from typing import Any, Dict, Mapping, Sequence, cast
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, reload
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Api, NotAnswering
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config import ConfigView, Files
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config_file import ConfigFile
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config_file import ConfigFile, ListFile
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
     LATER,
     Expected,
@@ -104,6 +104,8 @@ def context(settings: Settings, api: Api | None, check_mode: bool) -> Context:
             raise
         warnings.append(error.message)
     config_file = ConfigFile(settings.config_file)
+    if settings.kind == "scrape_file" and _is_list(settings):
+        config_file = ListFile(settings.config_file, "scrape_file")
     scrape_file = ConfigFile(settings.scrape_file, "scrape_file")
     store = Store(settings.store, identity)
     return Context(
@@ -117,6 +119,16 @@ def context(settings: Settings, api: Api | None, check_mode: bool) -> Context:
         warnings,
         api,
     )
+
+
+def _is_list(settings: Settings) -> bool:
+    """Whether a scrape file is a bare list: by what is in it, else by who names it."""
+    data = (ConfigFile(settings.config_file, "scrape_file").read() or b"").strip()
+    lines = [line for line in data.splitlines() if line.strip() and not line.lstrip().startswith((b"#", b"---"))]
+    if lines and data != b"[]":
+        return lines[0].lstrip().startswith(b"- ")
+    inside = PathMap(settings.path_map).inside(settings.config_file, "scrape_file")
+    return any(process.lists for process in reload.find_processes(settings.config_file, settings.kind, inside))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,9 +13,11 @@ import shutil
 import signal
 import subprocess
 import time
+from typing import Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import patterns
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Api, ReloadRefused
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import Kind, ReloadMethod
 
@@ -31,20 +33,25 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 class Process:
     """A Prometheus that was started with our configuration file.
 
-    :ivar config: the file's path as the process sees it.
+    :ivar config: the path of its configuration as the process sees it.
+    :ivar lists: whether that is another file, of VictoriaMetrics, whose ``scrape_config_files`` name ours.
     """
 
     pid: int
     uid: int
     config: str
+    lists: bool = False
 
 
 _SCRAPE_FLAG = "promscrape.config"
 """The flag of vmagent and of what else of VictoriaMetrics scrapes. All of them take SIGHUP as a request to read it anew."""
 
 
-def find_processes(config_file: str, kind: Kind = "prometheus") -> list[Process]:
-    """Processes of Prometheus, or of VictoriaMetrics, that read a configuration file, also through a mount of their own."""
+def find_processes(config_file: str, kind: Kind = "prometheus", seen_as: str | None = None) -> list[Process]:
+    """Processes of Prometheus, or of VictoriaMetrics, that read a configuration file, also through a mount of their own.
+
+    :param seen_as: path of the file in a container.
+    """
     found = []
     real = os.path.realpath(config_file)
     for name in os.listdir("/proc"):
@@ -68,9 +75,26 @@ def find_processes(config_file: str, kind: Kind = "prometheus") -> list[Process]
                 os.path.realpath(inside) == real and (not _is_elsewhere(name) or is_mounted_alone(process))
             ):
                 found.append(process)
+            elif kind == "scrape_file" and _lists(f"/proc/{name}/root{inside}", inside, seen_as or config_file):
+                found.append(dataclasses.replace(process, lists=True))
         except OSError:
             continue
     return found
+
+
+def _lists(place: str, inside: str, path: str) -> bool:
+    """Whether a configuration names a file in its ``scrape_config_files``.
+
+    :param place: where the configuration can be read.
+    :param inside: its path as its process sees it, and so is ``path``.
+    """
+    from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config
+
+    try:
+        names = config.scrape_names(files.read(place), inside)
+    except (TimesTenError, OSError):
+        return False
+    return any(patterns.matches(name, path, os.path.dirname(inside)) for name in names)
 
 
 def _is_elsewhere(pid: str) -> bool:
@@ -154,9 +178,17 @@ def find_way(api: Api, method: ReloadMethod, unit: str, pid_file: str | None, co
     return Way("signal", pid=_pid_of(pid_file, config_file, uid))
 
 
-def find_way_of_file(method: ReloadMethod, unit: str, pid_file: str | None, scrape_file: str, uid: int) -> Way:
+def find_way_of_file(
+    method: ReloadMethod,
+    unit: str,
+    pid_file: str | None,
+    scrape_file: str,
+    uid: int,
+    processes: Sequence[Process],
+) -> Way:
     """Choose how a taker that only reads a scrape file is told to read it again.
 
+    :param processes: of VictoriaMetrics, that read the file.
     :param method: auto takes the signal where a process id file is given, or where a process of VictoriaMetrics reads the
         file; else nobody is told.
     :raises TimesTenError: if that is not possible in the way that was asked for.
@@ -169,7 +201,7 @@ def find_way_of_file(method: ReloadMethod, unit: str, pid_file: str | None, scra
         return Way("systemd", unit)
     if pid_file is not None:
         return Way("signal", pid=_pid_of(pid_file, scrape_file, uid))
-    found = [process.pid for process in find_processes(scrape_file, "scrape_file") if process.uid == uid]
+    found = [process.pid for process in processes if process.uid == uid]
     if found:
         return Way("signal", pid=found[0])
     if method == "signal":

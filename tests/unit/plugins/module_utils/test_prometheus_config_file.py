@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, jobs
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config_file import (
     ConfigFile,
+    ListFile,
     Moved,
 )
 
@@ -97,3 +101,23 @@ def test_candidates_of_a_scrape_file_lie_where_no_pattern_matches(tmp_path: Path
     assert list((tmp_path / "scrape_configs").iterdir()) == []
     file.commit(candidate, None)
     assert file.read() == b"ours\n"
+
+
+@pytest.mark.parametrize("before", [None, b"", b"[]\n", b"- job_name: mine\n", b"# mine\n\n- job_name: mine\n"])
+def test_a_bare_list_is_edited_as_one_and_stays_one(tmp_path: Path, before: bytes | None) -> None:
+    path = tmp_path / "jobs.yml"
+    if before is not None:
+        path.write_bytes(before)
+    file = ListFile(str(path), "scrape_file")
+    job = jobs.build({"name": "exp1", "address": "exp1", "port": 1, "insecure": True}, "/store")
+
+    def edit(wanted: list[jobs.Job], **options: Any) -> None:
+        source = file.read()
+        files = config.Files(source, str(path), "/store", f"{path}.none")
+        file.write(config.edit(files, wanted, **options).config, source, OWN)
+
+    edit([job])
+    names = [item["job_name"] for item in yaml.safe_load(path.read_bytes())]
+    assert names == (["mine"] if b"mine" in (before or b"").replace(b"# mine", b"") else []) + ["timesten-exp1"]
+    edit([], remove=["exp1"])
+    assert path.read_bytes() == (b"" if before == b"[]\n" else before or b"")

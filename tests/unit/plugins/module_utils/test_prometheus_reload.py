@@ -17,7 +17,9 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus imp
 
 
 def way(method: reload.ReloadMethod, file: Path, pid_file: str | None = None, uid: int | None = None) -> reload.Way:
-    return reload.find_way_of_file(method, "no-such-unit", pid_file, str(file), os.geteuid() if uid is None else uid)
+    processes = reload.find_processes(str(file), "scrape_file")
+    user = os.geteuid() if uid is None else uid
+    return reload.find_way_of_file(method, "no-such-unit", pid_file, str(file), user, processes)
 
 
 def test_nobody_is_told_where_nothing_says_how(tmp_path: Path) -> None:
