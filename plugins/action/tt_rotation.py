@@ -10,10 +10,12 @@ import time
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import handover, ledger, rotation, steps
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
 
+display = Display()
 STEPS = ("plan", "go", "judge", "leave", "record")
 
 
@@ -95,21 +97,20 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         )
         return {
             "verdicts": {name: dataclasses.asdict(verdict) for name, verdict in judged.items()},
-            "grace": max(
-                (
-                    inventory.fleet.run.rotate_grace
-                    for name, verdict in judged.items()
-                    if verdict.leaves and verdict.action == "confirm" and self._gets_grace(name)
-                ),
-                default=0.0,
-            ),
         }
 
     def _leave(self) -> dict[str, Any]:
-        """Tell which of their two ports exporters leave."""
+        """Tell which of their two ports exporters leave, after the time that outsiders have to follow."""
         inventory = self.inventory
         ended = inventory.exporters(inventory.wave(), steps.ENDED)
         left = rotation.leaving(inventory.verdicts(), ended)
+        grace, names = inventory.run.rotate_grace, [name for name in left if left[name].action == "retire"]
+        waiting = [name for name in names if self._gets_grace(name)]
+        if grace and waiting:
+            display.display(
+                f"Both ports of {', '.join(waiting)} serve for {grace:g} s, so that outsiders can take their new pairs."
+            )
+            time.sleep(grace)
         return {"leaving": {name: dataclasses.asdict(item) for name, item in left.items()}}
 
     def _record(self) -> dict[str, Any]:

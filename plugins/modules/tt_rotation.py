@@ -34,7 +34,8 @@ options:
       - V(plan) chooses the moments at which each exporter may switch.
       - V(go) refuses the exporters that one of their clients does not follow.
       - V(judge) tells which switches are kept and which are taken back.
-      - V(leave) tells which of their two ports exporters leave, with the strategy C(spare_port).
+      - V(leave) tells which of their two ports exporters leave, with the strategy C(spare_port). Where outsiders have to follow, it waits for
+        C(rotate_grace) seconds before.
       - V(record) adds what became of the wave to the record of the run.
     type: str
     choices: [join, plan, go, judge, leave, record]
@@ -74,11 +75,6 @@ verdicts:
   returned: O(step=judge)
   type: dict
   sample: {"exp1": {"exporter": "exp1", "host": "exp1", "action": "confirm", "status": "switched", "window": 0.41}}
-grace:
-  description: Seconds for which exporters serve on both of their ports, so that outsiders can take their new pairs.
-  returned: O(step=judge)
-  type: float
-  sample: 0.0
 leaving:
   description: By name of the exporter, the job that goes, and what its host does then.
   returned: O(step=leave)

@@ -224,8 +224,8 @@ def _readme(outsider: Outsider, entries: Sequence[Entry]) -> str:
         "- Prometheus: `scrape_config.yml`, below `scrape_config_files` or copied into `scrape_configs`.",
         "- Grafana Alloy: `config.alloy`; write your own `forward_to`.",
         "- OpenTelemetry collector: `otel-collector.yml`; name the receiver `prometheus/timesten` in a pipeline of yours.",
-        "- Kubernetes with the Prometheus operator: `kubernetes.yml`. Its Secrets hold the certificates alone. The keys go from age to",
-        "  the API server without touching a disk:",
+        "- Kubernetes with the Prometheus operator: `kubernetes.yml`; add the labels that your Prometheus selects (`scrapeConfigSelector`).",
+        "  Its Secrets hold the certificates alone. The keys go from age to the API server without touching a disk:",
         "",
         "```sh",
         *(

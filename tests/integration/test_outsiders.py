@@ -22,7 +22,7 @@ from lab import packages
 
 pytestmark = [pytest.mark.slow]
 
-GRACE = 20
+GRACE = 15
 TEXTS = {"README.md", "config.alloy", "kubernetes.yml", "otel-collector.yml", "pairs.json", "scrape_config.yml"}
 
 

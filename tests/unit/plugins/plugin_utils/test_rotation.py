@@ -268,6 +268,17 @@ def beside(spare: bool = True) -> Row:
     return planned(made, ready, spare_ports=("exp1",), beside=True)
 
 
+@pytest.mark.parametrize(("spare_port", "more"), [(True, 600.0), (False, 0.0)])
+def test_a_grace_time_lengthens_what_both_ports_are_served_for(spare_port: bool, more: float) -> None:
+    made = staged(spare=True, strategy="spare_port", has_spare_port=True) if spare_port else staged()
+    ready = delivered("exp1.spare" if spare_port else "exp1", prom1=scraped(NOW, 15.0))
+    plain, graceful = (
+        planned(made, ready, spare_ports=("exp1",), beside=spare_port, grace=grace) for grace in (None, {"exp1": 600.0})
+    )
+    assert graceful.refused is None and graceful.confirm == plain.confirm + more
+    assert graceful.deadline == plain.deadline + 3 * more
+
+
 def test_the_spare_port_needs_no_moment_and_nobody_who_follows() -> None:
     row = beside()
     assert row.refused is None and row.job == "exp1.spare" and row.servers == ("prom1",)
