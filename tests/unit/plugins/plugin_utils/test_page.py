@@ -16,10 +16,13 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("jinja2", reason="the page is made on the controller")
+
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import ledger, page
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.ledger import Host, Known, Ledger, Pair
 
+pytestmark = pytest.mark.controller
 NOW = "2026-11-24T10:49:00Z"
 VOID = {"meta", "link", "br", "hr", "img", "input", "path", "rect", "line"}
 
