@@ -134,7 +134,7 @@ def _distance(time: str, now: datetime.datetime) -> str:
     """Return how far away a moment is, in days."""
     days = (parse_timestamp(time) - now).total_seconds() / 86400
     count = math.floor(abs(days))
-    text = f"{count} day{'' if count == 1 else 's'}"
+    text = _plural(count, "day") if count else "less than a day"
     return f"{text} ago" if days < 0 else f"in {text}"
 
 

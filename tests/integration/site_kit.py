@@ -47,6 +47,7 @@ class Run:
     events: list[dict[str, Any]]
     calls: dict[str, int]
     ledger: dict[str, Any]
+    page: str
 
     def results(self, action: str, *events: str) -> list[dict[str, Any]]:
         """Results of a module, as ``{"host", "event", "result"}``.
@@ -172,7 +173,8 @@ class Fleet:
         """
         record = self.directory / f"record-{time.monotonic_ns()}.jsonl"
         report = record.with_suffix(".ledger")
-        variables = {"timesten_report": str(report), **variables}
+        page = record.with_suffix(".html")
+        variables = {"timesten_report": str(report), "timesten_report_html": str(page), **variables}
         if variables:
             options = (*options, "--extra-vars", json.dumps(variables))
         before = self.calls()
@@ -193,7 +195,8 @@ class Fleet:
         calls = {host: after[host] - before.get(host, 0) for host in after}
         assert expect is None or done.returncode == expect, f"exit status {done.returncode}\n{done.stdout[-20000:]}"
         ledger = json.loads(report.read_text(encoding="utf-8")) if report.exists() else {"hosts": [], "pairs": []}
-        return Run(done.returncode, done.stdout, seconds, events, calls, ledger)
+        written = page.read_text(encoding="utf-8") if page.exists() else ""
+        return Run(done.returncode, done.stdout, seconds, events, calls, ledger, written)
 
     def calls(self) -> dict[str, int]:
         """Return how often a module was started on each host that is up, from the beginning of the lab on."""

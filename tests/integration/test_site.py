@@ -178,6 +178,17 @@ def test_one_run_and_every_prometheus_scrapes_every_exporter(fleet: Fleet, first
     assert versions["prom1"].startswith("2.42") and versions["prom2"].startswith("3")
 
 
+def test_page_of_the_run(fleet: Fleet, first: First) -> None:
+    """What the hosts answered for: no private key is in it either, see below."""
+    facts = {item["exporter"]: item for item in first.run.ledger["exporters"]}
+    assert set(facts) == {exporter for _client, exporter in PAIRS}
+    assert all(item["asked"] and item["due"] > "2026" for item in facts.values())
+    # One utility has no option for a limit.
+    assert {name for name, item in facts.items() if item["limit"] != 15} == {"exp2"} and facts["exp2"]["limit"] is None
+    for text in (first.run.ledger["verdict"], *facts, *fleet.servers, "Rate budget", "the wallet"):
+        assert text in first.run.page, text
+
+
 def test_check_mode_touches_nothing_and_predicts_the_real_run(fleet: Fleet, first: First) -> None:
     assert differences(first.before, first.between) == set()
     real = {change for change in first.run.changed() if not change[1].startswith("ansible.builtin")}

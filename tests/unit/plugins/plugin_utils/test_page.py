@@ -16,10 +16,13 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("jinja2", reason="the page is made on the controller")
+
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import ledger, page
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.ledger import Host, Known, Ledger, Pair
 
+pytestmark = pytest.mark.controller
 NOW = "2026-11-24T10:49:00Z"
 VOID = {"meta", "link", "br", "hr", "img", "input", "path", "rect", "line"}
 
@@ -245,7 +248,7 @@ def test_due_is_one_line_a_day_the_first_first() -> None:
     found = page.due(dataclasses.replace(made, exporters=known), page.parse_timestamp(NOW))
     assert [(item.date, item.kind, item.distance) for item in found][:2] == [
         ("2026-11-20", "ended", "4 days ago"),
-        ("2026-11-25", "bad", "in 0 days"),
+        ("2026-11-25", "bad", "in less than a day"),
     ]
     assert "wallets are due" in found[1].what and found[1].who == "4 exporters: exp001, exp002, exp003, exp004"
     assert "first certificate ends" in found[0].what and found[0].who == "exp003"

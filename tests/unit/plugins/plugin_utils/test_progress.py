@@ -13,8 +13,12 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("jinja2", reason="there is a callback on the controller alone")
+
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.progress import Progress, duration
 from gates.doc_examples import example
+
+pytestmark = pytest.mark.controller
 
 
 def test_a_hundred_hosts_give_ten_lines() -> None:
@@ -52,7 +56,6 @@ def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-@pytest.mark.controller
 def test_a_play_in_batches(tmp_path: Path) -> None:
     hosts = ",".join(f"h{number}" for number in range(20))
     (tmp_path / "ansible.cfg").write_text(example("progress"), encoding="utf-8")
