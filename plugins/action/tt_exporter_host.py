@@ -126,6 +126,8 @@ class ActionModule(HostAction):
         refused = {**moves.cannot_follow(host.exporters, away, inspected), **_in_the_way(host, inspected)}
         exporters = [exporter for exporter in host.exporters if exporter.name not in refused]
         clients = self._takers(inspected, host)
+        refused.update(self._foreseen(host, exporters, inspected, task_vars))
+        exporters = [exporter for exporter in exporters if exporter.name not in refused]
         arguments = {"clients": clients, "hand_over": True, "rate_budget": host.rate_budget, "run": this_run()}
         moments = self._gaps(exporters, inspected)
         if moments:
@@ -295,6 +297,29 @@ class ActionModule(HostAction):
         return self.registered(found, {"calls": handed_on}, clock)
 
     # --- what takes root
+
+    def _foreseen(
+        self,
+        host: ExporterHost,
+        exporters: Sequence[Exporter],
+        inspected: Mapping[str, PrometheusAnswer],
+        task_vars: dict[str, Any],
+    ) -> dict[str, str]:
+        """Return the exporters that no Prometheus knows yet and that would be refused, before root makes anything for them, and why."""
+        known = {name for answer in inspected.values() for name in answer.definitions}
+        new = [exporter for exporter in exporters if exporter.name not in known]
+        if not new or self._task.check_mode or not self._needs_root(host, new):
+            return {}
+        self._task.check_mode = True
+        try:
+            answer = self._ask(host, "converge", new, [], {}, task_vars)
+        finally:
+            self._task.check_mode = False
+        return {name: exporter.failed for name, exporter in answer.exporters.items() if exporter.failed}
+
+    @staticmethod
+    def _needs_root(host: ExporterHost, exporters: Sequence[Exporter]) -> bool:
+        return host.make_directory or any(exporter.definition.get("boot") == "systemd" for exporter in exporters)
 
     def _prepare(self, host: ExporterHost, exporters: Sequence[Exporter], task_vars: dict[str, Any]) -> _AsRoot:
         """Do what the owner cannot: a directory that root has to make, and units."""

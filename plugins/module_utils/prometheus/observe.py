@@ -244,7 +244,7 @@ def neighbours(own_store: str, files: Files) -> dict[str, str]:
             if block.group(1):
                 found[path] = block.group(1).decode("ascii")
             stores = {match.decode("utf-8", "replace") for match in _CA_FILE.findall(block.group())}
-            for store in ctx.paths.names(sorted(stores - {ctx.store_inside})):
+            for store in files.paths.names(sorted(stores - {files.store})):
                 owner = Store(store, None).owner()
                 if owner is not None and os.path.realpath(store) != os.path.realpath(own_store):
                     found[path] = owner
