@@ -67,7 +67,6 @@ _SEEN_BY = _EXPORTER + " as {{ $labels.client }} sees it (job {{ $labels.job }},
 _CERTIFICATE = "the {{ $labels.kind }} certificate of " + _EXPORTER + " (client {{ $labels.client }})"
 _ENDS = "exporter:timesten_certificate_not_after_seconds:vector"
 _LEFT = f"({_ENDS} - time())"
-_UNTIL = "{{ with query (printf `exporter:timesten_certificate_not_after_seconds:vector{exporter=%q,client=%q,kind=%q}` $labels.exporter $labels.client $labels.kind) }}{{ . | first | value | humanizeTimestamp }}{{ end }}"  # noqa: E501
 
 ONLY_26 = "seen in the documentation of TimesTen 26.1 alone"
 NO_MEANING = "Oracle does not say in public what its values mean"
@@ -189,11 +188,9 @@ def _certificate(name: str, most: str, least: str, severity: str) -> Alert:
         "0m",
         severity,
         "The {{ $labels.kind }} certificate of " + _EXPORTER + " ends in {{ $value | humanizeDuration }}",
-        "On "
-        + _UNTIL
-        + " "
+        "In {{ $value | humanizeDuration }} "
         + _CERTIFICATE
-        + " ends. From then on no scrape succeeds. Run timesten.monitoring.site, or rotate now.",
+        + " ends. From then on no scrape succeeds. Run timesten.monitoring.site.",
     )
 
 
@@ -503,11 +500,13 @@ ALERTS: dict[str, tuple[Alert, ...]] = {
         _certificate("TimesTenCertificateEndsToday", "certificate_critical_days", "", "critical"),
         Alert(
             "TimesTenCertificateHasEnded",
-            f"{_LEFT} < 0",
+            f"time() - {_ENDS} > 0",
             "0m",
             "critical",
             "The {{ $labels.kind }} certificate of " + _EXPORTER + " has ended",
-            "Since " + _UNTIL + " " + _CERTIFICATE + " is not valid any more. No scrape that needs it succeeds.",
+            "For {{ $value | humanizeDuration }} "
+            + _CERTIFICATE
+            + " has not been valid. No scrape that needs it succeeds.",
         ),
         Alert(
             "TimesTenRotationDue",
