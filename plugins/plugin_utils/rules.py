@@ -17,11 +17,19 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import LATER
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.rule_file import INSTANCE, JOB
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates, pem
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import words
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import ExporterAnswer
+
+if TYPE_CHECKING:
+    from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Client
 
 RUNBOOKS = "https://github.com/timesten-monitoring/timesten.monitoring/blob/main/docs/alerts/"
 
@@ -569,17 +577,17 @@ def check(thresholds: Mapping[str, Any], switches: Mapping[str, Any]) -> None:
     :raises TimesTenError: naming what is wrong.
     """
     for name, value in thresholds.items():
-        _check_known(name, THRESHOLDS, "alert_thresholds")
-        where = f"alert_thresholds: {name}"
+        _check_known(name, THRESHOLDS, "prometheus_host_alert_thresholds")
+        where = f"prometheus_host_alert_thresholds: {name}"
         if isinstance(THRESHOLDS[name], str):
             if not isinstance(value, str) or not jobs.parse_duration(value, where):
                 raise TimesTenError(f"{where}: {value!r} is not a time such as {THRESHOLDS[name]!r}")
         elif isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             raise TimesTenError(f"{where}: {value!r} is not a number")
     for name, value in switches.items():
-        _check_known(name, all_alerts(), "alerts")
+        _check_known(name, all_alerts(), "prometheus_host_alerts")
         if not isinstance(value, bool):
-            raise TimesTenError(f"alerts: {name}: {value!r} is neither true nor false")
+            raise TimesTenError(f"prometheus_host_alerts: {name}: {value!r} is neither true nor false")
 
 
 def _check_known(name: Any, known: Mapping[str, Any], option: str) -> None:
@@ -604,8 +612,53 @@ def common(thresholds: Mapping[str, Any], switches: Mapping[str, Any]) -> str:
     return "".join(parts)
 
 
-JOB, INSTANCE = "@job@", "@instance@"
-"""What the host puts the labels of the target in the place of: it alone knows the name of an adopted job."""
+def subject(client: Client, answer: ExporterAnswer, interval: float | None) -> Subject:
+    """Return what is known of an exporter after its host has answered; in check mode that may be little.
+
+    :param interval: seconds between two scrapes, where the client's own variables do not say.
+    """
+    options = client.options
+    timeout, every = (
+        jobs.parse_duration(options[key], key) if options.get(key) else None
+        for key in ("scrape_timeout", "scrape_interval")
+    )
+    ends = {
+        "ca": _first_end(answer.ca_certificate),
+        "server": None if answer.server_certificate is None else _seconds(answer.server_certificate.not_after),
+        "client": _seconds(answer.pairs[client.name].not_after) if client.name in answer.pairs else None,
+    }
+    return Subject(
+        names.exporter_of(answer.name),
+        client.name,
+        # Without a setting of its own, Prometheus takes 10 s and never more than the interval.
+        timeout=timeout or min(10.0, every or interval or 10.0),
+        honors_labels=bool(options.get("honor_labels")),
+        not_after={} if answer.insecure else {kind: end for kind, end in ends.items() if end is not None},
+        due=None if answer.insecure else _seconds(answer.due_at),
+        created=_seconds(_created(answer.generation)),
+        evicted=len(answer.evicted),
+    )
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None or text == LATER:
+        return None
+    return pem.parse_timestamp(text).timestamp()
+
+
+def _created(generation: str | None) -> str | None:
+    """A generation is named after the moment at which it was made: 20261124T104900Z-1a2b3c4d."""
+    if generation is None or generation == LATER:
+        return None
+    text = generation
+    return f"{text[:4]}-{text[4:6]}-{text[6:8]}T{text[9:11]}:{text[11:13]}:{text[13:15]}Z"
+
+
+def _first_end(certificates_pem: str | None) -> float | None:
+    if certificates_pem is None or certificates_pem == LATER:
+        return None
+    found = certificates.load(certificates_pem.encode("utf-8"), "ca_certificate")
+    return min(pem.parse_timestamp(certificates.validity(item)[1]).timestamp() for item in found)
 
 
 def of_exporter(subject: Subject) -> str:

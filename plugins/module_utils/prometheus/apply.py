@@ -13,7 +13,12 @@ import time
 from typing import Callable, Iterable, Iterator, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config_file, promtool, reload
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import (
+    config_file,
+    promtool,
+    reload,
+    rule_file,
+)
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import NotAnswering
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config import (
     file_patterns,
@@ -36,7 +41,11 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.obs
     observe,
     running_jobs,
 )
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.proof import Proof, prove
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.proof import (
+    Proof,
+    prove,
+    prove_rules,
+)
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.store import as_user
 
 _ATTEMPTS = 3
@@ -114,7 +123,7 @@ class Change:
         if ctx.identity is None:
             raise TimesTenError(f"user: there is no user {ctx.settings.user!r} on this host")
         if plan.configures:
-            for file in (ctx.config, ctx.scrape_file):
+            for file in (ctx.config, ctx.scrape_file, ctx.rules_file):
                 file.refuse_loss()
         if ctx.api is None:
             return
@@ -301,19 +310,21 @@ class Change:
         try:
             # promtool looks for the certificates, so a first delivery has to be in place before; nothing live names it yet.
             store.switch_all(first)
-            with self._candidates(plan) as (config, scrape):
+            with self._candidates(plan) as candidates:
                 self._refuse_moved(plan)
                 self._mark_unfinished(plan)
                 store.switch_all(rest)
-                if scrape:
-                    self.ctx.scrape_file.commit(scrape, plan.scrape_source)
-                    self._committed.add(self.ctx.scrape_file.path)
-                if config:
-                    self.ctx.config.commit(config, plan.source)
-                    self._committed.add(self.ctx.config.path)
+                for file, candidate, expected in candidates:
+                    file.commit(candidate, expected)
+                    self._committed.add(file.path)
+                if plan.rules is None and plan.rules_source is not None:
+                    # A pattern of the owner may name it: it has to be gone before Prometheus looks.
+                    self.ctx.rules_file.write(None, plan.rules_source, self._fallback)
+                    self._committed.add(self.ctx.rules_file.path)
             if plan.reloads:
                 reloaded = self._reload()
             proof = prove(self.ctx, plan, time.time(), bool(reloaded))
+            prove_rules(self.ctx, plan.rules)
         except Moved:
             self._restore(plan, list(plan.switch))
             raise
@@ -330,17 +341,19 @@ class Change:
         if plan.configures:
             self.ctx.config.refuse_moved(plan.source or None)
             self.ctx.scrape_file.refuse_moved(plan.scrape_source)
+            self.ctx.rules_file.refuse_moved(plan.rules_source)
 
     @contextlib.contextmanager
-    def _candidates(self, plan: Plan) -> Iterator[tuple[str | None, str | None]]:
-        """Candidates of the files that change, beside them and approved by promtool; what is not committed goes."""
+    def _candidates(self, plan: Plan) -> Iterator[list[tuple[ConfigFile, str, bytes | None]]]:
+        """Candidates of the files that change, beside them and approved by promtool, each with what it replaces, in the order
+        in which they take their places; what is not committed goes."""
         ctx, identity = self.ctx, self.ctx.identity
         if identity is None or not plan.configures:
-            yield None, None
+            yield []
             return
         tool = promtool.require(ctx.settings.promtool)
         made: list[str] = []
-        config, scrape = None, None
+        candidates: list[tuple[ConfigFile, str, bytes | None]] = []
         text = plan.edit.scrape_file
         named = file_patterns(plan.edit.config, ctx.config.path)
         base = os.path.dirname(ctx.config.path)
@@ -351,6 +364,15 @@ class Change:
                 made.append(scrape)
                 swaps[ctx.scrape_file.path] = scrape
                 promtool.check(tool, scrape, identity)
+                candidates.append((ctx.scrape_file, scrape, plan.scrape_source))
+            if plan.rules is None and plan.rules_source is not None:
+                swaps[ctx.rules_file.path] = None
+            elif plan.rules is not None and plan.rules != plan.rules_source:
+                rules = ctx.rules_file.stage(plan.rules, self._fallback, named, base)
+                made.append(rules)
+                swaps[ctx.rules_file.path] = rules
+                promtool.check_rules(tool, rules, identity)
+                candidates.append((ctx.rules_file, rules, plan.rules_source))
             # promtool reads the files that will be there, not those that are: only for the check.
             judged = for_promtool(plan.edit.config, ctx.config.path, swaps)
             checked = ctx.config.stage(judged, self._fallback, named, base)
@@ -362,7 +384,8 @@ class Change:
                 if judged != plan.edit.config:
                     config = ctx.config.stage(plan.edit.config, self._fallback, named, base)
                     made.append(config)
-            yield config, scrape
+                candidates.append((ctx.config, config, plan.source))
+            yield candidates
         finally:
             for path in made:
                 config_file.discard(path)
@@ -396,6 +419,7 @@ class Change:
         store.switch_all({name: plan.before[name] for name in names if store.current(name) != plan.before[name]})
         wrote = False
         for file, ours, before in (
+            (self.ctx.rules_file, plan.rules, plan.rules_source),
             (self.ctx.scrape_file, plan.edit.scrape_file, plan.scrape_source),
             (self.ctx.config, plan.edit.config, plan.source),
         ):
@@ -414,7 +438,8 @@ class Change:
             if now == target:
                 return False
             content = target
-            if now != ours:
+            # Of our rule file nothing is anybody else's.
+            if now != ours and file is not self.ctx.rules_file:
                 content = take_back(now or b"", ours or b"", target or b"", file.path)
             try:
                 file.write(content, now, self._fallback)
@@ -474,7 +499,12 @@ class Change:
         store.switch_all({name: plan.before[name] for name in touched if store.current(name) != plan.before.get(name)})
         # From the file as it was: what these exporters had there comes back byte for byte.
         wanted = [plan.jobs[name] for name in rest if name not in plan.rejected]
-        edit = edit_config(ctx.settings, seen, wanted, plan.removed)
+        entries = {name: plan.entries[name] for name in rest}
+        entries.update({name: old for name, old in seen.state["exporters"].items() if name in touched})
+        rules = rule_file.compose(plan.common_rules, entries, plan.view) if plan.common_rules else None
+        edit = edit_config(ctx.settings, seen, wanted, plan.removed, None if rules is None else ctx.rules_file.path)
+        if rules is not None:
+            self._rewrite(ctx.rules_file, plan.rules, rules)
         if ctx.settings.layout == "files" and edit.scrape_file != ctx.scrape_file.read():
             self._rewrite(ctx.scrape_file, plan.edit.scrape_file, edit.scrape_file)
         self._rewrite(ctx.config, plan.edit.config, edit.config)
@@ -497,7 +527,9 @@ class Change:
             if name not in plan.removed:
                 entries.setdefault(name, entry)
         state: StoreState = {"client": ctx.settings.name, "exporters": entries}
-        stays = ("client", "exporters")
+        if plan.common_rules:
+            state["rules"] = plan.common_rules
+        stays = ("client", "exporters", "rules")
         if "unfinished" in before or any(state.get(key) != before.get(key) for key in stays):
             store.write_state(state)
         self._clear_scrape_files(seen, plan)

@@ -21,7 +21,8 @@ Definition = Dict[str, Any]
 
 
 class StateEntry(TypedDict, total=False):
-    """One exporter in the store's state. ``files`` are the marks of the three files when they were last parsed."""
+    """One exporter in the store's state. ``files`` are the marks of the three files when they were last parsed, ``rules`` is
+    its own group in our rule file."""
 
     definition: Definition
     fleet: str
@@ -31,10 +32,12 @@ class StateEntry(TypedDict, total=False):
     ca_sha256: str | None
     not_after: str
     files: list[list[int]]
+    rules: str
 
 
 class StoreState(TypedDict, total=False):
-    """``.state.json``: whose store it is, and what is ours in it."""
+    """``.state.json``: whose store it is, and what is ours in it. ``rules`` are the groups of our rule file that are no
+    exporter's."""
 
     version: int
     revision: str
@@ -42,6 +45,7 @@ class StoreState(TypedDict, total=False):
     client: str
     exporters: dict[str, StateEntry]
     unfinished: bool
+    rules: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +139,8 @@ class Settings:
     defaults: Mapping[str, Any]
     both_ports: bool = False
     fleet: str | None = None
+    rules: str | None = None
+    rules_file: str | None = None
 
 
 MESSAGES = 10

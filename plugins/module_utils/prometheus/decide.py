@@ -11,7 +11,7 @@ from typing import Any, Iterable, Mapping
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, jobs
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, jobs, rule_file
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
     LATER,
     Definition,
@@ -45,6 +45,9 @@ class Plan:
     :ivar before: exporter to its present delivery.
     :ivar deliver: exporters whose delivery has to be written first, with the elements that carry them.
     :ivar reasons: by exporter, what changes for it and why.
+    :ivar common_rules: the groups of our rule file that are no exporter's; "" where there is to be none.
+    :ivar rules: our rule file as it will be, None where there is to be none; what is not ours there stays.
+    :ivar rules_source: what is in its place before.
     :ivar present: our jobs as the configuration has them before.
     :ivar view: the configuration as it will be.
     :ivar absent: jobs that are configured and that Prometheus does not run.
@@ -66,6 +69,9 @@ class Plan:
     source: bytes
     scrape_source: bytes | None
     edit: config.EditResult
+    common_rules: str
+    rules: bytes | None
+    rules_source: bytes | None
     present: config.ConfigView
     view: config.ConfigView
     absent: tuple[str, ...]
@@ -78,7 +84,7 @@ class Plan:
     @property
     def configures(self) -> bool:
         """Whether a configuration file changes."""
-        return self.edit.changed
+        return self.edit.changed or self.rules != self.rules_source
 
     @property
     def reloads(self) -> bool:
@@ -139,17 +145,42 @@ def decide(settings: Settings, seen: Observation, rejected: Mapping[str, str], c
         ours |= set(seen.view.ours)
     gone = sorted(name for name in ours - set(definitions) - set(faults) if settings.purge or name in removal)
     built = {name: jobs.build(definition, store) for name, definition in definitions.items()}
-    edit = _edit(settings, seen, built, gone, faults)
+    common_rules = _common_rules(settings, seen, definitions)
+    rules_path = _rules_path(settings, seen, store, common_rules)
+    edit = _edit(settings, seen, built, gone, faults, rules_path)
     pairs = {
         name: _decide_pair(name, element, known.get(name), seen.deliveries.get(name, Deliveries()))
         for name, element in elements.items()
     }
     return _Decision(
-        settings, seen, fleet, definitions, built, tuple(elements), faults, gone, edit, pairs, store
+        settings, seen, fleet, definitions, built, tuple(elements), faults, gone, edit, pairs, store, common_rules
     ).plan()
 
 
+def _common_rules(settings: Settings, seen: Observation, definitions: Mapping[str, Any]) -> str:
+    """The groups of our rule file that are no exporter's; "" where there is to be none, and so without any exporter."""
+    asked = seen.state.get("rules", "") if settings.rules is None else settings.rules
+    return asked if definitions else ""
+
+
+def _rules_path(settings: Settings, seen: Observation, store: str, common_rules: str) -> str | None:
+    """The rule file that the configuration has to name.
+
+    :raises TimesTenError: if something else is in its place.
+    """
+    if not common_rules:
+        return None
+    path = settings.rules_file or f"{store}.rules.yml"
+    if seen.rules is not None and not rule_file.is_ours(seen.rules):
+        raise TimesTenError(
+            f"rules_file: {path} exists and was not written by this collection: choose another path, or move it away. "
+            f"Nothing was changed"
+        )
+    return path
+
+
 def _check_task(settings: Settings, seen: Observation) -> None:
+    rule_file.check(settings.rules or "", "rules")
     revision = seen.state["revision"]
     if settings.revision is not None and settings.revision != revision:
         by = seen.state.get("by")
@@ -228,6 +259,7 @@ def check_element(number: int, item: Mapping[str, Any], check_mode: bool) -> dic
     else:
         for alt_name in alt_names:
             names.check_host(alt_name.rstrip("."), f"{where} ({name}): alt_names", wildcard=True)
+    rule_file.check(element.get("rules", ""), "exporters[].rules")
     if element.get("insecure"):
         return element
     missing = [key for key in _PAIR if not element.get(key)]
@@ -326,19 +358,33 @@ def _edit(
     built: Mapping[str, jobs.Job],
     gone: Iterable[str],
     faults: Mapping[str, str],
+    rules_path: str | None,
 ) -> config.EditResult:
     if settings.layout == "template":
         if settings.rendered is None:
             raise TimesTenError("rendered: layout template needs the whole file; the role prometheus_host renders it")
-        return config.check_rendered(seen.files, settings.rendered.encode("utf-8"), built.values())
-    return edit_config(settings, seen, [job for name, job in built.items() if name not in faults], gone)
+        edit = config.check_rendered(seen.files, settings.rendered.encode("utf-8"), built.values())
+        return _with_rules(seen.files, edit, rules_path)
+    return edit_config(settings, seen, [job for name, job in built.items() if name not in faults], gone, rules_path)
 
 
 def edit_config(
-    settings: Settings, seen: Observation, wanted: Iterable[jobs.Job], gone: Iterable[str]
+    settings: Settings, seen: Observation, wanted: Iterable[jobs.Job], gone: Iterable[str], rules_path: str | None
 ) -> config.EditResult:
-    """Set and remove jobs in the configuration as it was seen, as the task's options say."""
-    return config.edit(seen.files, wanted, layout=settings.layout, remove=gone, on_existing=settings.on_existing)
+    """Set and remove jobs, and the name of our rule file, in the configuration as it was seen, as the task's options say."""
+    files = seen.files
+    if rules_path is None:
+        # What came last goes first, so that the file becomes what it was.
+        files = dataclasses.replace(files, config=config.name_rules(files.config, files.path, None))
+    edit = config.edit(files, wanted, layout=settings.layout, remove=gone, on_existing=settings.on_existing)
+    return _with_rules(seen.files, edit, rules_path)
+
+
+def _with_rules(files: config.Files, edit: config.EditResult, rules_path: str | None) -> config.EditResult:
+    text = config.name_rules(edit.config, files.path, rules_path)
+    rewritten = edit.scrape_file is not None and edit.scrape_file != files.scrape_file
+    changed = text != files.config or bool(edit.obsolete) or rewritten
+    return dataclasses.replace(edit, config=text, changed=changed)
 
 
 # --- the outcome ------------------------------------------------------------------------------------------------------
@@ -359,6 +405,7 @@ class _Decision:
     edit: config.EditResult
     pairs: dict[str, _Delivery]
     store: str
+    common_rules: str
 
     def plan(self) -> Plan:
         """Put the plan together."""
@@ -381,10 +428,16 @@ class _Decision:
             after = dataclasses.replace(seen.files, config=edit.config, scrape_file=edit.scrape_file, others=others)
             view = config.read(after)
         elements = {item["name"]: item for item in settings.exporters}
+        entries = self._entries()
+        rules = seen.rules
+        if self.common_rules:
+            rules = rule_file.compose(self.common_rules, entries, view)
+        elif rules is not None and rule_file.is_ours(rules):
+            rules = None
         return Plan(
             definitions=self.definitions,
             jobs=self.built,
-            entries=self._entries(),
+            entries=entries,
             accepted=self.accepted,
             rejected=self.rejected,
             removed=tuple(self.gone),
@@ -400,6 +453,9 @@ class _Decision:
             source=seen.files.config,
             scrape_source=seen.files.scrape_file,
             edit=edit,
+            common_rules=self.common_rules,
+            rules=rules,
+            rules_source=seen.rules,
             present=seen.view,
             view=view,
             absent=absent,
@@ -412,6 +468,7 @@ class _Decision:
 
     def _entries(self) -> dict[str, StateEntry]:
         known = self.seen.state["exporters"]
+        given = {item["name"]: item["rules"] for item in self.settings.exporters if item.get("rules") is not None}
         entries: dict[str, StateEntry] = {}
         for name, definition in self.definitions.items():
             entry: StateEntry = {**known.get(name, {}), "definition": definition}
@@ -421,6 +478,8 @@ class _Decision:
                 entry.update(self.pairs[name].entry)
                 if self.fleet:
                     entry["fleet"] = self.fleet
+                if name in given:
+                    entry["rules"] = given[name]
             entries[name] = entry
         return entries
 

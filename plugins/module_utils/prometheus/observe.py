@@ -51,6 +51,7 @@ class Context:
     store: Store
     config: ConfigFile
     scrape_file: ConfigFile
+    rules_file: ConfigFile
     warnings: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -72,9 +73,9 @@ def context(settings: Settings, api: Api | None, check_mode: bool) -> Context:
     config_file = ConfigFile(settings.config_file)
     scrape_file = ConfigFile(settings.scrape_file, "scrape_file")
     store = Store(settings.store, identity)
-    return Context(
-        settings, api if settings.running else None, check_mode, identity, store, config_file, scrape_file, warnings
-    )
+    rules_file = ConfigFile(settings.rules_file or f"{store.path}.rules.yml", "rules_file")
+    api = api if settings.running else None
+    return Context(settings, api, check_mode, identity, store, config_file, scrape_file, rules_file, warnings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +101,7 @@ class Observation:
     :ivar neighbours: other stores that our block names, with the client that each belongs to.
     :ivar deliveries: by exporter.
     :ivar jobs: names of the jobs that Prometheus runs; None where it was not asked.
+    :ivar rules: content of our rule file, or of what is in its place.
     """
 
     state: StoreState
@@ -108,6 +110,7 @@ class Observation:
     neighbours: Mapping[str, str]
     deliveries: Mapping[str, Deliveries]
     jobs: frozenset[str] | None
+    rules: bytes | None = None
 
 
 def observe(ctx: Context) -> Observation:
@@ -125,6 +128,7 @@ def observe(ctx: Context) -> Observation:
         neighbours=_neighbours(ctx, b"\n".join((source, files.scrape_file or b""))),
         deliveries=observe_deliveries(ctx, state, ctx.settings.exporters),
         jobs=running_jobs(ctx),
+        rules=ctx.rules_file.read(),
     )
 
 

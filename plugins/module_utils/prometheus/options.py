@@ -15,7 +15,16 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as _prometheus_jobs
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.jobs import JOB_OPTIONS
 
-_PATHS = ("config_file", "scrape_file", "store", "url_ca_file", "url_cert_file", "url_key_file", "reload_pid_file")
+_PATHS = (
+    "config_file",
+    "scrape_file",
+    "rules_file",
+    "store",
+    "url_ca_file",
+    "url_cert_file",
+    "url_key_file",
+    "reload_pid_file",
+)
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,255}\Z")
 
 

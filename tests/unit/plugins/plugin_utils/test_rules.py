@@ -372,14 +372,30 @@ def test_thresholds_and_durations_are_put_in():
 @pytest.mark.parametrize(
     ("thresholds", "switches", "message"),
     [
-        ({"permanent_space": 1}, {}, "alert_thresholds: there is no 'permanent_space'; permanent_space_share is one"),
-        ({"log_files_held": "many"}, {}, "alert_thresholds: log_files_held: 'many' is not a number"),
-        ({"log_files_held": True}, {}, "alert_thresholds: log_files_held: True is not a number"),
-        ({"log_files_held": float("nan")}, {}, "alert_thresholds: log_files_held: nan is not a number"),
-        ({"checkpoint_window": 3600}, {}, "alert_thresholds: checkpoint_window: 3600 is not a time such as '1h'"),
+        (
+            {"permanent_space": 1},
+            {},
+            "prometheus_host_alert_thresholds: there is no 'permanent_space'; permanent_space_share is one",
+        ),
+        ({"log_files_held": "many"}, {}, "prometheus_host_alert_thresholds: log_files_held: 'many' is not a number"),
+        ({"log_files_held": True}, {}, "prometheus_host_alert_thresholds: log_files_held: True is not a number"),
+        ({"log_files_held": float("nan")}, {}, "prometheus_host_alert_thresholds: log_files_held: nan is not a number"),
+        (
+            {"checkpoint_window": 3600},
+            {},
+            "prometheus_host_alert_thresholds: checkpoint_window: 3600 is not a time such as '1h'",
+        ),
         ({"checkpoint_window": "soon"}, {}, "checkpoint_window"),
-        ({}, {"TimesTenDeadlock": False}, "alerts: there is no 'TimesTenDeadlock'; TimesTenDeadlocks is one"),
-        ({}, {"TimesTenDeadlocks": "off"}, "alerts: TimesTenDeadlocks: 'off' is neither true nor false"),
+        (
+            {},
+            {"TimesTenDeadlock": False},
+            "prometheus_host_alerts: there is no 'TimesTenDeadlock'; TimesTenDeadlocks is one",
+        ),
+        (
+            {},
+            {"TimesTenDeadlocks": "off"},
+            "prometheus_host_alerts: TimesTenDeadlocks: 'off' is neither true nor false",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(thresholds, switches, message):
