@@ -505,8 +505,8 @@ def name_rules(data: bytes, path: str, rules_path: str | None) -> bytes:
     """
     if rules_path is None and RULE_MARKS.begin.encode("ascii") not in data:
         return data
+    old = parsed(data, path, RULE_MARKS)
     try:
-        old = parsed(data, path, RULE_MARKS)
         new = _name_file(old, RULES, rules_path, posixpath.dirname(path), "rules_file")
         if new is not old:
             proof = _Proof(old, new)
