@@ -304,9 +304,7 @@ ALERTS: dict[str, tuple[Alert, ...]] = {
             "0m",
             "warning",
             "Connections of " + _DSN + " went above its warning threshold",
-            "The number of connections of "
-            + _DSN
-            + " crossed the threshold of the database (attribute ConnectionWarn and the like) in the last 15 minutes.",
+            "The number of connections of " + _DSN + " crossed the threshold of the database in the last 15 minutes.",
         ),
         Alert(
             "TimesTenErrorsLogged",

@@ -18,6 +18,7 @@ import yaml
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import rules
+from gates.doc_examples import example
 from lab import packages
 
 pytestmark = pytest.mark.controller
@@ -279,7 +280,7 @@ def test_no_alert_of_the_file_is_without_a_case(tmp_path):
 
 def test_a_healthy_exporter_fires_nothing(promtool, tmp_path):
     """With none of the metrics that only some configurations have, and everything switched on."""
-    check = {"expr": "ALERTS", "eval_time": "2h", "exp_samples": []}
+    check = {"expr": "ALERTS", "eval_time": f"{RESOLVED}m", "exp_samples": []}
     given = {"interval": "1m", "input_series": [series(*UP)], "promql_expr_test": [check]}
     done = judge(
         promtool,
@@ -403,6 +404,13 @@ def test_what_cannot_be_is_refused(thresholds, switches, message):
         rules.check(thresholds, switches)
 
 
+def test_the_example_of_the_page():
+    variables = yaml.safe_load(example("alerts"))
+    rules.check(variables["prometheus_host_alert_thresholds"], variables["prometheus_host_alerts"])
+    text = rules.common(variables["prometheus_host_alert_thresholds"], variables["prometheus_host_alerts"])
+    assert "timesten_perm_in_use:ratio > 0.8" in text and "alert: TimesTenAwtRetries" in text
+
+
 def test_defaults_are_fine():
     rules.check(rules.THRESHOLDS, EVERY_ALERT)
 
@@ -434,3 +442,22 @@ def test_every_recording_rule_is_in_the_index():
     content = yaml.safe_load(rule_file(FRESH))
     records = {rule["record"] for group in content["groups"] for rule in group["rules"] if "record" in rule}
     assert records == set(re.findall(r"^\| `([^`]*:[^`]*)` ", index, re.MULTILINE))
+
+
+def test_every_alert_has_a_page_and_every_page_an_alert():
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in PAGES.glob("*.md") if path.stem != "README"}
+    assert set(pages) == set(rules.all_alerts())
+    index = (PAGES / "README.md").read_text(encoding="utf-8")
+    for name, alert in rules.all_alerts().items():
+        page = pages[name]
+        assert re.findall(r"^## (.*)", page, re.MULTILINE) == [
+            "What it means",
+            "What to look at",
+            "What to do",
+            "How to tune it",
+        ], name
+        assert alert.severity in page and all(
+            f"`{word}`" in page for word in re.findall(r"(?<!\{)\{(\w+)\}", alert.expr)
+        ), name
+        assert ("unverified" in page) == bool(alert.unverified), name
+        assert f"[{name}]({name}.md)" in index, name
