@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Debian packages unpacked into the project's cache: nothing is installed on the machine.
 
-``prometheus("2.42")`` gives the binaries of a Prometheus, ``host_layer()`` what a lab host needs beyond the machine's
+``prometheus("2.42")`` gives the binaries of a Prometheus, ``alertmanager()`` that of an Alertmanager, ``host_layer()`` what a lab host needs beyond the machine's
 own packages. Both work without root, and without network once the cache holds the answer. apt runs with a
 configuration, lists and archives of its own, made from the machine's sources; the machine's apt state is only read.
 """
@@ -74,6 +74,22 @@ def prometheus(version: str) -> Prometheus:
         with _locked():
             found = _cached_prometheus(TREES, version) or _fetch_prometheus(TREES, version)
     return Prometheus(found.name, found / "usr/bin/prometheus", found / "usr/bin/promtool", found)
+
+
+def alertmanager() -> Path:
+    """Return the binary of Debian's Alertmanager, unpacked.
+
+    :raises PackageError: apt failed.
+    """
+    tree = CACHE / "alertmanager"
+    if not tree.is_dir():
+        with _locked():
+            if not tree.is_dir():
+                apt = _apt_for_release(RELEASES[0])
+                with tempfile.TemporaryDirectory(dir=_directory(CACHE), prefix=".download-") as download:
+                    _run_apt(apt, ["apt-get", "download", "prometheus-alertmanager"], cwd=Path(download))
+                    _unpack(sorted(Path(download).glob("*.deb")), tree)
+    return tree / "usr/bin/prometheus-alertmanager"
 
 
 def host_layer(more: tuple[str, ...] = ()) -> Path:
