@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -17,7 +18,8 @@ pytest.importorskip("ansible", reason="used on the controller alone")
 import yaml
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import rules
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import LATER as LATER_KNOWN
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, fleet, rules
 from gates.doc_examples import example
 from lab import packages
 
@@ -424,6 +426,52 @@ def test_rules_of_an_exporter():
     ends = found["exporter:timesten_certificate_not_after_seconds:vector", "client"]
     assert ends["expr"] == f"vector({40 * DAY})"
     assert ends["labels"] == {"exporter": "exp1", "client": "prom1", "kind": "client"}
+
+
+PAIR = answers.Pair("prom1", not_after="2027-01-03T00:00:00Z")
+SERVER = answers.Certificate("s", "i", None, (), "", "2027-01-02T00:00:00Z", "", True, True, "ec")
+ANSWER = answers.ExporterAnswer(
+    "exp1",
+    "converge",
+    True,
+    generation="20261124T104900Z-0000000a",
+    evicted=("prom9",),
+    pairs={"prom1": PAIR},
+    server_certificate=SERVER,
+    due_at="2027-01-01T00:00:00Z",
+)
+
+
+def client(**options):
+    return fleet.Client("prom1", "prom1", "inline", options)
+
+
+def test_subject_of_an_answer():
+    found = rules.subject(client(), ANSWER, 15.0)
+    assert found.not_after == {"server": 1798848000.0, "client": 1798934400.0}
+    assert (found.due, found.created, found.evicted) == (1798761600.0, 1795517340.0, 1)
+    assert found.timeout == 10.0 and not found.honors_labels
+
+
+@pytest.mark.parametrize(
+    ("options", "interval", "timeout"),
+    [
+        ({}, None, 10.0),
+        ({}, 5.0, 5.0),
+        ({"scrape_interval": "6s"}, 60.0, 6.0),
+        ({"scrape_timeout": "20s", "scrape_interval": "1m"}, 15.0, 20.0),
+    ],
+)
+def test_timeout(options, interval, timeout):
+    assert rules.subject(client(**options), ANSWER, interval).timeout == timeout
+
+
+def test_subject_in_check_mode_and_of_an_insecure_exporter():
+    later = dataclasses.replace(ANSWER, generation=LATER_KNOWN, ca_certificate=LATER_KNOWN, due_at=None, pairs={})
+    found = rules.subject(client(), later, None)
+    assert found.created is None and found.due is None and set(found.not_after) == {"server"}
+    plain = rules.subject(client(), dataclasses.replace(ANSWER, insecure=True), None)
+    assert plain.not_after == {} and plain.due is None
 
 
 def test_an_exporter_of_which_only_the_name_is_known():
