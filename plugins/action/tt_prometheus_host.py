@@ -15,8 +15,8 @@ from ansible.plugins.loader import lookup_loader
 from ansible_collections.timesten.monitoring.plugins.lookup.this_run import this_run
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, rotation, steps, templates
-from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import PrometheusAnswer
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, rotation, rules, steps, templates
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import ExporterHostAnswer, PrometheusAnswer
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.border import HostAction
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Client, PrometheusHost
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
@@ -109,6 +109,7 @@ class ActionModule(HostAction):
             remove = self._departed(looked) if host.purge and looked is not None else list(host.remove or ())
             calls[client.name] = {
                 "exporters": exporters,
+                **self._rules(client, exporters, exporter_answers, looked),
                 **({"remove": remove} if remove else {}),
                 **({"revision": looked.revision} if looked is not None and looked.revision else {}),
             }
@@ -187,7 +188,31 @@ class ActionModule(HostAction):
                 continue
             exporters = templates.exporters(inventory.fleet, staged, client.name, only)
             calls[client.name] = {"exporters": exporters, **arguments}
+            if state == "present":
+                calls[client.name] = {
+                    **arguments,
+                    "exporters": exporters,
+                    **self._rules(client, exporters, staged, looked),
+                }
         return self._each(host, state, calls, task_vars, looked=before)
+
+    def _rules(
+        self,
+        client: Client,
+        exporters: Sequence[dict[str, Any]],
+        answered: Mapping[str, ExporterHostAnswer],
+        looked: PrometheusAnswer | None,
+    ) -> dict[str, Any]:
+        """Give each exporter its group of rules, and return the others as the module's option."""
+        if not client.rules:
+            return {"rules": ""}
+        listed = self.inventory.fleet.exporters
+        for item in exporters:
+            name = names.exporter_of(item["name"])
+            answer = answered[listed[name].host].exporters[name]
+            interval = None if looked is None else looked.scrape_interval
+            item["rules"] = rules.of_exporter(rules.subject(client, answer, interval))
+        return {"rules": rules.common(client.alert_thresholds, client.alerts)}
 
     # --- calls
 

@@ -155,6 +155,8 @@ jobs:
       sample: null
 """
 
+from typing import Any
+
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.module import ExporterModule, run
 
@@ -168,7 +170,7 @@ OPTIONS = {
 }
 
 
-def work(module):
+def work(module: Any) -> dict[str, Any]:
     """Do the module's work and return its result."""
     params = module.params
     # Each host needs one of these, and what it stands on.
@@ -184,7 +186,7 @@ def work(module):
     raise TimesTenError("look_for: report works in a task of a playbook only")
 
 
-def main():
+def main() -> None:
     """Entry point."""
     run(ExporterModule(argument_spec=OPTIONS, supports_check_mode=True), work)
 

@@ -160,6 +160,12 @@ options:
         description:
           - As O(extra), for this exporter.
         type: dict
+      rules:
+        description:
+          - The exporter's own group in O(rules_file), as text. In it C(@job@) and C(@instance@) stand for the labels of its target.
+          - The group that is known stays, if not set.
+        type: str
+        version_added: 1.0.0
   scrape_interval:
     description:
       - Time between two scrapes, for example V(15s). Prometheus's own C(global) setting, if not set.
@@ -237,6 +243,18 @@ options:
       - The whole configuration, for O(layout=template). It has to hold exactly the jobs of all exporters of this
         client.
     type: str
+  rules:
+    description:
+      - The groups of rules that are no exporter's, as items of the list C(groups) in a rule file, for O(state=present). The file is
+        named in C(rule_files) of the configuration, unless a pattern there names it already.
+      - An empty text takes the rule file away. What is there stays, if not set. Without any exporter there is no rule file.
+    type: str
+    version_added: 1.0.0
+  rules_file:
+    description:
+      - Path of the rule file. The path of O(store) with C(.rules.yml) appended, if not set.
+    type: path
+    version_added: 1.0.0
   on_existing:
     description:
       - What to do where a hand-written job has the name or the target of an exporter's job.
@@ -638,6 +656,7 @@ EXPORTER = {
     "certificate": {"type": "str"},
     "bundle": {"type": "str"},
     "alt_names": {"type": "list", "elements": "str"},
+    "rules": {"type": "str"},
     **JOB,
 }
 
@@ -652,6 +671,8 @@ SPEC = {
     "layout": {"type": "str", "choices": ["inline", "files", "template"], "default": "inline"},
     "scrape_file": {"type": "path"},
     "rendered": {"type": "str"},
+    "rules": {"type": "str"},
+    "rules_file": {"type": "path"},
     "on_existing": {"type": "str", "choices": ["fail", "adopt", "keep"], "default": "fail"},
     "store": {"type": "path", "default": "/etc/prometheus/timesten"},
     "keep_deliveries": {"type": "int", "default": 2},
@@ -690,6 +711,7 @@ USED_BY = {
     "both_ports": ("present", "staged"),
     "revision": ("present", "absent", "staged"),
     "rendered": ("present", "absent", "staged"),
+    "rules": ("present",),
 }
 """The states that use an option; any other refuses it."""
 
@@ -727,7 +749,12 @@ class HostModule(CheckedModule):
     def _return_formatted(self, kwargs: dict[str, Any]) -> None:
         # The same for what -vvv shows of the arguments.
         if "invocation" not in kwargs:
-            bulky = {"exporters": len(self.params.get("exporters") or []), "rendered": None, "url_headers": None}
+            bulky = {
+                "exporters": len(self.params.get("exporters") or []),
+                "rendered": None,
+                "url_headers": None,
+                "rules": None,
+            }
             kwargs["invocation"] = {"module_args": {**self.params, **bulky}}
         super()._return_formatted(kwargs)
 

@@ -26,7 +26,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter impor
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import units
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import options as prometheus_options
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import outsiders, reports, steps, words
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import outsiders, reports, rules, steps, words
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.outsiders import Outsider
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.words import EXPORTER, PROMETHEUS, ROLES
 
@@ -113,12 +113,16 @@ class Client:
     """One Prometheus instance as the inventory asks for it.
 
     :ivar options: arguments of tt_prometheus_host, without the name. Not in the repr, because they may hold a password.
+    :ivar rules: whether our rule file is wanted.
     """
 
     name: str
     host: str
     layout: str
     options: Mapping[str, Any] = dataclasses.field(repr=False)
+    rules: bool = True
+    alerts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    alert_thresholds: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def is_asked(self) -> bool:
@@ -130,7 +134,10 @@ class Client:
         """What two clients of a host must not share, by option."""
         if self.options.get("kind") == "scrape_file":
             return {"scrape_file": self.options.get("scrape_file"), "store": self.options.get("store")}
-        return {key: self.options.get(key) for key in ("config_file", "store", "url")}
+        own = {key: self.options.get(key) for key in ("config_file", "store", "url")}
+        if self.options.get("rules_file") is not None:
+            own["rules_file"] = self.options["rules_file"]
+        return own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -408,7 +415,8 @@ def _client(host: str, element: Mapping[str, Any], shared: Mapping[str, Any], co
     if "running" in merged:
         # The role's variable is prometheus_host_running already.
         merged["prometheus_running"] = merged.pop("running")
-    return Client(name=name, host=host, layout=merged["layout"], options=merged)
+    own = {key: merged.pop(key) for key in ("rules", "alerts", "alert_thresholds") if key in merged}
+    return Client(name=name, host=host, layout=merged["layout"], options=merged, **own)
 
 
 def _check_client(client: Client, index: int, element: Mapping[str, Any]) -> None:
@@ -419,6 +427,7 @@ def _check_client(client: Client, index: int, element: Mapping[str, Any]) -> Non
         raise TimesTenError(f"{what}: {client.name!r} is reserved for local handshakes; choose another")
     try:
         prometheus_options.check(_on_host(client.options, PROMETHEUS))
+        rules.check(client.alert_thresholds, client.alerts)
     except TimesTenError as error:
         option = re.match(r"\w+", error.message)
         if option and option.group() in element:

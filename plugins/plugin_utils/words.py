@@ -34,7 +34,16 @@ _RENAMED = {
 # Variables that the modules never hear of, or under another name.
 _NO_OPTION = {
     EXPORTER: {"directory", "become", "make_directory", "boot_after", "prometheus_hosts"},
-    PROMETHEUS: {"become", "instances", "running", "template", "exporter_hosts"},
+    PROMETHEUS: {
+        "become",
+        "instances",
+        "running",
+        "template",
+        "exporter_hosts",
+        "rules",
+        "alerts",
+        "alert_thresholds",
+    },
 }
 # What tt_prometheus_host is told of an exporter, although the exporter's host defines it.
 _OF_EXPORTERS = ("address", "port", "insecure", "alt_names", "common_name", "spare_port")

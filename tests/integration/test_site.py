@@ -202,6 +202,18 @@ def test_check_mode_touches_nothing_and_predicts_the_real_run(fleet: Fleet, firs
     assert expected == dict.fromkeys(EXPORTERS, "known after apply")
 
 
+def test_rules_of_every_exporter_run_on_every_prometheus(fleet: Fleet, first: First) -> None:
+    for server in SERVERS:
+        groups = json.loads(fleet.get(server, "/api/v1/rules"))["data"]["groups"]
+        names = {group["name"] for group in groups}
+        assert {"timesten certificates", "timesten space"} <= names
+        own = {name: group["rules"] for group in groups if (name := group["name"]).startswith("timesten exporter ")}
+        assert {name.rpartition(" ")[2] for name in own} == set(EXPORTERS)
+        for rules in own.values():
+            assert {rule["labels"].get("kind") for rule in rules} >= {"ca", "server", "client"}
+        assert not [rule for group in groups for rule in group["rules"] if rule["health"] == "err"]
+
+
 def test_number_of_module_calls(first: First) -> None:
     """Counted by the interpreters of the hosts: one call for each exporter host, two for each Prometheus host, no constant."""
     once, twice = dict.fromkeys(MAIN, 1), dict.fromkeys(SERVERS, 2)

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Debian packages unpacked into the project's cache: nothing is installed on the machine.
 
-``prometheus("2.42")`` gives the binaries of a Prometheus, ``vmagent()`` and ``age()`` those programs, ``host_layer()`` what a lab host needs beyond
+``prometheus("2.42")`` gives the binaries of a Prometheus, ``alertmanager()``, ``vmagent()`` and ``age()`` those programs, ``host_layer()`` what a lab host needs beyond
 the machine's own packages, ``browser()`` a Chromium with its driver. All work without root, and without network once the cache holds the answer. apt runs with a
 configuration, lists and archives of its own, made from the machine's sources; the machine's apt state is only read.
 """
@@ -75,6 +75,14 @@ def prometheus(version: str) -> Prometheus:
         with _locked():
             found = _cached_prometheus(TREES, version) or _fetch_prometheus(TREES, version)
     return Prometheus(found.name, found / "usr/bin/prometheus", found / "usr/bin/promtool", found)
+
+
+def alertmanager() -> Path:
+    """Return the binary of Debian's Alertmanager, unpacked.
+
+    :raises PackageError: apt failed.
+    """
+    return _one_package("prometheus-alertmanager") / "usr/bin/prometheus-alertmanager"
 
 
 def vmagent() -> Path:

@@ -232,6 +232,10 @@ class Api:
             for item in self._json("/api/v1/targets?state=active")["activeTargets"]
         ]
 
+    def rule_groups(self) -> list[dict[str, Any]]:
+        """All groups of rules, as Prometheus tells them: ``name``, ``file`` and ``rules``, each with its ``health``."""
+        return [dict(group) for group in self._json("/api/v1/rules")["groups"]]
+
     def reload(self) -> None:
         """Ask for a reload by the lifecycle endpoint.
 

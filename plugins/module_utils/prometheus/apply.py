@@ -15,7 +15,12 @@ import time
 from typing import Callable, Iterable, Iterator, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config_file, promtool, reload
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import (
+    config_file,
+    promtool,
+    reload,
+    rule_file,
+)
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import NotAnswering
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config import (
     file_patterns,
@@ -38,7 +43,11 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.obs
     observe,
     running_jobs,
 )
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.proof import Proof, prove
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.proof import (
+    Proof,
+    prove,
+    prove_rules,
+)
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.store import Account
 
 _ATTEMPTS = 3
@@ -118,7 +127,7 @@ class Change:
         if ctx.identity is None:
             raise TimesTenError(f"user: there is no user {ctx.settings.user!r} on this host")
         if plan.configures:
-            for file in (ctx.config, ctx.scrape_file):
+            for file in (ctx.config, ctx.scrape_file, ctx.rules_file):
                 file.refuse_loss()
         if ctx.settings.kind == "scrape_file" and plan.reloads and ctx.settings.running:
             self._way = self._way or way_of_file(ctx)
@@ -313,20 +322,22 @@ class Change:
         try:
             # promtool looks for the certificates, so a first delivery has to be in place before; nothing live names it yet.
             store.switch_all(first)
-            with self._candidates(plan) as (config, scrape):
+            with self._candidates(plan) as candidates:
                 self._refuse_moved(plan)
                 self._mark_unfinished(plan)
                 store.switch_all(rest)
-                if scrape:
-                    self.ctx.scrape_file.commit(scrape, plan.scrape_source)
-                    self._committed.add(self.ctx.scrape_file.path)
-                if config:
-                    self.ctx.config.commit(config, plan.source)
-                    self._committed.add(self.ctx.config.path)
+                for file, candidate, expected in candidates:
+                    file.commit(candidate, expected)
+                    self._committed.add(file.path)
+                if plan.rules is None and plan.rules_source is not None:
+                    # A pattern of the owner may name it: it has to be gone before Prometheus looks.
+                    self.ctx.rules_file.write(None, plan.rules_source, self._fallback)
+                    self._committed.add(self.ctx.rules_file.path)
                 self._remove_obsolete(plan)
             if plan.reloads:
                 reloaded = self._reload()
             proof = prove(self.ctx, plan, time.time(), bool(reloaded))
+            prove_rules(self.ctx, plan.rules)
         except Moved:
             self._restore(plan, list(plan.switch))
             raise
@@ -343,6 +354,7 @@ class Change:
         if plan.configures:
             self.ctx.config.refuse_moved(plan.source)
             self.ctx.scrape_file.refuse_moved(plan.scrape_source)
+            self.ctx.rules_file.refuse_moved(plan.rules_source)
             for path, content in plan.obsolete.items():
                 ConfigFile(path).refuse_moved(content)
 
@@ -356,16 +368,17 @@ class Change:
             self._committed.add(path)
 
     @contextlib.contextmanager
-    def _candidates(self, plan: Plan) -> Iterator[tuple[str | None, str | None]]:
-        """Candidates of the files that change, beside them and approved by promtool; what is not committed goes."""
+    def _candidates(self, plan: Plan) -> Iterator[list[tuple[ConfigFile, str, bytes | None]]]:
+        """Candidates of the files that change, beside them and approved by promtool, each with what it replaces, in the order
+        in which they take their places; what is not committed goes."""
         ctx, identity = self.ctx, self.ctx.identity
         if identity is None or not plan.configures:
-            yield None, None
+            yield []
             return
         tool = self._promtool()
         judge, syntax_only = (promtool.ROOT, True) if ctx.paths else (identity, False)
         made: list[str] = []
-        config, scrape = None, None
+        candidates: list[tuple[ConfigFile, str, bytes | None]] = []
         text = plan.edit.scrape_file
         self._named = [
             name for text in {plan.source, plan.edit.config} for name in file_patterns(text, ctx.config.path, ctx.paths)
@@ -379,6 +392,16 @@ class Change:
                 swaps[ctx.scrape_file.path] = scrape
                 if tool is not None:
                     promtool.check(tool, scrape, judge, syntax_only=syntax_only)
+                candidates.append((ctx.scrape_file, scrape, plan.scrape_source))
+            if plan.rules is None and plan.rules_source is not None:
+                swaps[ctx.rules_file.path] = None
+            elif plan.rules is not None and plan.rules != plan.rules_source:
+                rules = ctx.rules_file.stage(plan.rules, self._fallback, self._named, base)
+                made.append(rules)
+                swaps[ctx.rules_file.path] = rules
+                if tool is not None:
+                    promtool.check_rules(tool, rules, judge)
+                candidates.append((ctx.rules_file, rules, plan.rules_source))
             # promtool reads the files that will be there, not those that are: only for the check.
             judged = for_promtool(plan.edit.config, ctx.config.path, swaps, ctx.paths)
             checked = ctx.config.stage(judged, self._fallback, self._named, base)
@@ -391,7 +414,8 @@ class Change:
                 if judged != plan.edit.config:
                     config = ctx.config.stage(plan.edit.config, self._fallback, self._named, base)
                     made.append(config)
-            yield config, scrape
+                candidates.append((ctx.config, config, plan.source))
+            yield candidates
         finally:
             for path in made:
                 config_file.discard(path)
@@ -444,6 +468,7 @@ class Change:
         removed = [(ConfigFile(path), None, content) for path, content in plan.obsolete.items()]
         for file, ours, before in (
             *removed,
+            (self.ctx.rules_file, plan.rules, plan.rules_source),
             (self.ctx.scrape_file, plan.edit.scrape_file, plan.scrape_source),
             (self.ctx.config, plan.edit.config, plan.source),
         ):
@@ -462,7 +487,8 @@ class Change:
             if now == target:
                 return False
             content = target
-            if now != ours:
+            # Of our rule file nothing is anybody else's.
+            if now != ours and file is not self.ctx.rules_file:
                 content = take_back(now or b"", ours or b"", target or b"", file.path)
                 if target is None and not content:
                     content = None
@@ -525,7 +551,12 @@ class Change:
         store.switch_all({name: plan.before[name] for name in touched if store.current(name) != plan.before.get(name)})
         # From the file as it was: what these exporters had there comes back byte for byte.
         wanted = [plan.jobs[name] for name in rest if name not in plan.rejected]
-        edit = edit_config(ctx.settings, seen, wanted, plan.removed)
+        entries = {name: plan.entries[name] for name in rest}
+        entries.update({name: old for name, old in seen.state["exporters"].items() if name in touched})
+        rules = rule_file.compose(plan.common_rules, entries, plan.view) if plan.common_rules else None
+        edit = edit_config(ctx.settings, seen, wanted, plan.removed, None if rules is None else ctx.rules_file.path)
+        if rules is not None:
+            self._rewrite(ctx.rules_file, plan.rules, rules)
         if ctx.settings.layout == "files" and edit.scrape_file != ctx.scrape_file.read():
             self._rewrite(ctx.scrape_file, plan.edit.scrape_file, edit.scrape_file)
         self._rewrite(ctx.config, plan.edit.config, edit.config)
@@ -553,7 +584,9 @@ class Change:
             state["rewritten"] = {"times": times, "last": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
         elif "rewritten" in before:
             state["rewritten"] = before["rewritten"]
-        stays = ("client", "exporters", "rewritten")
+        if plan.common_rules:
+            state["rules"] = plan.common_rules
+        stays = ("client", "exporters", "rewritten", "rules")
         if "unfinished" in before or any(state.get(key) != before.get(key) for key in stays):
             store.write_state(state)
         for name, delivery in plan.switch.items():

@@ -35,6 +35,8 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config_source import (
     FILES,
     JOBS,
+    RULE_MARKS,
+    RULES,
     Chunk,
     Source,
     child,
@@ -171,7 +173,7 @@ class _Parsed:
         self.file = parsed(files.scrape_file or b"", files.scrape_path)
         self.others = [parsed(data, path) for path, data in sorted(files.others.items())]
         self.is_named = any(
-            patterns.matches(name, files.scrape_path, files.base) for name in _names(self.src, True, files.paths)
+            patterns.matches(name, files.scrape_path, files.base) for name in _names(self.src, FILES, files.paths)
         )
         homes = [self.src, *([self.file] if self.is_named else []), *self.others]
         self.live = [home for home in homes if home.chunks()]
@@ -211,9 +213,9 @@ class _Parsed:
                     )
 
 
-def _names(src: Source, ours: bool, paths: PathMap) -> list[str]:
-    """The patterns in ``scrape_config_files`` by the host's paths, with our own line or without."""
-    items = src.items(FILES) if ours else src.foreign(FILES)
+def _names(src: Source, key: str, paths: PathMap, ours: bool = True) -> list[str]:
+    """The patterns in a list of files by the host's paths, with our own line or without."""
+    items = src.items(key) if ours else src.foreign(key)
     return paths.names([item.value for item in items if isinstance(item, yaml.ScalarNode) and item.value])
 
 
@@ -272,7 +274,7 @@ def scrape_files(source: bytes, path: str, paths: PathMap = NOWHERE_ELSE) -> lis
     """
     found: set[str] = set()
     if FILES.encode("ascii") in source:
-        for name in _names(parsed(source, path), True, paths):
+        for name in _names(parsed(source, path), FILES, paths):
             found.update(patterns.expand(name, posixpath.dirname(path)))
     return sorted(found)
 
@@ -307,26 +309,42 @@ def for_promtool(config: bytes, path: str, swaps: Mapping[str, str | None], path
     :param swaps: path of a file to the path of its candidate, or to None where the file goes.
     """
     src = parsed(config, path)
-    value = src.fields.get(FILES, (None, None))[1]
-    if not isinstance(value, yaml.SequenceNode) or not value.value:
-        return config
+    keys = [FILES]
+    # A rule file that is not there yet would be refused; where none of ours changes, promtool judges the owner's as they are.
     base = posixpath.dirname(path)
+    if any(patterns.matches(name, old, base) for old in swaps for name in _names(src, RULES, paths)):
+        keys.append(RULES)
+    found = [(*place, key) for key in keys for place in _list_places(src, key)]
+    text = src.text
+    for start, end, key in sorted(found, reverse=True):
+        text = text[:start] + _written_out(src, key, start, end, swaps, base, paths) + text[end:]
+    return src.encode(text)
+
+
+def _list_places(src: Source, key: str) -> list[tuple[int, int]]:
+    """Where the list of a key starts and ends; nothing for an alias, which promtool judges as it is."""
+    value = src.fields.get(key, (None, None))[1]
+    if not isinstance(value, yaml.SequenceNode) or not value.value:
+        return []
+    start, end = value.start_mark.index, min(value.end_mark.index, src.end)
+    if src.text[start] not in "[-&!" or start < src.fields[key][0].end_mark.index:
+        return []
+    return [(start if value.flow_style else first_dash(src, value), end)]
+
+
+def _written_out(
+    src: Source, key: str, start: int, end: int, swaps: Mapping[str, str | None], base: str, paths: PathMap
+) -> str:
+    """The files of a list one by one, each with its candidate in its place."""
     names: list[str] = []
-    for name in _names(src, True, paths):
+    for name in _names(src, key, paths):
         found = [one for one in patterns.expand(name, base) if one not in swaps]
         found += [new for old, new in swaps.items() if new and patterns.matches(name, old, base)]
         names += [one for one in found if one not in names]
-    start, end = value.start_mark.index, min(value.end_mark.index, src.end)
-    if src.text[start] not in "[-&!":
-        return config  # an alias: promtool judges it as it is
-    if not value.flow_style:
-        start = first_dash(src, value)
     old = src.text[start:end]
     tail = old[len(old.rstrip()) :]
     text = json.dumps(names) + "\n" * (old.count("\n") - tail.count("\n")) + tail
-    if start == src.line_start(start):
-        text = " " + text
-    return src.encode(src.text[:start] + text + src.text[end:])
+    return " " + text if start == src.line_start(start) else text
 
 
 # --- the edit ---------------------------------------------------------------------------------------------------------
@@ -469,26 +487,64 @@ def _refuse_rest(src: Source, text: str) -> None:
 
 def _name_scrape_file(src: Source, files: Files, needed: bool) -> Source:
     """Put the path of our scrape file into ``scrape_config_files``, unless a pattern of the owner names it already."""
-    needed = needed and not any(
-        patterns.matches(name, files.scrape_path, files.base) for name in _names(src, False, files.paths)
+    if src.block and src.block.key != FILES:
+        return src
+    return _name_file(
+        src, FILES, files.scrape_path if needed else None, files.base, "scrape_file", files.paths, files.client
     )
-    if src.block and src.block.key == FILES:
-        line = files.paths.outside(src.block.chunks[0].node.value) or ""
-        if needed and patterns.matches(line, files.scrape_path, files.base):
+
+
+def _name_file(
+    src: Source, key: str, path: str | None, base: str, option: str, paths: PathMap, client: str = ""
+) -> Source:
+    """Put a path into a list of files, in a block of ours, unless a pattern of the owner names it already.
+
+    :param path: on the host; None where the block has to go.
+    :param base: the directory that relative names count from.
+    """
+    owners = _names(src, key, paths, False)
+    if path is not None and any(patterns.matches(name, path, base) for name in owners):
+        path = None
+    if src.block:
+        line = paths.outside(src.block.chunks[0].node.value) or ""
+        if path is not None and patterns.matches(line, path, base):
             return src
         src = src.after(without(src))
-    if not needed:
+    if path is None:
         return src
-    if not patterns.matches(files.scrape_path, files.scrape_path, files.base):
-        raise TimesTenError(
-            f"scrape_file: {files.scrape_path!r} holds characters that Prometheus reads as a pattern: use another name"
-        )
-    name = _jobs.scalar(files.paths.inside(files.scrape_path, "scrape_file"), "scrape_file")
+    if not patterns.matches(path, path, base):
+        raise TimesTenError(f"{option}: {path!r} holds characters that Prometheus reads as a pattern: use another name")
+    name = _jobs.scalar(paths.inside(path, option), option)
 
     def render(column: int, flow: bool) -> str:
         return " " * column + (name + "," if flow else "- " + name) + src.newline
 
-    return src.after(insert(src, FILES, render, files.client))
+    return src.after(insert(src, key, render, client))
+
+
+def name_rules(data: bytes, path: str, rules_path: str | None, paths: PathMap = NOWHERE_ELSE) -> bytes:
+    """Name our rule file in ``rule_files``, or take its name out; every other byte stays.
+
+    :param path: of prometheus.yml, as Prometheus is told it.
+    :param rules_path: None where there is no rule file of ours.
+    :raises TimesTenError: with line and way out where a safe edit is impossible.
+    """
+    if rules_path is None and RULE_MARKS.begin.encode("ascii") not in data:
+        return data
+    old = parsed(data, path, RULE_MARKS)
+    try:
+        new = _name_file(old, RULES, rules_path, posixpath.dirname(path), "rules_file", paths)
+        if new is not old:
+            proof = _Proof(old, new)
+            proof.sections()
+            proof.lists(set(), [])
+            proof.check(without(new) == without(old), old.root, "the text outside the block")
+    except TimesTenError as error:
+        if rules_path is None:
+            raise
+        way = f"or name {rules_path} in {RULES} yourself, or switch the rules off"
+        raise TimesTenError(f"{error.message}, {way}", **error.details) from error
+    return new.encode(new.text)
 
 
 # --- proof ------------------------------------------------------------------------------------------------------------
@@ -497,8 +553,10 @@ def _name_scrape_file(src: Source, files: Files, needed: bool) -> Source:
 class _Proof:
     """Compares an outcome, parsed anew, with what was there before."""
 
-    def __init__(self, old: Source, new: Source) -> None:
+    def __init__(self, old: Source, new: Source, keys: Sequence[str] | None = None) -> None:
+        """:param keys: the lists that may change; those of the kind of block where None."""
         self.old, self.new = old, new
+        self.keys = old.marks.keys if keys is None else keys
         self._seen: set[tuple[int, int]] = set()
 
     def check(self, good: bool, node: Any, what: str) -> None:
@@ -515,9 +573,9 @@ class _Proof:
         return equal(one, two, self._seen)
 
     def sections(self) -> None:
-        """Everything but the two lists stays."""
+        """Everything but the lists that may change stays."""
         old, new = (
-            [pair for pair in (src.root.value if src.root else []) if pair[0].value not in (JOBS, FILES)]
+            [pair for pair in (src.root.value if src.root else []) if pair[0].value not in self.keys]
             for src in (self.old, self.new)
         )
         self.check(len(old) == len(new), self.old.root, "the file")
@@ -526,9 +584,9 @@ class _Proof:
             self.check(good, before[0], f"{before[0].value!r}")
 
     def lists(self, cut: set[int], released: Sequence[Chunk]) -> None:
-        """In both lists, what is not ours stays: all but what was taken out, and in addition what was released."""
+        """In these lists, what is not ours stays: all but what was taken out, and in addition what was released."""
         names = {text_of(child(chunk.node, "job_name")) for chunk in released}
-        for key in (JOBS, FILES):
+        for key in self.keys:
             before = [item for item in self.old.foreign(key) if id(item) not in cut]
             after = self.new.foreign(key)
             if key == JOBS and released:
@@ -693,8 +751,9 @@ def _prove_taken_back(current: bytes, ours: bytes, before: bytes, data: bytes, p
     now, mine, old, new = (parsed(one, path) for one in (current, ours, before, data))
     good = True
     try:
-        proof = _Proof(now, new)
-        if {key.value for key, _value in (mine.root.value if mine.root else [])} - {JOBS, FILES}:
+        # Of rule_files what is not ours stays; whether ours is in it was this run's to change.
+        proof = _Proof(now, new, (JOBS, FILES, RULES))
+        if {key.value for key, _value in (mine.root.value if mine.root else [])} - {JOBS, FILES, RULES}:
             proof.sections()
     except TimesTenError:
         good = False

@@ -14,9 +14,7 @@ from typing import Any
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as _jobs
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config_source import (
-    BEGIN,
     BLANK,
-    END,
     JOBS,
     MERGE,
     NULL,
@@ -34,7 +32,7 @@ try:
 except ImportError:
     pass  # config_source says so
 
-_BEGIN_LINE = BEGIN + " (managed by Ansible{}: what stands between BEGIN and END is replaced)"
+_MANAGED = " (managed by Ansible{}: what stands between BEGIN and END is replaced)"
 _NOTHING = re.compile(r"(?:~|null|Null|NULL|\[\s*\])\Z")
 _COLON = re.compile(r"[ \t]*:")
 _LINE_END = re.compile(r"\r?\n\Z")
@@ -344,12 +342,13 @@ def insert(src: Source, key: str, render: Callable[[int, bool], str], client: st
     place = _place(src, key)
     newline = src.newline
     lead = " " * (len(place.key_line) - len(place.key_line.lstrip()) if place.key_line else place.column)
-    block = lead + _BEGIN_LINE.format(f" for client {client}" if client else "") + newline
+    whose = f" for client {client}" if client else ""
+    block = lead + src.marks.begin + _MANAGED.format(whose) + newline
     if place.restore:
         block += f"{lead}# restore: {json.dumps(place.restore, sort_keys=True)}{newline}"
     if place.key_line:
         block += place.key_line + newline
-    block += render(place.column, place.flow) + lead + END + newline
+    block += render(place.column, place.flow) + lead + src.marks.end + newline
     cut = place.cut or (place.at, place.at)
     return src.text[: cut[0]] + src.text[cut[1] : place.at] + place.before + block + place.after + src.text[place.at :]
 

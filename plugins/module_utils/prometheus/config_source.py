@@ -27,14 +27,39 @@ except ImportError:
 
 JOBS = "scrape_configs"
 FILES = "scrape_config_files"
+RULES = "rule_files"
 
 STR = "tag:yaml.org,2002:str"
 NULL = "tag:yaml.org,2002:null"
 MERGE = "tag:yaml.org,2002:merge"
 
-BEGIN = "# BEGIN timesten.monitoring"
-END = "# END timesten.monitoring"
-_MARKER = re.compile(r"^[ \t]*# (BEGIN|END) timesten\.monitoring\b.*$", re.MULTILINE)
+
+@dataclasses.dataclass(frozen=True)
+class Marks:
+    """The marker lines of a block of ours, and the lists that it can stand in. A file has at most one block of each kind.
+
+    :ivar name: what the marker lines say after BEGIN and END.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+
+    @property
+    def begin(self) -> str:
+        return f"# BEGIN {self.name}"
+
+    @property
+    def end(self) -> str:
+        return f"# END {self.name}"
+
+    def lines(self) -> re.Pattern[str]:
+        """The marker lines in a text."""
+        return re.compile(rf"^[ \t]*# (BEGIN|END) {re.escape(self.name)}\b.*$", re.MULTILINE)
+
+
+JOB_MARKS = Marks("timesten.monitoring", (JOBS, FILES))
+RULE_MARKS = Marks("rules of timesten.monitoring", (RULES,))
+_MARKER = re.compile(r"^[ \t]*# (?:BEGIN|END) (?:rules of )?timesten\.monitoring\b.*$", re.MULTILINE)
 _RESTORE = re.compile(r"[ \t]*# restore: (\{.*\})[ \t]*\r?\n")
 _EXPORTER = re.compile(r"^[ \t]*# exporter: (\S+)( \(adopted\))?[ \t]*\r?$", re.MULTILINE)
 _DOCUMENT_END = re.compile(r"^\.\.\.(?=\s|\Z)", re.MULTILINE)
@@ -77,8 +102,9 @@ class Block:
 class Source:
     """One file, parsed. ``text`` is without the byte order mark; all positions are characters in it."""
 
-    def __init__(self, data: bytes, path: str) -> None:
+    def __init__(self, data: bytes, path: str, marks: Marks = JOB_MARKS) -> None:
         self.path = path
+        self.marks = marks
         self.bom, self.text = _decode(data, path)
         newline = self.text.find("\n")
         self.newline = "\r\n" if newline > 0 and self.text[newline - 1] == "\r" else "\n"
@@ -106,7 +132,7 @@ class Source:
         if text == self.text:
             return self
         try:
-            return parsed(self.encode(text), self.path)
+            return parsed(self.encode(text), self.path, self.marks)
         except TimesTenError as error:
             raise TimesTenError(
                 f"{self.path}: there is no safe way to edit this file, the result would be refused ({error.message}): "
@@ -261,13 +287,13 @@ class Source:
     # --- our block
 
     def _find_block(self) -> Block | None:
-        markers = [match for match in _MARKER.finditer(self.text) if not self.in_scalar(match.start(1))]
+        markers = [match for match in self.marks.lines().finditer(self.text) if not self.in_scalar(match.start(1))]
         if not markers:
             return None
         begin, tail = self._marker_pair(markers)
         end = self.line_end(tail)
         restore, body = self._restore_line(self.line_end(begin))
-        for key in (JOBS, FILES):
+        for key in self.marks.keys:
             inside = [item for item in self.items(key) if begin <= item.start_mark.index < end]
             if not inside:
                 continue
@@ -280,12 +306,12 @@ class Source:
             if has_key:
                 body = self.line_end(field[0].start_mark.index)
             block = Block(key, begin, body, tail, end, restore, [])
-            block.chunks = self._find_line(block, inside) if key == FILES else self._find_chunks(block, inside)
+            block.chunks = self._find_chunks(block, inside) if key == JOBS else self._find_line(block, inside)
             self._check_place(block, field)
             return block
         raise self.fail(
             begin,
-            "the block of timesten.monitoring is not in the list scrape_configs (or holds no job): move it back, or "
+            f"the block of {self.marks.name} is not in the list {self.marks.keys[0]} (or holds nothing): move it back, or "
             "delete it with its markers and run again",
         )
 
@@ -297,7 +323,7 @@ class Source:
             raise _fail(
                 self.path,
                 lines[0][1],
-                f"the marker lines of timesten.monitoring are not one BEGIN followed by one END ({found}): restore "
+                f"the marker lines of {self.marks.name} are not one BEGIN followed by one END ({found}): restore "
                 "the file, or delete "
                 "everything that belongs to the block together with its markers and run again",
             )
@@ -348,11 +374,11 @@ class Source:
         return [match for match in found if not self.in_scalar(match.start(1))]
 
     def _find_line(self, block: Block, inside: list[Any]) -> list[Chunk]:
-        """The one entry of the block in ``scrape_config_files``."""
+        """The one entry of a block in ``scrape_config_files`` or ``rule_files``."""
         if len(inside) != 1 or self._heads(block):
             raise self.fail(
                 block.begin,
-                "the block in scrape_config_files must hold one file name: restore it, or delete it with its markers",
+                f"the block in {block.key} must hold one file name: restore it, or delete it with its markers",
             )
         return [Chunk("", False, block.body, block.body, block.tail, inside[0])]
 
@@ -399,8 +425,10 @@ class Source:
         )
 
 
-def parsed(data: bytes, path: str) -> Source:
+def parsed(data: bytes, path: str, marks: Marks = JOB_MARKS) -> Source:
     """Parse a file, or remember it: a plan looks at the same bytes several times, and nothing changes what it gets.
+
+    :param marks: the block that is looked for; the other kind's is somebody else's text then.
 
     :raises TimesTenError: with file and line where it cannot be read as one YAML mapping or our markers were broken.
     """
@@ -410,7 +438,7 @@ def parsed(data: bytes, path: str) -> Source:
             "or python3-yaml (Debian)",
             exception=YAML_IMPORT_ERROR,
         )
-    return remembered(data, path)
+    return remembered(data, path, marks)
 
 
 remembered = functools.lru_cache(maxsize=8)(Source)

@@ -26,7 +26,8 @@ Definition = Dict[str, Any]
 
 
 class StateEntry(TypedDict, total=False):
-    """One exporter in the store's state. ``files`` are the marks of the three files when they were last parsed."""
+    """One exporter in the store's state. ``files`` are the marks of the three files when they were last parsed, ``rules`` is
+    its own group in our rule file."""
 
     definition: Definition
     fleet: str
@@ -36,6 +37,7 @@ class StateEntry(TypedDict, total=False):
     ca_sha256: str | None
     not_after: str
     files: list[list[int]]
+    rules: str
 
 
 class Rewritten(TypedDict):
@@ -46,7 +48,8 @@ class Rewritten(TypedDict):
 
 
 class StoreState(TypedDict, total=False):
-    """``.state.json``: whose store it is, and what is ours in it."""
+    """``.state.json``: whose store it is, and what is ours in it. ``rules`` are the groups of our rule file that are no
+    exporter's."""
 
     version: int
     revision: str
@@ -55,6 +58,7 @@ class StoreState(TypedDict, total=False):
     exporters: dict[str, StateEntry]
     unfinished: bool
     rewritten: Rewritten
+    rules: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +155,8 @@ class Settings:
     fleet: str | None = None
     kind: Kind = "prometheus"
     path_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    rules: str | None = None
+    rules_file: str | None = None
 
 
 MESSAGES = 10

@@ -12,7 +12,7 @@ from typing import Any, Iterable, Mapping
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, jobs, patterns
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, jobs, patterns, rule_file
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
     LATER,
     Definition,
@@ -47,6 +47,9 @@ class Plan:
     :ivar deliver: exporters whose delivery has to be written first, with the elements that carry them.
     :ivar reasons: by exporter, what changes for it and why.
     :ivar obsolete: path to content of the scrape files of ours that go.
+    :ivar common_rules: the groups of our rule file that are no exporter's; "" where there is to be none.
+    :ivar rules: our rule file as it will be, None where there is to be none; what is not ours there stays.
+    :ivar rules_source: what is in its place before.
     :ivar present: our jobs as the configuration has them before.
     :ivar view: the configuration as it will be.
     :ivar absent: jobs that are configured and that Prometheus does not run.
@@ -70,6 +73,9 @@ class Plan:
     scrape_source: bytes | None
     obsolete: Mapping[str, bytes]
     edit: config.EditResult
+    common_rules: str
+    rules: bytes | None
+    rules_source: bytes | None
     present: config.ConfigView
     view: config.ConfigView
     absent: tuple[str, ...]
@@ -83,7 +89,7 @@ class Plan:
     @property
     def configures(self) -> bool:
         """Whether a configuration file changes."""
-        return self.edit.changed
+        return self.edit.changed or self.rules != self.rules_source
 
     @property
     def reloads(self) -> bool:
@@ -153,13 +159,40 @@ def decide(settings: Settings, seen: Observation, rejected: Mapping[str, str], c
         name: jobs.build(definition, store, _named(settings, known.get(name), pairs.get(name)))
         for name, definition in definitions.items()
     }
-    edit = _edit(settings, seen, built, gone, faults)
+    common_rules = _common_rules(settings, seen, definitions)
+    rules_path = _rules_path(settings, seen, common_rules)
+    edit = _edit(settings, seen, built, gone, faults, rules_path)
     return _Decision(
-        settings, seen, fleet, definitions, built, tuple(elements), faults, gone, edit, pairs, store
+        settings, seen, fleet, definitions, built, tuple(elements), faults, gone, edit, pairs, store, common_rules
     ).plan()
 
 
+def _common_rules(settings: Settings, seen: Observation, definitions: Mapping[str, Any]) -> str:
+    """The groups of our rule file that are no exporter's; "" where there is to be none, and so without any exporter."""
+    if settings.kind == "scrape_file":
+        return ""  # what reads it evaluates none
+    asked = seen.state.get("rules", "") if settings.rules is None else settings.rules
+    return asked if definitions else ""
+
+
+def _rules_path(settings: Settings, seen: Observation, common_rules: str) -> str | None:
+    """The rule file that the configuration has to name.
+
+    :raises TimesTenError: if something else is in its place.
+    """
+    if not common_rules:
+        return None
+    path = rule_file.place(settings)
+    if seen.rules is not None and not rule_file.is_ours(seen.rules):
+        raise TimesTenError(
+            f"rules_file: {path} exists and was not written by this collection: choose another path, or move it away. "
+            f"Nothing was changed"
+        )
+    return path
+
+
 def _check_task(settings: Settings, seen: Observation) -> None:
+    rule_file.check(settings.rules or "", "rules")
     revision = seen.state["revision"]
     if settings.revision is not None and settings.revision != revision:
         by = seen.state.get("by")
@@ -239,6 +272,7 @@ def check_element(number: int, item: Mapping[str, Any], check_mode: bool) -> dic
     else:
         for alt_name in alt_names:
             names.check_host(alt_name.rstrip("."), f"{where} ({name}): alt_names", wildcard=True)
+    rule_file.check(element.get("rules", ""), "exporters[].rules")
     if element.get("insecure"):
         return element
     missing = [key for key in _PAIR if not element.get(key)]
@@ -345,12 +379,14 @@ def _edit(
     built: Mapping[str, jobs.Job],
     gone: Iterable[str],
     faults: Mapping[str, str],
+    rules_path: str | None,
 ) -> config.EditResult:
     if settings.layout == "template":
         if settings.rendered is None:
             raise TimesTenError("rendered: layout template needs the whole file; the role prometheus_host renders it")
-        return config.check_rendered(seen.files, settings.rendered.encode("utf-8"), built.values())
-    return edit_config(settings, seen, [job for name, job in built.items() if name not in faults], gone)
+        edit = config.check_rendered(seen.files, settings.rendered.encode("utf-8"), built.values())
+        return _with_rules(seen.files, edit, rules_path)
+    return edit_config(settings, seen, [job for name, job in built.items() if name not in faults], gone, rules_path)
 
 
 def beside_another_role(settings: Settings, view: config.ConfigView) -> str:
@@ -372,10 +408,22 @@ def beside_another_role(settings: Settings, view: config.ConfigView) -> str:
 
 
 def edit_config(
-    settings: Settings, seen: Observation, wanted: Iterable[jobs.Job], gone: Iterable[str]
+    settings: Settings, seen: Observation, wanted: Iterable[jobs.Job], gone: Iterable[str], rules_path: str | None
 ) -> config.EditResult:
-    """Set and remove jobs in the configuration as it was seen, as the task's options say."""
-    return config.edit(seen.files, wanted, layout=settings.layout, remove=gone, on_existing=settings.on_existing)
+    """Set and remove jobs, and the name of our rule file, in the configuration as it was seen, as the task's options say."""
+    files = seen.files
+    if rules_path is None:
+        # What came last goes first, so that the file becomes what it was.
+        files = dataclasses.replace(files, config=config.name_rules(files.config, files.path, None, files.paths))
+    edit = config.edit(files, wanted, layout=settings.layout, remove=gone, on_existing=settings.on_existing)
+    return _with_rules(seen.files, edit, rules_path)
+
+
+def _with_rules(files: config.Files, edit: config.EditResult, rules_path: str | None) -> config.EditResult:
+    text = config.name_rules(edit.config, files.path, rules_path, files.paths)
+    rewritten = edit.scrape_file is not None and edit.scrape_file != files.scrape_file
+    changed = text != files.config or bool(edit.obsolete) or rewritten
+    return dataclasses.replace(edit, config=text, changed=changed)
 
 
 # --- the outcome ------------------------------------------------------------------------------------------------------
@@ -396,6 +444,7 @@ class _Decision:
     edit: config.EditResult
     pairs: dict[str, _Delivery]
     store: str
+    common_rules: str
 
     def plan(self) -> Plan:
         """Put the plan together."""
@@ -419,10 +468,16 @@ class _Decision:
             view = config.read(after)
         elements = {item["name"]: item for item in settings.exporters}
         contents = {**seen.files.others, seen.files.scrape_path: seen.files.scrape_file or b""}
+        entries = self._entries()
+        rules = seen.rules
+        if self.common_rules:
+            rules = rule_file.compose(self.common_rules, entries, view)
+        elif rules is not None and rule_file.is_ours(rules):
+            rules = None
         return Plan(
             definitions=self.definitions,
             jobs=self.built,
-            entries=self._entries(),
+            entries=entries,
             accepted=self.accepted,
             rejected=self.rejected,
             removed=tuple(self.gone),
@@ -439,6 +494,9 @@ class _Decision:
             scrape_source=seen.files.scrape_file,
             obsolete={path: contents[path] for path in edit.obsolete},
             edit=edit,
+            common_rules=self.common_rules,
+            rules=rules,
+            rules_source=seen.rules,
             present=seen.view,
             view=view,
             absent=absent,
@@ -452,6 +510,7 @@ class _Decision:
 
     def _entries(self) -> dict[str, StateEntry]:
         known = self.seen.state["exporters"]
+        given = {item["name"]: item["rules"] for item in self.settings.exporters if item.get("rules") is not None}
         entries: dict[str, StateEntry] = {}
         for name, definition in self.definitions.items():
             entry: StateEntry = {**known.get(name, {}), "definition": definition}
@@ -461,6 +520,8 @@ class _Decision:
                 entry.update(self.pairs[name].entry)
                 if self.fleet:
                     entry["fleet"] = self.fleet
+                if name in given:
+                    entry["rules"] = given[name]
             entries[name] = entry
         return entries
 

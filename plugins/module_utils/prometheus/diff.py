@@ -24,6 +24,7 @@ _SECRETS = re.compile(
 _KEY_MATERIAL = re.compile(r"^[ \t]*[A-Za-z0-9+/=]{40,}[ \t]*$|-----BEGIN")
 _LOGIN = re.compile(r"(://)[^/\s@'\"]+@")
 HIDDEN = "(hidden)"
+_RULE_LINES = 60
 _NO_LOGIN = rf"\1{HIDDEN}@"
 
 
@@ -101,11 +102,19 @@ def certificate_diff(plan: Plan, seen: Observation) -> tuple[dict[str, Any], dic
     return before, after
 
 
+def _rules_diff(path: str, plan: Plan) -> str:
+    """The changed lines of our rule file, the first of them."""
+    lines = file_diff(path, plan.rules_source or b"", plan.rules or b"").splitlines(keepends=True)
+    rest = len(lines) - _RULE_LINES
+    return "".join(lines[:_RULE_LINES]) + (f" ({rest} more changed lines of {path})\n" if rest > 0 else "")
+
+
 def diff(ctx: Context, plan: Plan, seen: Observation) -> list[dict[str, Any]]:
     """What changes, as Ansible shows it."""
     text = file_diff(ctx.config.path, plan.source, plan.edit.config)
     if ctx.settings.layout == "files" or plan.edit.scrape_file is not None:
         text += file_diff(ctx.scrape_file.path, plan.scrape_source or b"", plan.edit.scrape_file or b"")
+    text += _rules_diff(ctx.rules_file.path, plan)
     before, after = certificate_diff(plan, seen)
     shown: list[dict[str, Any]] = [{"prepared": text}] if text else []
     if before != after:

@@ -49,6 +49,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.pro
     check_health,
     claims,
     prove_refusals,
+    prove_rules,
 )
 
 __all__ = ["JOB_OPTIONS", "LATER", "STATES", "Settings", "context", "left_ports", "merge"]
@@ -199,6 +200,8 @@ def verify(ctx: Context) -> dict[str, Any]:
         "warnings": ctx.warnings,
     }
     _fail_with(faults, result)
+    if state.get("rules"):
+        prove_rules(ctx, ctx.rules_file.read())
     return result
 
 
@@ -289,6 +292,10 @@ def _check_candidate(ctx: Context, plan: Plan) -> None:
     if tool is None:
         ctx.warnings.append("promtool was not found; the new configuration was not checked by it")
         return
+    if plan.rules is not None and plan.rules != plan.rules_source:
+        ctx.rules_file.refuse_loss()
+        with config_file.scratch(plan.rules, ctx.identity) as path:
+            promtool.check_rules(tool, path, ctx.identity)
     ctx.config.refuse_loss()
     with config_file.scratch(plan.edit.config, ctx.identity) as path:
         original = ctx.config.path if plan.source else None

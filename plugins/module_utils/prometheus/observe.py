@@ -13,7 +13,7 @@ from typing import Any, Dict, Mapping, Sequence, cast
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, reload
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, reload, rule_file
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Api, NotAnswering
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config import ConfigView, Files
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config_file import ConfigFile, ListFile
@@ -58,6 +58,7 @@ class Context:
     store: Store
     config: ConfigFile
     scrape_file: ConfigFile
+    rules_file: ConfigFile
     warnings: list[str] = dataclasses.field(default_factory=list)
     taker: Api | None = None
 
@@ -116,6 +117,7 @@ def context(settings: Settings, api: Api | None, check_mode: bool) -> Context:
         store,
         config_file,
         scrape_file,
+        ConfigFile(rule_file.place(settings), "rules_file"),
         warnings,
         api,
     )
@@ -154,6 +156,7 @@ class Observation:
     :ivar neighbours: file to the client of the block in it, or of another store that the block names.
     :ivar deliveries: by exporter.
     :ivar jobs: names of the jobs that Prometheus runs; None where it was not asked.
+    :ivar rules: content of our rule file, or of what is in its place.
     """
 
     state: StoreState
@@ -162,6 +165,7 @@ class Observation:
     neighbours: Mapping[str, str]
     deliveries: Mapping[str, Deliveries]
     jobs: frozenset[str] | None
+    rules: bytes | None = None
 
 
 def observe(ctx: Context) -> Observation:
@@ -179,6 +183,7 @@ def observe(ctx: Context) -> Observation:
         neighbours=neighbours(ctx.store.path, files),
         deliveries=observe_deliveries(ctx, state, ctx.settings.exporters),
         jobs=running_jobs(ctx),
+        rules=ctx.rules_file.read(),
     )
 
 

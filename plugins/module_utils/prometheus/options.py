@@ -17,7 +17,16 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus imp
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.jobs import JOB_OPTIONS
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.paths import PathMap
 
-_PATHS = ("config_file", "scrape_file", "store", "url_ca_file", "url_cert_file", "url_key_file", "reload_pid_file")
+_PATHS = (
+    "config_file",
+    "scrape_file",
+    "rules_file",
+    "store",
+    "url_ca_file",
+    "url_cert_file",
+    "url_key_file",
+    "reload_pid_file",
+)
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}\Z")
 _OWN_HEADERS = ("connection", "content-length", "host", "transfer-encoding")
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,255}\Z")

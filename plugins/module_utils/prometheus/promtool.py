@@ -38,12 +38,15 @@ def require(promtool: str | None) -> str:
     return tool
 
 
-def complaint(promtool: str, path: str, identity: Account, syntax_only: bool = False) -> str | None:
+def complaint(
+    promtool: str, path: str, identity: Account, syntax_only: bool = False, what: str = "config"
+) -> str | None:
     """What promtool, run as the Prometheus user, has against a file; None if it takes it.
 
+    :param what: ``config`` or ``rules``.
     :raises TimesTenError: if promtool cannot be run.
     """
-    command = [promtool, "check", "config", *(["--syntax-only"] if syntax_only else []), path]
+    command = [promtool, "check", what, *(["--syntax-only"] if syntax_only else []), path]
     try:
         done = subprocess.run(
             command,
@@ -82,3 +85,14 @@ def check(promtool: str, path: str, identity: Account, original: str | None = No
     raise TimesTenError(
         f"promtool, run as {identity.name}, refuses the new configuration: {text.replace(path, 'the new configuration')}"
     )
+
+
+def check_rules(promtool: str, path: str, identity: Account) -> None:
+    """Have promtool judge a candidate of our rule file.
+
+    :raises TimesTenError: with promtool's own words.
+    """
+    text = complaint(promtool, path, identity, what="rules")
+    if text is not None:
+        text = text.replace(path, "the new rule file")
+        raise TimesTenError(f"promtool, run as {identity.name}, refuses the new rule file: {text}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import re
 import tempfile
 import time
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, jobs
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, jobs, rule_file
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Target, advice
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
     Definition,
@@ -117,6 +118,27 @@ def prove(ctx: Context, plan: Plan, moment: float, reloaded: bool) -> Proof:
     rest = {name: claim for name, claim in proven.items() if name not in failures}
     failures.update(check_health(ctx, rest, plan.definitions, plan.expected, rows))
     return Proof(list(rows.values()), failures)
+
+
+def prove_rules(ctx: Context, data: bytes | None) -> None:
+    """Prove that Prometheus runs the groups of our rule file, none of which fails.
+
+    :param data: the file's content; None where there is none.
+    :raises TimesTenError: naming what is missing or fails.
+    """
+    if ctx.api is None or data is None or not rule_file.is_ours(data):
+        return
+    running = [
+        group
+        for group in ctx.api.rule_groups()
+        if os.path.realpath(ctx.paths.outside(str(group.get("file"))) or "/") == ctx.rules_file.real
+    ]
+    fault = rule_file.unhealthy(running, rule_file.group_names(data))
+    if fault is not None:
+        raise TimesTenError(
+            f"{ctx.rules_file.path}: Prometheus has not taken the rules as they were written: {fault}. Look at "
+            f"{ctx.api.url}/rules, and reload it"
+        )
 
 
 # --- what runs --------------------------------------------------------------------------------------------------------

@@ -492,3 +492,64 @@ def test_a_block_names_its_client(place: str, client: str, found: str | None) ->
     )
     path = {"config": "/p.yml", "scrape_file": "/s.yml", "others": "/o.yml"}[place]
     assert neighbours(STORE, given) == ({path: found} if found else {})
+
+
+# --- rules --------------------------------------------------------------------------------------------------------------
+
+COMMON, OWN = "  - name: all\n    rules: []\n", "  - name: exp1\n    rules: ['@instance@']\n"
+RULES_PATH = f"{STORE}.rules.yml"
+
+
+def with_rules(seen: Observation, **changes: Any) -> Plan:
+    return decide(dataclasses.replace(SETTINGS, **changes), seen, {}, False, STORE)
+
+
+def after_rules() -> tuple[Observation, Plan]:
+    """What a run with rules leaves behind, and its plan."""
+    seen = look()
+    made = with_rules(seen, exporters=(element(rules=OWN),), rules=COMMON)
+    state = {**seen.state, "exporters": dict(made.entries), "rules": made.common_rules}
+    stored_now = {"exp1": in_use()}
+    view = config.read(files(made.edit.config))
+    return dataclasses.replace(
+        seen, state=state, files=files(made.edit.config), view=view, deliveries=stored_now, rules=made.rules
+    ), made
+
+
+def test_rules_are_laid_and_named() -> None:
+    seen, made = after_rules()
+    assert made.configures and made.rules is not None and b"exp1.example.com:8888" in made.rules
+    assert made.edit.config.count(RULES_PATH.encode()) == 1
+    for changes in ({"rules": COMMON}, {}):
+        again = with_rules(seen, exporters=(light(rules=OWN),), **changes)
+        assert not again.configures and again.rules == made.rules
+    assert with_rules(seen, exporters=(light(),), rules=COMMON).rules == made.rules
+
+
+def test_rules_change_alone() -> None:
+    seen, _made = after_rules()
+    changed = with_rules(
+        seen, exporters=(light(rules=OWN.replace("rules:", "interval: 1m\n    rules:")),), rules=COMMON
+    )
+    assert changed.configures and changed.reloads and not changed.edit.changed
+
+
+@pytest.mark.parametrize("changes", [{"rules": "", "exporters": (light(),)}, {"purge": True}, {"remove": ("exp1",)}])
+def test_rules_go(changes: dict[str, Any]) -> None:
+    seen, _made = after_rules()
+    gone = with_rules(seen, **changes)
+    assert gone.configures and gone.rules is None and gone.common_rules == ""
+    assert RULES_PATH.encode() not in gone.edit.config
+
+
+def test_without_rules_nothing_of_them_is_looked_at() -> None:
+    seen = dataclasses.replace(look(), rules=b"groups: []\n")
+    made = with_rules(seen, exporters=(element(),))
+    assert made.rules == made.rules_source == b"groups: []\n" and b"rule_files" not in made.edit.config
+    with pytest.raises(TimesTenError, match="was not written by this collection"):
+        with_rules(seen, exporters=(element(rules=OWN),), rules=COMMON)
+
+
+def test_a_group_that_is_none_costs_its_exporter() -> None:
+    made = with_rules(look(), exporters=(element(rules="groups:\n"), element("exp2")), rules=COMMON)
+    assert "does not begin with" in made.rejected["exp1"] and made.accepted == ("exp2",)

@@ -24,7 +24,7 @@ def test_both_directions(role):
         f"{role}_{key}"
         for key in {
             EXPORTER: ("become", "make_directory", "prometheus_hosts"),
-            PROMETHEUS: ("become", "instances", "template", "exporter_hosts"),
+            PROMETHEUS: ("become", "instances", "template", "exporter_hosts", "rules", "alerts", "alert_thresholds"),
         }[role]
     }
     for name, option in heard.items():
