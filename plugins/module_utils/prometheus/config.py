@@ -259,12 +259,12 @@ def read(files: Files) -> ConfigView:
                 ours[exporter] = _view(home, item, interval)
             else:
                 foreign.append(_view(home, item, interval))
-    return ConfigView(ours, foreign, interval, layout, tuple(_names(at.src, False, files.paths)))
+    return ConfigView(ours, foreign, interval, layout, tuple(_names(at.src, FILES, files.paths, False)))
 
 
 def scrape_names(source: bytes, path: str) -> list[str]:
     """The patterns in ``scrape_config_files`` as they are written, our own line included."""
-    return _names(parsed(source, path), True, NOWHERE_ELSE) if FILES.encode("ascii") in source else []
+    return _names(parsed(source, path), FILES, NOWHERE_ELSE) if FILES.encode("ascii") in source else []
 
 
 def scrape_files(source: bytes, path: str, paths: PathMap = NOWHERE_ELSE) -> list[str]:
