@@ -717,7 +717,11 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core import na
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.module import ExporterModule, run
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import host as _exporter_host
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define_all, define_clients
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import (
+    Definition,
+    define_all,
+    define_clients,
+)
 
 PHASES = ["converge", "stage", "switch", "status", "confirm", "revert", "retire", "release", "forget"]
 
@@ -800,6 +804,12 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             params["run"],
             params["switch"],
         )
+    return rotate(module, exporters)
+
+
+def rotate(module: AnsibleModule, exporters: list[Definition]) -> dict[str, Any]:
+    """Take one step of a rotation."""
+    params, phase = module.params, module.params["phase"]
     # Ansible compiles what a module imports at every call, and most calls rotate nothing.
     from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.record import (
         Order,
