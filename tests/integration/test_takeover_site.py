@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import shlex
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -211,6 +212,10 @@ def test_one_exporter_becomes_the_first_of_two(by_hand: ByHand) -> None:
         begin = next(number for number, line in enumerate(lines) if f"job_name: {JOB}" in line)
         end = next((n for n in range(begin + 1, len(lines)) if not lines[n].startswith("    ")), len(lines))
         config.write_text("".join(lines[:begin] + lines[end:]))
+        process = fleet.servers[server].process
+        assert process is not None
+        process.send_signal(signal.SIGHUP)
+        until(lambda server=server: JOB not in fleet.targets(server), 20, "the adopted job being gone")
     fleet.play("site")
     assert fleet.states() == {("exp1-a", server): "proven" for server in BOTH}
     for server in BOTH:

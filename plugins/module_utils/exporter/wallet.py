@@ -27,7 +27,8 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.tls.transport_
 WalletState = Literal[
     "missing", "made by hand", "taken over", "gone", "other instance", "no manifest", "changed", "touched", "known"
 ]
-"""What was found: ``taken over``: the one that a process serves which is taken over; ``gone``: its generation is there, it is not; ``other instance``: the instance has another GUID by now; ``no manifest``: nobody
+"""What was found: ``taken over``: the one that a process serves which is taken over;
+``gone``: its generation is there, it is not; ``other instance``: the instance has another GUID by now; ``no manifest``: nobody
 knows where it came from; ``changed``: not by us; ``touched``: the file is another one, the certificates are the same; ``known``: as it was made."""
 
 
