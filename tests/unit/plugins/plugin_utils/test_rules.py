@@ -406,6 +406,30 @@ def test_what_cannot_be_is_refused(thresholds, switches, message):
         rules.check(thresholds, switches)
 
 
+def test_variables_of_a_host():
+    """Read with the inventory: off and on for each instance, and what is wrong is said before any host is touched."""
+    variables = {
+        "prometheus_host_alerts": {"TimesTenDeadlocks": False},
+        "prometheus_host_instances": [
+            {"instance": "a", "rules": False},
+            {
+                "instance": "b",
+                "store": "/b",
+                "config_file": "/b.yml",
+                "url": "http://b:1",
+                "alert_thresholds": {"log_files_held": 5},
+            },
+        ],
+    }
+    one, two = fleet.prometheus_host("prom1", variables).clients
+    assert (one.rules, two.rules) == (False, True) and two.alerts == {"TimesTenDeadlocks": False}
+    assert two.alert_thresholds == {"log_files_held": 5} and not {"rules", "alerts", "alert_thresholds"} & set(
+        two.options
+    )
+    with pytest.raises(fleet.Problems, match="prometheus_host_alert_thresholds: there is no 'logs'"):
+        fleet.prometheus_host("prom1", {"prometheus_host_alert_thresholds": {"logs": 1}})
+
+
 def test_the_example_of_the_page():
     variables = yaml.safe_load(example("alerts"))
     rules.check(variables["prometheus_host_alert_thresholds"], variables["prometheus_host_alerts"])
