@@ -463,6 +463,7 @@ ANSWER = answers.ExporterAnswer(
     pairs={"prom1": PAIR},
     server_certificate=SERVER,
     due_at="2027-01-01T00:00:00Z",
+    ca_not_after="2027-01-04T00:00:00Z",
 )
 
 
@@ -472,7 +473,7 @@ def client(**options):
 
 def test_subject_of_an_answer():
     found = rules.subject(client(), ANSWER, 15.0)
-    assert found.not_after == {"server": 1798848000.0, "client": 1798934400.0}
+    assert found.not_after == {"ca": 1799020800.0, "server": 1798848000.0, "client": 1798934400.0}
     assert (found.due, found.created, found.evicted) == (1798761600.0, 1795517340.0, 1)
     assert found.timeout == 10.0 and not found.honors_labels
 
@@ -491,7 +492,7 @@ def test_timeout(options, interval, timeout):
 
 
 def test_subject_in_check_mode_and_of_an_insecure_exporter():
-    later = dataclasses.replace(ANSWER, generation=LATER_KNOWN, ca_certificate=LATER_KNOWN, due_at=None, pairs={})
+    later = dataclasses.replace(ANSWER, generation=LATER_KNOWN, ca_not_after=None, due_at=None, pairs={})
     found = rules.subject(client(), later, None)
     assert found.created is None and found.due is None and set(found.not_after) == {"server"}
     plain = rules.subject(client(), dataclasses.replace(ANSWER, insecure=True), None)
