@@ -623,6 +623,12 @@ exporters:
       type: str
       returned: when there is a wallet
       sample: ends at 2026-12-01T00:00:00Z, within renew_before 30d
+    ca_not_after:
+      description: Earliest end of a certificate in the exported server file.
+      type: str
+      returned: when there is a wallet
+      sample: "2036-11-21T10:49:00Z"
+      version_added: 1.0.0
     due_at:
       description: From when on the wallet is due, UTC.
       type: str

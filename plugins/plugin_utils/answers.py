@@ -181,6 +181,7 @@ class ExporterAnswer(_Answer):
     unfit: tuple[str, ...] = ()
     due: str | None = None
     due_at: str | None = None
+    ca_not_after: str | None = None
     wallet_directory: str | None = None
     process: Process | None = None
     rate_limit: int | None = None
@@ -538,6 +539,7 @@ def _made(given: Mapping[str, Any], where: str, call: _Call, name: str) -> dict[
         "unfit": checks.texts(_some(given, "unfit"), f"{where}.unfit"),
         "due": optional(checks.text, given.get("due"), f"{where}.due"),
         "due_at": optional(checks.timestamp, given.get("due_at"), f"{where}.due_at"),
+        "ca_not_after": optional(checks.timestamp, given.get("ca_not_after"), f"{where}.ca_not_after"),
         "wallet_directory": optional(checks.path, given.get("wallet_directory"), f"{where}.wallet_directory"),
         "process": optional(_process, given.get("process"), f"{where}.process"),
         "rate_limit": optional(checks.whole, given.get("rate_limit"), f"{where}.rate_limit", 1, 1000),

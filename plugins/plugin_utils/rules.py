@@ -24,7 +24,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import LATER
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.rule_file import INSTANCE, JOB
-from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates, pem
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import pem
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import words
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import ExporterAnswer
 
@@ -621,7 +621,7 @@ def subject(client: Client, answer: ExporterAnswer, interval: float | None) -> S
         for key in ("scrape_timeout", "scrape_interval")
     )
     ends = {
-        "ca": _first_end(answer.ca_certificate),
+        "ca": _seconds(answer.ca_not_after),
         "server": None if answer.server_certificate is None else _seconds(answer.server_certificate.not_after),
         "client": _seconds(answer.pairs[client.name].not_after) if client.name in answer.pairs else None,
     }
@@ -650,13 +650,6 @@ def _created(generation: str | None) -> str | None:
         return None
     text = generation
     return f"{text[:4]}-{text[4:6]}-{text[6:8]}T{text[9:11]}:{text[11:13]}:{text[13:15]}Z"
-
-
-def _first_end(certificates_pem: str | None) -> float | None:
-    if certificates_pem is None or certificates_pem == LATER:
-        return None
-    found = certificates.load(certificates_pem.encode("utf-8"), "ca_certificate")
-    return min(pem.parse_timestamp(certificates.validity(item)[1]).timestamp() for item in found)
 
 
 def of_exporter(subject: Subject) -> str:

@@ -30,6 +30,12 @@ def test_the_block_is_what_the_edit_makes() -> None:
     assert edited.config.decode() == shown
 
 
+def test_the_line_of_rule_files_is_what_the_edit_makes() -> None:
+    owners = b"rule_files:\n  - first_rules.yml                 # yours, untouched\n"
+    path = "/etc/prometheus/prometheus.yml"
+    assert _prometheus_config.name_rules(owners, path, f"{STORE}.rules.yml").decode() == example("rule-files")
+
+
 def test_instances_are_clients_of_their_own() -> None:
     variables = yaml.safe_load(example("prometheus-instances"))
     found = {client.name: client.options for client in fleet.prometheus_host("prom1", variables).clients}

@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Debian packages unpacked into the project's cache: nothing is installed on the machine.
 
-``prometheus("2.42")`` gives the binaries of a Prometheus, ``alertmanager()``, ``vmagent()`` and ``age()`` those programs, ``host_layer()`` what a lab host needs beyond
-the machine's own packages, ``browser()`` a Chromium with its driver. All work without root, and without network once the cache holds the answer. apt runs with a
-configuration, lists and archives of its own, made from the machine's sources; the machine's apt state is only read.
+``prometheus("2.42")`` gives the binaries of a Prometheus, ``alertmanager()``, ``vmagent()`` and ``age()`` those programs,
+``host_layer()`` what a lab host needs beyond the machine's own packages, ``browser()`` a Chromium with its driver. All
+work without root, and without network once the cache holds the answer. apt runs with a configuration, lists and archives
+of its own, made from the machine's sources; the machine's apt state is only read.
 """
 
 from __future__ import annotations

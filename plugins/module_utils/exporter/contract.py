@@ -171,6 +171,7 @@ class Result(TypedDict, total=False):
     unfit: list[str]
     due: str | None
     due_at: str | None
+    ca_not_after: str | None
     wallet_directory: str
     warnings: list[str]
     diff: dict[str, Any]

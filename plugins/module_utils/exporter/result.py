@@ -114,12 +114,14 @@ def _add_wallet(plan: Plan, directory: ExporterDirectory, after: dict[str, Any],
         unfit=wallet.unfit,
         due=None,
         due_at=None,
+        ca_not_after=None,
     )
     generation = after["generation"]
     manifest = None if generation in (None, LATER) else directory.manifest(generation)
     if manifest is not None:
         row["wallet_directory"] = directory.generation(generation)
         row["due"], row["due_at"] = due(manifest, definition.renew_before, plan.now)
+        row["ca_not_after"] = min((item["not_after"] for item in manifest["ca"]), default=None)
         if any("bundle" in pair for pair in row["pairs"]):
             pem = directory.server_certificate(manifest)
             if pem is not None:

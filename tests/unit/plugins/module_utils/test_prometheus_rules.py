@@ -15,7 +15,6 @@ from hypothesis import given, settings
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, jobs, rule_file
-from gates.doc_examples import example
 
 PATH = "/etc/prometheus/prometheus.yml"
 RULES = "/etc/prometheus/timesten.rules.yml"
@@ -167,12 +166,6 @@ def test_broken_markers_are_refused() -> None:
 def test_a_path_that_is_a_pattern_is_refused() -> None:
     with pytest.raises(TimesTenError, match=r"rules_file: .* reads as a pattern"):
         named(b"", "/etc/prometheus/[a].yml")
-
-
-def test_the_example_of_the_page() -> None:
-    text = example("rule-files").encode()
-    source = b"rule_files:\n  - first_rules.yml                 # yours, untouched\n"
-    assert named(source) == text and named(text, None) == source
 
 
 # --- generated files ----------------------------------------------------------------------------------------------------

@@ -97,6 +97,7 @@ def made(name: str, **changes: Any) -> dict[str, Any]:
         "unfit": [],
         "due": None,
         "due_at": "2036-10-22T10:49:00Z",
+        "ca_not_after": "2036-11-21T10:49:00Z",
         "wallet_directory": f"/opt/timesten/monitoring/{name}/generations/{NEW}",
         "ca_certificate": pem,
         "process": {"state": "started", "pid": 4711, "manager": None},
@@ -114,6 +115,7 @@ def predicted(name: str) -> dict[str, Any]:
         server_certificate=None,
         server_certificate_source="none",
         due_at=None,
+        ca_not_after=None,
         pairs=[{"client": client, **later} for client in CLIENTS],
         process={"state": "started", "pid": None, "manager": None},
     )

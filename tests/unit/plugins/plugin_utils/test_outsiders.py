@@ -187,6 +187,8 @@ def test_an_encrypted_key_passes_and_is_read_again() -> None:
         (age.armor(age.encrypt(b"key", [KEY, OTHER_KEY])), KEY),
         ("\x1b[31m", KEY),
     ],
+    # Keys are made anew in each process.
+    ids=range(9),
 )
 def test_anything_else_is_nonsense(bundle: str, recipient: str | None) -> None:
     with pytest.raises(answers.Nonsense):

@@ -406,6 +406,30 @@ def test_what_cannot_be_is_refused(thresholds, switches, message):
         rules.check(thresholds, switches)
 
 
+def test_variables_of_a_host():
+    """Read with the inventory: off and on for each instance, and what is wrong is said before any host is touched."""
+    variables = {
+        "prometheus_host_alerts": {"TimesTenDeadlocks": False},
+        "prometheus_host_instances": [
+            {"instance": "a", "rules": False},
+            {
+                "instance": "b",
+                "store": "/b",
+                "config_file": "/b.yml",
+                "url": "http://b:1",
+                "alert_thresholds": {"log_files_held": 5},
+            },
+        ],
+    }
+    one, two = fleet.prometheus_host("prom1", variables).clients
+    assert (one.rules, two.rules) == (False, True) and two.alerts == {"TimesTenDeadlocks": False}
+    assert two.alert_thresholds == {"log_files_held": 5} and not {"rules", "alerts", "alert_thresholds"} & set(
+        two.options
+    )
+    with pytest.raises(fleet.Problems, match="prometheus_host_alert_thresholds: there is no 'logs'"):
+        fleet.prometheus_host("prom1", {"prometheus_host_alert_thresholds": {"logs": 1}})
+
+
 def test_the_example_of_the_page():
     variables = yaml.safe_load(example("alerts"))
     rules.check(variables["prometheus_host_alert_thresholds"], variables["prometheus_host_alerts"])
@@ -439,6 +463,7 @@ ANSWER = answers.ExporterAnswer(
     pairs={"prom1": PAIR},
     server_certificate=SERVER,
     due_at="2027-01-01T00:00:00Z",
+    ca_not_after="2027-01-04T00:00:00Z",
 )
 
 
@@ -448,7 +473,7 @@ def client(**options):
 
 def test_subject_of_an_answer():
     found = rules.subject(client(), ANSWER, 15.0)
-    assert found.not_after == {"server": 1798848000.0, "client": 1798934400.0}
+    assert found.not_after == {"ca": 1799020800.0, "server": 1798848000.0, "client": 1798934400.0}
     assert (found.due, found.created, found.evicted) == (1798761600.0, 1795517340.0, 1)
     assert found.timeout == 10.0 and not found.honors_labels
 
@@ -467,7 +492,7 @@ def test_timeout(options, interval, timeout):
 
 
 def test_subject_in_check_mode_and_of_an_insecure_exporter():
-    later = dataclasses.replace(ANSWER, generation=LATER_KNOWN, ca_certificate=LATER_KNOWN, due_at=None, pairs={})
+    later = dataclasses.replace(ANSWER, generation=LATER_KNOWN, ca_not_after=None, due_at=None, pairs={})
     found = rules.subject(client(), later, None)
     assert found.created is None and found.due is None and set(found.not_after) == {"server"}
     plain = rules.subject(client(), dataclasses.replace(ANSWER, insecure=True), None)
