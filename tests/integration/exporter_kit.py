@@ -16,11 +16,11 @@ import subprocess
 import sys
 import time
 
+import waiting
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes as _process
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine import processes as _kernel
-from waiting import free_port as free_port
-from waiting import until as until
 
+free_port, until = waiting.free_port, waiting.until
 FILES = pathlib.Path(__file__).resolve().parents[2] / "roles/reference_exporter/files"
 # Where another process finds ``ansible_collections``.
 COLLECTIONS = str(pathlib.Path(_process.__file__).parents[6])
