@@ -16,9 +16,11 @@ import subprocess
 import sys
 import time
 
+import waiting
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes as _process
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine import processes as _kernel
 
+free_port, until = waiting.free_port, waiting.until
 FILES = pathlib.Path(__file__).resolve().parents[2] / "roles/reference_exporter/files"
 # Where another process finds ``ansible_collections``.
 COLLECTIONS = str(pathlib.Path(_process.__file__).parents[6])
@@ -26,7 +28,6 @@ COLLECTIONS = str(pathlib.Path(_process.__file__).parents[6])
 _DRIVER = """
 import importlib, sys
 from ansible.module_utils import basic
-from waiting import free_port, until
 basic._ANSIBLE_ARGS = sys.stdin.buffer.read()
 basic._ANSIBLE_PROFILE = "legacy"
 importlib.import_module("ansible_collections.timesten.monitoring.plugins.modules." + sys.argv[1]).main()
