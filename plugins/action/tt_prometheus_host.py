@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from typing import Any, Mapping, Sequence
@@ -18,7 +19,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, rotation, rules, steps, templates
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import ExporterHostAnswer, PrometheusAnswer
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.border import HostAction
-from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Client, PrometheusHost
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Client, Problems, PrometheusHost
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
 
 ROLE = os.path.join(os.path.dirname(__file__), "..", "..", "roles", "prometheus_host")
@@ -76,9 +77,11 @@ class ActionModule(HostAction):
     # --- steps
 
     def _inspect(self, host: PrometheusHost, task_vars: dict[str, Any]) -> dict[str, Any]:
-        calls: dict[str, dict[str, Any] | str] = {
-            client.name: {"exporters": templates.wanted(self.inventory.fleet, client.name)} for client in host.clients
-        }
+        calls: dict[str, dict[str, Any] | str] = {client.name: {} for client in host.clients}
+        # Where the role is used alone, nobody has checked the other hosts' variables: whoever needs them says what is wrong.
+        with contextlib.suppress(Problems):
+            for client in host.clients:
+                calls[client.name] = {"exporters": templates.wanted(self.inventory.fleet, client.name)}
         result = self._each(host, "inspected", calls, task_vars)
         if any(answer.scrapes_by_hand for answer in steps.prometheus_answers(result, host.host).values()):
             # A takeover goes between the scrapes of hand-written jobs.
