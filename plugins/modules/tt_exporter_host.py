@@ -780,7 +780,7 @@ USED_BY: dict[str, tuple[str, ...]] = {
     "only_due": ("stage",),
     "since": ("stage",),
     "strategy": ("stage",),
-    "switch": ("switch",),
+    "switch": ("switch", "converge"),
 }
 """The phases that use an option; any other refuses it."""
 

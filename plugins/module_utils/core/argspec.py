@@ -18,7 +18,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 SECRETS = ("environment", "extra", "url_password", "url_bearer_token", "url_headers", "public_key")
 """Options whose values are never shown."""
 
-_OF_MANY_LINES = frozenset(("bundle", "ca_certificate", "certificate", "rendered"))
+_OF_MANY_LINES = frozenset(("bundle", "ca_certificate", "certificate", "rendered", "rules"))
 _LONGEST_TEXT = 4096
 _LARGEST = 1e15
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")

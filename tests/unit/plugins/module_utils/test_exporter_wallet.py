@@ -235,9 +235,9 @@ def test_former_names_go_when_no_job_verifies_them(clients, unfit):
     assert (found.action, found.former) == (("create", ()) if unfit else ("keep", ()))
 
 
-@pytest.mark.parametrize("value", [None, 1, [1], {"a": 1}, [None]])
-def test_what_is_no_list_of_names_tells_nothing(value):
-    assert Client("prom1", stored={"verifies": value}).verifies is None
+@pytest.mark.parametrize(("value", "names"), [(None, None), ([], ()), (["a", "b"], ("a", "b")), ("a", ("a",))])
+def test_names_that_a_client_verifies(value, names):
+    assert Client("prom1", stored={"verifies": value}).verifies == names
 
 
 STORED = {"delivery": "g1-1", "sha256": "aa", "ca_sha256": "cc"}

@@ -123,7 +123,7 @@ MEANING = {
 """What is well-formed and makes no sense for the option of that name."""
 
 # Texts of many lines, judged by what is in them (test_prometheus_store, test_seal).
-MANY_LINES = ("certificate", "ca_certificate", "bundle", "rendered")
+MANY_LINES = ("certificate", "ca_certificate", "bundle", "rendered", "rules")
 EMPTY_MEANS_NONE = ("run.name", "run.controller", "run.process")
 
 
