@@ -167,6 +167,34 @@ def _scrape_config(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
 # --- for people -------------------------------------------------------------------------------------------------------
 
 
+def _decryption(secure: Sequence[str]) -> list[str]:
+    """How the owner of the key opens the pairs of these exporters."""
+    return [
+        "",
+        "## Decrypt",
+        "",
+        "`key.txt` is the file that `age-keygen` has made. Run this here, as the user who scrapes:",
+        "",
+        "```sh",
+        "umask 077",
+        f"for exporter in {' '.join(secure)}; do",
+        f"  mkdir -p {PLACE}/$exporter",
+        f"  age -d -i key.txt -o {PLACE}/$exporter/client.key pairs/$exporter/client.key.age",
+        f"  cp pairs/$exporter/ca.crt pairs/$exporter/client.crt {PLACE}/$exporter/",
+        "done",
+        "```",
+        "",
+        "Encryption does not tell who encrypted. What shows that a key is the right one is that it belongs to its certificate:",
+        "",
+        "```sh",
+        f"for exporter in {' '.join(secure)}; do",
+        f"  openssl x509 -in {PLACE}/$exporter/client.crt -noout -pubkey > {PLACE}/$exporter/pub",
+        f"  openssl pkey -in {PLACE}/$exporter/client.key -pubout | cmp - {PLACE}/$exporter/pub && echo $exporter: fits",
+        "done",
+        "```",
+    ]
+
+
 def _readme(outsider: Outsider, entries: Sequence[Entry]) -> str:
     rows = [
         f"| {entry.exporter} | {names.target(entry.address, entry.port)} | "
@@ -193,30 +221,7 @@ def _readme(outsider: Outsider, entries: Sequence[Entry]) -> str:
         f"Do not scrape more often than every {outsider.scrape_interval}: an exporter accepts few requests a minute, from all together.",
     ]
     if secure:
-        lines += [
-            "",
-            "## Decrypt",
-            "",
-            "`key.txt` is the file that `age-keygen` has made. Run this here, as the user who scrapes:",
-            "",
-            "```sh",
-            "umask 077",
-            f"for exporter in {' '.join(secure)}; do",
-            f"  mkdir -p {PLACE}/$exporter",
-            f"  age -d -i key.txt -o {PLACE}/$exporter/client.key pairs/$exporter/client.key.age",
-            f"  cp pairs/$exporter/ca.crt pairs/$exporter/client.crt {PLACE}/$exporter/",
-            "done",
-            "```",
-            "",
-            "Encryption does not tell who encrypted. What shows that a key is the right one is that it belongs to its certificate:",
-            "",
-            "```sh",
-            f"for exporter in {' '.join(secure)}; do",
-            f"  openssl x509 -in {PLACE}/$exporter/client.crt -noout -pubkey > {PLACE}/$exporter/pub",
-            f"  openssl pkey -in {PLACE}/$exporter/client.key -pubout | cmp - {PLACE}/$exporter/pub && echo $exporter: fits",
-            "done",
-            "```",
-        ]
+        lines += _decryption(secure)
     lines += [
         "",
         "## Scrape",
