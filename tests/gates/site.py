@@ -60,6 +60,9 @@ def build(programs: Path, directory: Path) -> None:
         env=env,
     )
     known = pages()
+    with (source / "docsite/guides.rst").open("a", encoding="utf-8") as stream:
+        stream.write("\n.. toctree::\n   :maxdepth: 1\n\n")
+        stream.writelines(f"   pages/{place.removesuffix('.md')}\n" for place in known)
     for place, path in known.items():
         target = source / "docsite/pages" / place
         target.parent.mkdir(parents=True, exist_ok=True)
