@@ -207,7 +207,7 @@ class ActionModule(HostAction):
         looked: PrometheusAnswer | None,
     ) -> dict[str, Any]:
         """Give each exporter its group of rules, and return the others as the module's option."""
-        if not client.rules:
+        if not client.rules or client.options.get("kind") == "scrape_file":
             return {"rules": ""}
         listed = self.inventory.fleet.exporters
         for item in exporters:

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: run_problems
 short_description: What is wrong with a run before any host is touched
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Checks the two groups, the variables of the roles P(timesten.monitoring.exporter_host#role) and P(timesten.monitoring.prometheus_host#role),
     and that names and targets are there once only.

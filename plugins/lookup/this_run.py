@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: this_run
 short_description: Who runs this playbook
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Says who runs the playbook, for whoever comes second to a host, and which runs of Ansible are under way on the controller, so that what a killed one
     left can be taken over.

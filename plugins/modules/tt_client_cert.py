@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: tt_client_cert
 short_description: Client certificates and keys of a TimesTen exporter
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Issues one certificate and private key for each Prometheus instance from the exporter's current wallet, with the
     utility itself.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: tt_clock
 short_description: How far a host's clock is from the controller's
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Asks the host for its time with C(date) over the open connection, several times, and takes the answer that came
     fastest.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: tt_export_cert
 short_description: The server certificate of a TimesTen exporter as PEM
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Writes the server certificate of an exporter's current wallet to a file, as C(ttExporter
     -export-server-certificate) gives it. Prometheus takes it as C(ca_file).

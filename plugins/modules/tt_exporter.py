@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: tt_exporter
 short_description: The process of a TimesTen exporter
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Starts, stops and restarts one C(ttExporter) through its pid file.
   - Started means that the process in the pid file is alive, is the exporter that was asked for, listens on its port,

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: tt_exporter_host
 short_description: All exporters of a host in one call
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Converges every exporter of a host, each with its wallet, its pairs for all clients, and its process. It is what
     M(timesten.monitoring.tt_wallet),

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: tt_exporter_info
 short_description: What runs, which wallet and pairs, what is due
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Reads the state of one exporter and changes nothing.
 extends_documentation_fragment:

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: tt_exporter_unit
 short_description: The systemd units of a host's exporters
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Installs the systemd units of the exporters whose O(exporters[].boot) is V(systemd), and removes those of the
     others.

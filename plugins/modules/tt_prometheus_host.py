@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: tt_prometheus_host
 short_description: One Prometheus and all exporters that it scrapes, in one call
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Stores the pairs that exporter hosts have sealed for a Prometheus, keeps one scrape job for each exporter in its
     configuration, and proves that every target is up.

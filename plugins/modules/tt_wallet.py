@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: tt_wallet
 short_description: The server certificate of a TimesTen exporter in its wallet
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Creates the server certificate of one C(ttExporter) in an Oracle Wallet, on the exporter's own host, with the
     utility itself.

@@ -134,10 +134,9 @@ class Client:
         """What two clients of a host must not share, by option."""
         if self.options.get("kind") == "scrape_file":
             return {"scrape_file": self.options.get("scrape_file"), "store": self.options.get("store")}
+        beside = f"{posixpath.normpath(self.options['store'])}.rules.yml" if self.options.get("store") else None
         own = {key: self.options.get(key) for key in ("config_file", "store", "url")}
-        if self.options.get("rules_file") is not None:
-            own["rules_file"] = self.options["rules_file"]
-        return own
+        return {**own, "rules_file": self.options.get("rules_file") or beside}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +206,9 @@ class Fleet:
 
     def clients_of(self, host: str) -> tuple[Client, ...]:
         """The clients that get a pair of a host's exporters: those that both sides name."""
-        found = self.exporter_hosts[host]
+        found = self.exporter_hosts.get(host)
+        if found is None:
+            return ()  # the role is used alone, outside of the group
         return tuple(
             client
             for name in found.prometheus_hosts

@@ -497,6 +497,7 @@ def described(
         host = answers.get(exporter.host)
         answer = None if host is None else host.exporters.get(exporter.name)
         intervals = [_interval(inspected.get(client.name), exporter) for client in fleet.clients_of(exporter.host)]
+        intervals += [outsider.seconds for outsider in fleet.outsiders_of(exporter.name)]
         certain = [seconds for seconds in intervals if seconds]
         found.append(
             Known(

@@ -180,7 +180,9 @@ def exporters(hostvars: Hostvars, hosts: Iterable[str], step: str) -> dict[str, 
 
 def _of(answer: Mapping[str, Any], only: Collection[str]) -> dict[str, Any]:
     """Return the part of an answer about a fleet that is about some of its jobs."""
-    parts = {key: answer.get(key) for key in ("stored", "definitions", "scrape_intervals")}
+    parts = {
+        key: answer.get(key) for key in ("stored", "definitions", "scrape_intervals", "in_the_way", "scrapes_by_hand")
+    }
     return {
         **answer,
         **{

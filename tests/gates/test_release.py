@@ -23,7 +23,7 @@ PLACEHOLDERS = {
     "issues": "https://github.com/timesten-monitoring/timesten.monitoring/issues",
 }
 # Names of options, programs and units that only look misspelt; one that a person reads in a message is none.
-WORDS = ["udo", "ure"]
+WORDS = ["udo", "ure", "whats"]
 
 
 @pytest.fixture(scope="session")

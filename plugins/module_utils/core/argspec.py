@@ -159,7 +159,7 @@ def wrong_type(name: str, value: Any, spec: Mapping[str, Any], shown: str) -> st
 
 
 def _wrong_text(name: str, value: Any, spec: Mapping[str, Any], shown: str) -> str | None:
-    if spec.get("elements") == "str" and isinstance(value, (list, str)):
+    if spec.get("elements") in ("str", "path") and isinstance(value, (list, str)):
         listed = value if isinstance(value, list) else value.split(",")
         items = ((f"{name}[{index}]", item) for index, item in enumerate(listed))
         return next(

@@ -11,6 +11,7 @@ import os
 import time
 from typing import Any, Mapping, Sequence
 
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.argspec import is_number
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
@@ -19,6 +20,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.layou
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine import systemd
 
 _LONGEST_WAIT = 120.0
+_SHORTEST_PERIOD = 0.001  # seconds
 """Seconds."""
 
 
@@ -55,10 +57,11 @@ class Gap:
     @classmethod
     def of(cls, order: Mapping[str, Any] | None) -> Gap | None:
         """Return what a controller orders; None where it orders nothing that can be waited for."""
-        moments, period = (order or {}).get("moments"), (order or {}).get("period")
-        if not isinstance(moments, list) or not moments or not all(isinstance(one, (int, float)) for one in moments):
+        moments, period = (order.get("moments"), order.get("period")) if isinstance(order, Mapping) else (None, None)
+        if not isinstance(moments, list) or not moments or not all(map(is_number, moments)):
             return None
-        return cls(sorted(moments), period if isinstance(period, (int, float)) and period > 0 else None)
+        repeats = period is not None and is_number(period) and period >= _SHORTEST_PERIOD
+        return cls(sorted(moments), period if repeats else None)
 
     def next(self, now: float) -> float:
         """Return the next moment; now where there is none any more."""

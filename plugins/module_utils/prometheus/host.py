@@ -127,7 +127,7 @@ def _by_hand(ctx: Context, files: Files, view: ConfigView) -> dict[str, Any]:
     """What hand-written jobs mean for the exporters that the task names."""
     from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import by_hand
 
-    wanted = by_hand.candidates(ctx.settings, view, ctx.store.path)
+    wanted = by_hand.candidates(ctx.settings, view, ctx.store_inside)
     scrapes: dict[str, dict[str, Any]] = {}
     if wanted and ctx.api is not None:
         with contextlib.suppress(NotAnswering):
@@ -292,14 +292,14 @@ def _check_candidate(ctx: Context, plan: Plan) -> None:
     if tool is None:
         ctx.warnings.append("promtool was not found; the new configuration was not checked by it")
         return
+    judge = promtool.ROOT if ctx.paths else ctx.identity
     if plan.rules is not None and plan.rules != plan.rules_source:
         ctx.rules_file.refuse_loss()
         with config_file.scratch(plan.rules, ctx.identity) as path:
-            promtool.check_rules(tool, path, ctx.identity)
+            promtool.check_rules(tool, path, judge)
     ctx.config.refuse_loss()
     with config_file.scratch(plan.edit.config, ctx.identity) as path:
         original = ctx.config.path if plan.source else None
-        judge = promtool.ROOT if ctx.paths else ctx.identity
         promtool.check(tool, path, judge, original, syntax_only=True)
 
 

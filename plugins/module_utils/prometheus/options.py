@@ -72,8 +72,9 @@ def _path_map(given: Mapping[str, Any]) -> None:
             )
         _names.check_path(path, "path_map")
     paths = PathMap(mounts)
-    for name in ("config_file", "scrape_file", "store"):
-        if name in given and not (name == "config_file" and given.get("kind") == "scrape_file"):
+    unread = ("config_file", "rules_file") if given.get("kind") == "scrape_file" else ()
+    for name in ("config_file", "scrape_file", "rules_file", "store"):
+        if name in given and name not in unread:
             paths.inside(given[name], name)
 
 

@@ -367,7 +367,12 @@ def prove_refusals(
 
         def examine(name: str) -> list[str]:
             row, definition = by_name[name], entries[name]["definition"]
-            faults = [] if not always and row["up"] else _prove_accepted(ctx, definition, row)
+            if always or not row["up"]:
+                faults = _prove_accepted(ctx, definition, row)
+            else:
+                faults = []
+                if row["accepted"] is None:
+                    row["accepted"] = True
             return faults + _prove_refused(ctx, definition, row, nobody, stranger)
 
         with ThreadPoolExecutor(max_workers=min(_AT_ONCE, len(secured))) as pool:
@@ -379,12 +384,19 @@ def _where(definition: Definition) -> str:
     return f"exporter {definition['name']} ({names.target(definition['address'], definition['port'])})"
 
 
+def _answered(outcome: Any, status: str) -> bool | None:
+    """Tell whether an attempt ended so; None where nobody answered, which tells nothing of who gets in."""
+    from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
+
+    return None if outcome.status in (probe.UNREACHABLE, probe.TIMED_OUT) else outcome.status == status
+
+
 def _prove_accepted(ctx: Context, definition: Definition, row: Row) -> list[str]:
     from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
 
     own = shake(ctx, definition)
     row["served_sha256"] = own.sha256
-    row["accepted"] = own.status == probe.ACCEPTED
+    row["accepted"] = _answered(own, probe.ACCEPTED)
     if row["accepted"]:
         return []
     return [
@@ -398,8 +410,6 @@ def _prove_refused(
     from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
 
     host, port = definition["address"], definition["port"]
-    if row["accepted"] is None:
-        row["accepted"] = True
     place = ctx.store.in_use(definition["name"])
     files = tuple(f"{place}/{name}" for name in ("ca.crt", "client.crt", "client.key"))
     own = functools.partial(probe.Companion, host, port, *files)
@@ -409,9 +419,9 @@ def _prove_refused(
         functools.partial(probe.plain_http, host, port, settle=_REFUSAL), own, (without, foreign)
     )
     row["served_sha256"] = row["served_sha256"] or without.sha256
-    row["refused_without_certificate"] = without.status == probe.REFUSED
-    row["refused_foreign_pair"] = foreign.status == probe.REFUSED
-    row["refused_plain_http"] = plain.status == probe.REFUSED
+    row["refused_without_certificate"] = _answered(without, probe.REFUSED)
+    row["refused_foreign_pair"] = _answered(foreign, probe.REFUSED)
+    row["refused_plain_http"] = _answered(plain, probe.REFUSED)
     return [
         f"{_where(definition)}: a connection {how} was not refused but {outcome.status} ({outcome.detail})"
         for how, outcome in (

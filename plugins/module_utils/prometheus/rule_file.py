@@ -69,17 +69,18 @@ def target_labels(name: str, entry: StateEntry, view: ConfigView) -> tuple[str, 
     """The labels ``job`` and ``instance`` that the series of an exporter's target have."""
     definition = entry["definition"]
     config = jobs.build(definition, "/").config
-    labels = jobs.discovered_labels(config)
+    static = config["static_configs"][0]
+    address = str(static["targets"][0])
+    labels = {"job": str(config["job_name"]), "instance": address, **(static.get("labels") or {})}
     found = view.ours.get(name)
     if found is None:
         # A job that its owner wrote may scrape it, and stay.
-        address = labels["__address__"]
         found = next((job for job in view.foreign if address in job.targets), None)
         if found is not None:
             return found.job_name, address
     elif found.adopted:
-        return found.job_name, found.targets[0] if found.targets else labels["__address__"]
-    return definition.get("job_label") or labels["job"], labels.get("instance", labels["__address__"])
+        return found.job_name, found.targets[0] if found.targets else address
+    return definition.get("job_label") or labels["job"], labels["instance"]
 
 
 def _inside(text: str) -> str:

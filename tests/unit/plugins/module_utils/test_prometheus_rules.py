@@ -269,6 +269,11 @@ def composed(entries: dict[str, object], text: str = "") -> list[str]:
     [
         ({}, "", "timesten-exp1 exp1.example.com:8888"),
         ({"job_label": "timesten"}, "", "timesten exp1.example.com:8888"),
+        (
+            {"extra": {"relabel_configs": [{"target_label": "a", "replacement": "b"}]}},
+            "",
+            "timesten-exp1 exp1.example.com:8888",
+        ),
         ({"labels": {"instance": "it's"}}, "", "timesten-exp1 it's"),
         ({"labels": {"job": 'a "b"'}}, "", "timesten-exp1 exp1.example.com:8888".replace("timesten-exp1", 'a \\"b\\"')),
         (
@@ -286,6 +291,8 @@ def test_both_ports_are_one_exporter() -> None:
     spare = entry("exp1.spare", usual_port=8888, port=8889)
     assert len(composed({"exp1": entry("exp1"), "exp1.spare": spare})) == 1
     assert composed({"exp1.spare": spare}) == ["timesten-exp1 exp1.example.com:8888"]
+    labelled = entry("exp1.spare", usual_port=8888, port=8889, job_label="timesten")
+    assert composed({"exp1.spare": labelled}) == ["timesten exp1.example.com:8888"]
 
 
 @pytest.mark.parametrize(
