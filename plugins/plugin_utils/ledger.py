@@ -848,6 +848,8 @@ def rotations(inventory: Inventory, check_mode: bool) -> list[Rotated]:
         if answer.rotation.skipped is not None:
             # Whether an exporter may be left alone, the inventory and the run say.
             may = exporter.insecure or exporter.state == "stopped" or run.rotate_only_due or bool(run.rotate_since)
+            # Who has no pair of an evicted client, for example because it was evicted before, has nothing to do.
+            may = may or (bool(inventory.evicted) and not set(inventory.evicted).intersection(answer.pairs))
             text = f"left alone: {answer.rotation.skipped}"
             if not may:
                 text = f"nothing was switched: its host left it alone, which this run did not ask for ({answer.rotation.skipped})"

@@ -124,7 +124,7 @@ def test_a_pattern_of_the_owner_and_the_way_back(make: Any) -> None:
     elements = [good.element(key, rules=own("exp1")), bad.element(key, rules=own("exp2"))]
     bad.stop()
     host.exporters.remove(bad)
-    done = host.call(exporters=elements, rules=COMMON, wait_timeout=3)
+    done = host.call(exporters=elements, rules=COMMON, wait_timeout=8)
     assert done.failed and "exp2" in done.result["msg"]
     assert "BEGIN rules" not in host.config
     assert "timesten exporter exp1" in groups(host) and "timesten exporter exp2" not in groups(host)
@@ -140,7 +140,7 @@ def test_nothing_of_a_run_that_fails_stays(make: Any) -> None:
     element = bad.element(host.key(), rules=own("exp1"))
     bad.stop()
     host.exporters.remove(bad)
-    done = host.call(exporters=[element], rules=COMMON, wait_timeout=3)
+    done = host.call(exporters=[element], rules=COMMON, wait_timeout=8)
     assert done.failed
     assert host.prometheus.config.read_bytes() == original and groups(host) == {}
     assert not (host.prometheus.config.parent / "timesten.rules.yml").exists()

@@ -428,6 +428,7 @@ def test_beside_a_role_that_writes_the_whole_file(make: Any) -> None:
     assert role(host, files)
     last = host.call(exporters=[{**kit.light(element), "honor_labels": True}])
     assert not last.failed and not last.result["changed"]
+    kit.until(lambda: len(samples(host, since)) >= 4, 20)
     seen = samples(host, since)
     holes = [after - before for (before, _), (after, _) in zip(seen, seen[1:])]
     print(f"{len(seen)} samples, longest hole {max(holes):.2f} s")
