@@ -620,9 +620,11 @@ def subject(client: Client, answer: ExporterAnswer, interval: float | None) -> S
         jobs.parse_duration(options[key], key) if options.get(key) else None
         for key in ("scrape_timeout", "scrape_interval")
     )
+    # What only a handshake tells is not known yet while a rotation goes on: the rules would be others after the next run.
+    leaf = answer.server_certificate if answer.server_certificate_source == "export" else None
     ends = {
         "ca": _seconds(answer.ca_not_after),
-        "server": None if answer.server_certificate is None else _seconds(answer.server_certificate.not_after),
+        "server": None if leaf is None else _seconds(leaf.not_after),
         "client": _seconds(answer.pairs[client.name].not_after) if client.name in answer.pairs else None,
     }
     return Subject(
