@@ -462,6 +462,7 @@ ANSWER = answers.ExporterAnswer(
     evicted=("prom9",),
     pairs={"prom1": PAIR},
     server_certificate=SERVER,
+    server_certificate_source="export",
     due_at="2027-01-01T00:00:00Z",
     ca_not_after="2027-01-04T00:00:00Z",
 )
@@ -476,6 +477,9 @@ def test_subject_of_an_answer():
     assert found.not_after == {"ca": 1799020800.0, "server": 1798848000.0, "client": 1798934400.0}
     assert (found.due, found.created, found.evicted) == (1798761600.0, 1795517340.0, 1)
     assert found.timeout == 10.0 and not found.honors_labels
+    # A rotation does not know yet what only a handshake tells.
+    shaken = rules.subject(client(), dataclasses.replace(ANSWER, server_certificate_source="handshake"), 15.0)
+    assert set(shaken.not_after) == {"ca", "client"}
 
 
 @pytest.mark.parametrize(
