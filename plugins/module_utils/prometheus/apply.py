@@ -381,7 +381,7 @@ class Change:
         candidates: list[tuple[ConfigFile, str, bytes | None]] = []
         text = plan.edit.scrape_file
         self._named = [
-            name for text in {plan.source, plan.edit.config} for name in file_patterns(text, ctx.config.path, ctx.paths)
+            name for one in (plan.source, plan.edit.config) for name in file_patterns(one, ctx.config.path, ctx.paths)
         ]
         base = os.path.dirname(ctx.config.path)
         swaps: dict[str, str | None] = dict.fromkeys(plan.edit.obsolete)

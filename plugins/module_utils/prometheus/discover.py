@@ -34,7 +34,7 @@ def discover(path: str, store: str, scrape_file: str | None, ports: Collection[i
         if os.path.realpath(name) != own.real and not os.path.isdir(name)
     }
     view = config.read(config.Files(source, main.path, store, own.path, own.read(), others))
-    rows = [(exporter, job) for exporter, job in view.ours.items()]
+    rows = list(view.ours.items())
     found = []
     for exporter, job in [*rows, *((None, job) for job in view.foreign)]:
         targets = [target for target in job.targets if _port(target) in ports]

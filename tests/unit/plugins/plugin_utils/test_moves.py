@@ -59,7 +59,7 @@ def test_nobody_moves_while_somebody_could_not_follow(
 @pytest.mark.parametrize(("insecure", "known"), [(True, KNOWN), (True, {"address": "exp1.example.com", "port": 8888})])
 def test_plain_http_is_to_be_followed_as_well(insecure: bool, known: dict[str, Any]) -> None:
     exporter = Exporter("exp1", "exp1", "exp1.example.com", 8888, None, insecure, "started", {})
-    (text,) = moves.cannot_follow([exporter], ["prom2"], looked({"exp1": known})).values()
+    text = moves.cannot_follow([exporter], ["prom2"], looked({"exp1": known}))["exp1"]
     assert text.startswith("prom1 scrapes it over mutual TLS, the inventory says over plain http, and prom2, which")
 
 

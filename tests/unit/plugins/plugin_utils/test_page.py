@@ -237,8 +237,8 @@ def test_expiry(ends: tuple[str | None, ...], words: str | None, bars: int) -> N
     assert found.words == (
         words if words is not None else "1 ended already, 1 end within 7 days, 1 end within 30 days, 1 end later"
     )
-    assert all(40 <= bar.x and bar.x + bar.width <= 680 and 0 < bar.height <= 110 for bar in found.bars)
-    assert sum(bar.count for bar in found.bars) == len([end for end in ends if end])
+    assert all(40 <= one.x and one.x + one.width <= 680 and 0 < one.height <= 110 for one in found.bars)
+    assert sum(one.count for one in found.bars) == len([end for end in ends if end])
     assert 40 <= found.now <= 680
 
 

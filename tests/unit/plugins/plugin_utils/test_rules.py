@@ -35,20 +35,20 @@ QUIET, FIRES, RESOLVED = 20, 55, 90
 """Minutes: at the other side of the threshold until the first, beyond it until the second, and back again."""
 
 
-def gauge(name, quiet, fires, labels=DATABASE):
-    return name, labels, [quiet] * (QUIET + 1) + [fires] * (FIRES - QUIET) + [quiet] * (RESOLVED - FIRES)
+def gauge(name, quiet, fires, labels=None):
+    return name, labels or DATABASE, [quiet] * (QUIET + 1) + [fires] * (FIRES - QUIET) + [quiet] * (RESOLVED - FIRES)
 
 
-def counter(name, quiet, fires, labels=DATABASE):
+def counter(name, quiet, fires, labels=None):
     """With what is added each minute."""
     total, values = 0.0, []
     for step in gauge(name, quiet, fires)[2]:
         total += step
         values.append(total)
-    return name, labels, values
+    return name, labels or DATABASE, values
 
 
-def steady(name, value, labels=DATABASE):
+def steady(name, value, labels=None):
     return gauge(name, value, value, labels)
 
 
