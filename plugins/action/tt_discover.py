@@ -26,6 +26,8 @@ class ActionModule(HostAction):
         if look_for == "report":
             return self._report(task_vars)
         raw = self.call("tt_discover", dict(self._task.args), task_vars)
+        if look_for not in ("exporters", "jobs"):
+            return {"failed": True, "msg": answers.plain(answers.reason(raw), 1000)}
         if raw.get("failed"):
             return {"changed": False, "could_not": answers.plain(answers.reason(raw), 1000)}
         try:
