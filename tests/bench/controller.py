@@ -22,11 +22,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-BENCH = Path(__file__).resolve().parent
 if not __package__:
-    sys.path[0] = str(BENCH.parent)
-from integration.simulated_kit import Simulated  # noqa: E402
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+from integration.simulated_kit import Simulated
 
+BENCH = Path(__file__).resolve().parent
 SIZES = ("10x2", "40x2", "100x2")
 PLAYBOOKS = {"floor": str(BENCH / "floor.yml"), "site": "timesten.monitoring.site"}
 

@@ -28,12 +28,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+from lab import lab
+
 BENCH = Path(__file__).resolve().parent
 PROJECT = BENCH.parents[1]
-if not __package__:
-    sys.path[0] = str(PROJECT / "tests")
-from lab import lab  # noqa: E402
-
 RESULTS = PROJECT / ".cache" / "bench"
 SIZES = ((5, 2), (10, 2), (20, 4), (40, 4))
 HOME = "/opt/timesten/ttinst"

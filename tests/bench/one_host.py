@@ -32,27 +32,28 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-BENCH = Path(__file__).resolve().parent
-PROJECT = BENCH.parents[1]
-COLLECTIONS = PROJECT / ".cache" / "bench" / "collections"
 if not __package__:
-    link = COLLECTIONS / "ansible_collections" / "timesten" / "monitoring"
+    # The collection is found where Ansible would look for it.
+    project = Path(__file__).resolve().parents[2]
+    collections = project / ".cache" / "bench" / "collections"
+    link = collections / "ansible_collections" / "timesten" / "monitoring"
     link.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
-        link.symlink_to(PROJECT)
-    sys.path[:1] = [str(PROJECT / "tests"), str(COLLECTIONS)]
-from bench.fleet import keeper, say  # noqa: E402
+        link.symlink_to(project)
+    sys.path[:1] = [str(project / "tests"), str(collections)]
+from bench.fleet import keeper, say
 
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config as _prometheus_config  # noqa: E402
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import (  # noqa: E402
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config as _prometheus_config
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import (
     config_source as _prometheus_config_source,
 )
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as _prometheus_jobs  # noqa: E402
-from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates  # noqa: E402
-from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal  # noqa: E402
-from integration import prometheus_kit as kit  # noqa: E402
-from lab import packages  # noqa: E402
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as _prometheus_jobs
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal
+from integration import prometheus_kit as kit
+from lab import packages
 
+PROJECT = Path(__file__).resolve().parents[2]
 COUNTS = (100, 300, 1000)
 WALLETS = PAIRS = 10
 FILES = PROJECT / "roles" / "reference_exporter" / "files"

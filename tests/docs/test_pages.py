@@ -203,7 +203,7 @@ def test_by_hand(site: Site) -> None:
     for option, source in sources.items():
         content = site.lab.run(["cat", source], host=host.name, capture_output=True, check=True).stdout
         site.lab.run(
-            ["sh", "-c", f"umask 077; cat > /root/{job['tls_config'][option]}"],
+            ["sh", "-c", f"umask 077; cat > {job['tls_config'][option]}"],
             host=server.name,
             input=content,
             check=True,

@@ -201,7 +201,7 @@ class Fleet:
     def calls(self) -> dict[str, int]:
         """Return how often a module was started on each host that is up, from the beginning of the lab on."""
         return {
-            name: disk_file(self.lab, name, CALLS).read_text().count("\n")
+            name: self.lab.disk_file(name, CALLS).read_text().count("\n")
             for name, state in self.lab.status().items()
             if state["up"] and name in self.hosts
         }
@@ -255,12 +255,6 @@ def python(lab: Lab, host: str, code: str, *arguments: str, text: str = "") -> A
     )
     assert done.returncode == 0, f"{host}: {done.stderr}"
     return json.loads(done.stdout)
-
-
-def disk_file(lab: Lab, host: str, path: str) -> Path:
-    """Return where a file that a host wrote can be read from outside, also while the host is down."""
-    switch, _processes = lab._switch_and_processes()
-    return Path(f"/proc/{switch}/root/run/hosts/{host}/disk{path}")
 
 
 def prepare_host(lab: Lab, host: str) -> None:
@@ -425,7 +419,7 @@ class Watch:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._keys = [
-            disk_file(fleet.lab, host, "/etc/prometheus/timesten/.transport/key.pem") for host in fleet.servers
+            fleet.lab.disk_file(host, "/etc/prometheus/timesten/.transport/key.pem") for host in fleet.servers
         ]
 
     def __enter__(self) -> Watch:
@@ -485,7 +479,7 @@ print(json.dumps(found))
 
 def readable_by(lab: Lab, host: str, user: str) -> dict[str, bytes]:
     """Return everything that a host has written since it came up and that a user can read there."""
-    disk = disk_file(lab, host, "")
+    disk = lab.disk_file(host, "")
     paths = [f"/{path.relative_to(disk)}" for path in disk.rglob("*") if path.is_file() and not path.is_symlink()]
     found = python(lab, host, _READABLE, user, text=json.dumps([paths, ["/run", "/tmp", "/dev/shm", "/root"]]))
     return {path: base64.b64decode(data) for path, data in found.items()}

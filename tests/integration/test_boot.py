@@ -105,14 +105,12 @@ def choose(fleet: Fleet, boot: dict[str, str]) -> None:
 
 
 def pids(lab: Lab) -> dict[str, int]:
-    return {
-        name: int(kit.disk_file(lab, PLACES[name][0], f"{directory(name)}/exporter.pid").read_text()) for name in PLACES
-    }
+    return {name: int(lab.disk_file(PLACES[name][0], f"{directory(name)}/exporter.pid").read_text()) for name in PLACES}
 
 
 def starts(lab: Lab) -> dict[str, int]:
     return {
-        name: kit.disk_file(lab, host, f"{HOMES}/{home}/starts").read_text().count("\n")
+        name: lab.disk_file(host, f"{HOMES}/{home}/starts").read_text().count("\n")
         for name, (host, home) in PLACES.items()
     }
 
@@ -202,7 +200,7 @@ def test_migration_of_running_exporters(lab: Lab, fleet: Fleet) -> None:
     assert own_lines(crontab(lab, "exp4"))[:2] == OTHERS_CRONTAB.splitlines()
     assert len(own_lines(crontab(lab, "exp4"))) == 6
     for name, (host, _home) in PLACES.items():
-        status = kit.disk_file(lab, host, f"{directory(name)}/run").stat()
+        status = lab.disk_file(host, f"{directory(name)}/run").stat()
         assert status.st_mode & 0o7777 == 0o700
     fleet.await_health(UP)
 
@@ -302,7 +300,7 @@ def test_ttexporter_that_cannot_start_at_once(lab: Lab, fleet: Fleet) -> None:
     homes = {host: [f"{HOMES}/{home}/conf" for home in MAIN[host]] for host in ("exp2", "exp4")}
     for host, directories in homes.items():
         for path in directories:
-            conf = kit.disk_file(lab, host, path)
+            conf = lab.disk_file(host, path)
             conf.rename(conf.with_name("away"))
     for host in homes:
         lab.boot(host)
@@ -414,8 +412,8 @@ def test_a_rotation(lab: Lab, fleet: Fleet) -> None:
     for name in WITH_UNIT:
         host, _home = PLACES[name]
         assert unit(lab, name)["MainPID"] == str(pids(lab)[name]) != str(old[name])
-        current = os.readlink(kit.disk_file(lab, host, f"{directory(name)}/current"))
-        record = json.loads(kit.disk_file(lab, host, f"{directory(name)}/state.json").read_text())
+        current = os.readlink(lab.disk_file(host, f"{directory(name)}/current"))
+        record = json.loads(lab.disk_file(host, f"{directory(name)}/state.json").read_text())
         assert (record["pid"], f"{directory(name)}/{current}" in record["argv"]) == (pids(lab)[name], True)
     fleet.run()
     fleet.await_health(UP)
@@ -453,7 +451,7 @@ def test_a_unit_of_somebody_elses(lab: Lab, fleet: Fleet) -> None:
     definition = {"timesten_home": f"{HOMES}/ttinst", "certificate_directory": own, "port": 8888, "boot": "cron"}
     as_owner(lab, fleet, "exp3", "tt_exporter", {**definition, "state": "stopped"})
     assert own_lines(crontab(lab, "exp3")) == []
-    generation = os.readlink(kit.disk_file(lab, "exp3", f"{own}/current"))
+    generation = os.readlink(lab.disk_file("exp3", f"{own}/current"))
     options = f"-port 8888 -certificate-directory {own}/{generation} -pid-file {own}/exporter.pid"
     unit_options = f"--unit=own.service --uid=timesten --property=Type=forking --property=PIDFile={own}/exporter.pid"
     shell(lab, "exp3", f"systemd-run --quiet {unit_options} {HOMES}/ttinst/bin/ttenv ttExporter {options}")
@@ -476,7 +474,7 @@ def test_back_to_none(lab: Lab, fleet: Fleet) -> None:
     fleet.run()
     assert more_starts(lab, before) == dict.fromkeys(WITH_UNIT, 1)
     for name, (host, _home) in PLACES.items():
-        assert not kit.disk_file(lab, host, f"{directory(name)}/run").exists()
+        assert not lab.disk_file(host, f"{directory(name)}/run").exists()
         if name in WITH_UNIT:
             assert unit(lab, name)["LoadState"] == "not-found"
             assert "timesten-exporter" not in shell(lab, host, "ls -R /etc/systemd/system | grep -v service.d || true")

@@ -101,7 +101,7 @@ def fleet(lab: Lab) -> Fleet:
 
 def tree(lab: Lab, host: str) -> dict[str, tuple[int, int]]:
     """What a host has on its disk, without what changes by itself."""
-    disk = kit.disk_file(lab, host, "")
+    disk = lab.disk_file(host, "")
     by_itself = ("/var/log", "/var/lib/prometheus/metrics2", "/home/deploy")
     found = {f"/{path.relative_to(disk)}": path.lstat() for path in disk.rglob("*")}
     return {

@@ -69,7 +69,7 @@ def test_a_unit_of_the_owners(lab: Lab) -> None:
     assert pid(lab) == before
     # Not even a unit was made, which takes root and comes first.
     assert "timesten-exporter" not in shell(lab, "exp1", "ls /etc/systemd/system")
-    assert not kit.disk_file(lab, "exp1", f"{HOME}/monitoring").exists()
+    assert not lab.disk_file("exp1", f"{HOME}/monitoring").exists()
     # The way out: without the unit, and with the same wallet.
     shell(lab, "exp1", "systemctl stop hand.service")
     shell(lab, "exp1", f"setsid {AS_OWNER} {EXPORTER} >/dev/null 2>&1 </dev/null &")

@@ -86,6 +86,11 @@ class Host(NamedTuple):
     systemd: bool = False
 
 
+def _root_of(pid: int) -> Path:
+    """Return the root directory that a process has, with its own mounts, as it is reached from outside."""
+    return Path("/proc", str(pid), "root")
+
+
 def on_host(program: Path) -> Path:
     """Return where every host finds a program of an unpacked Prometheus, also of one that was unpacked after it came up."""
     return PROGRAMS / program.relative_to(packages.TREES)
@@ -212,7 +217,7 @@ class Lab:
         """
         switch, processes = self._switch_and_processes()
         if host == CONTROLLER:
-            network = f"--net=/proc/{switch}/root/run/netns/{CONTROLLER}"
+            network = f"--net={_root_of(switch)}/run/netns/{CONTROLLER}"
             prefix = [
                 "nsenter",
                 f"--target={switch}",
@@ -239,7 +244,12 @@ class Lab:
         """Return ``function()``, called in a thread whose new sockets are on the network of `host` (use addresses)."""
         switch, _processes = self._switch_and_processes()
         with concurrent.futures.ThreadPoolExecutor(1) as thread:
-            return thread.submit(_in_network, f"/proc/{switch}/root/run/netns/{host}", function).result()
+            return thread.submit(_in_network, f"{_root_of(switch)}/run/netns/{host}", function).result()
+
+    def disk_file(self, host: str, path: str) -> Path:
+        """Return where a file that a host wrote can be read from outside, also while the host is down."""
+        switch, _processes = self._switch_and_processes()
+        return _root_of(switch) / "run/hosts" / host / f"disk{path}"
 
     # --- failures -----------------------------------------------------------------------------------------------------
 
@@ -450,7 +460,7 @@ ssh_args = -F none {ssh_args}
                 pid for pid, process in processes.items() if process.argv[-2:] == [str(SWITCH), str(self.directory)]
             ]
             inits = [pid for pid in mine if processes[pid].argv[0].endswith("/tini")]
-            if inits and Path(f"/proc/{inits[0]}/root/run/ready").exists():
+            if inits and (_root_of(inits[0]) / "run/ready").exists():
                 return
             if not mine or time.monotonic() > deadline:
                 raise LabError(
@@ -462,7 +472,7 @@ ssh_args = -F none {ssh_args}
     def _write_layers(self, layer: Path, trees: dict[str, Path]) -> None:
         """Write what the hosts share and what is their own, on the lab's private tmpfs."""
         switch, _processes = self._switch_and_processes()
-        descriptor = os.open(f"/proc/{switch}/root/run", os.O_PATH | os.O_DIRECTORY)
+        descriptor = os.open(_root_of(switch) / "run", os.O_PATH | os.O_DIRECTORY)
         try:
             # Not by the other's number, which might be another process by then.
             self._write_disks(Path(f"/proc/{os.getpid()}/fd/{descriptor}"), layer, trees)
@@ -562,8 +572,8 @@ ssh_args = -F none {ssh_args}
         deadline = time.monotonic() + START_TIMEOUT
 
         def wait(host: Host) -> None:
-            console = Path(f"/proc/{switch}/root/run/hosts/{host.name}/console")
-            network = f"/proc/{switch}/root/run/netns/{host.name}"
+            console = _root_of(switch) / "run/hosts" / host.name / "console"
+            network = f"{_root_of(switch)}/run/netns/{host.name}"
             answer = _in_network(network, lambda: _await_answer(host, self._is_starting, deadline))
             if answer is not None:
                 end = console.read_text(errors="replace")[-2000:].strip()

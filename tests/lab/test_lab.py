@@ -212,7 +212,8 @@ def test_cut_and_heal(lab: Lab) -> None:
 
 
 def test_kill_and_boot_on_the_same_disk(lab: Lab) -> None:
-    marks = ["/var/lib/prometheus/mark", "/run/mark", "/root/mark"]
+    # The last one is in the home of root, where commands start.
+    marks = ["/var/lib/prometheus/mark", "/run/mark", "mark"]
     command(lab, "prom1", "touch", *marks)
     key = command(lab, "prom1", "cat", "/etc/ssh/ssh_host_ed25519_key.pub")
     lab.kill("prom1")
@@ -243,15 +244,12 @@ def test_a_host_with_systemd() -> None:
         assert command(running, "exp2", "systemctl", "is-active", "ssh", "cron").split() == ["active", "active"]
         assert command(running, "exp2", "systemctl", "list-units", "--state=failed", "--plain", "--no-legend") == ""
         assert promtool_of(running, "exp2").startswith("promtool, version 2.42")
-        command(running, "exp2", "touch", "/etc/mark", "/run/mark", "/root/mark")
+        marks = ["/etc/mark", "/run/mark", "mark"]
+        command(running, "exp2", "touch", *marks)
         running.kill("exp2")
         assert [host for host, state in running.status().items() if state["up"]] == ["exp1"]
         running.boot("exp2")
-        kept = [
-            mark
-            for mark in ("/etc/mark", "/run/mark", "/root/mark")
-            if running.run(["test", "-e", mark], "exp2").returncode == 0
-        ]
+        kept = [mark for mark in marks if running.run(["test", "-e", mark], "exp2").returncode == 0]
         assert kept == ["/etc/mark"]
     assert_nothing_left(directory)
     assert machine() == before

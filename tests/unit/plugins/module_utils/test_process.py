@@ -744,9 +744,10 @@ def test_a_pid_file_that_cannot_be_read(host):
             f"pid_file: {host.pid_file} belongs to root and cannot be read by nobody: root may run the exporter"
             in message
         )
-        assert "pid_file: cannot look into" in as_nobody(
-            lambda: _process.inspect(dataclasses.replace(wanted, arguments=["-port", "1", "-pid-file", "/root/.x/p"]))
-        )
+        closed = top / "closed"
+        closed.mkdir(mode=0o700)
+        elsewhere = dataclasses.replace(wanted, arguments=["-port", "1", "-pid-file", str(closed / "x/p")])
+        assert f"pid_file: cannot look into {closed}" in as_nobody(lambda: _process.inspect(elsewhere))
     finally:
         shutil.rmtree(top)
 
