@@ -217,11 +217,10 @@ class Ledger:
             "check_mode": self.check_mode,
             "good": self.good,
             "verdict": self.verdict(),
-            "pairs": [
-                {key: value for key, value in dataclasses.asdict(pair).items() if key != "outsider"}
-                for pair in self.pairs
-            ],
-            **{key: [dataclasses.asdict(item) for item in getattr(self, key)] for key in ("hosts", "exporters")},
+            **{
+                key: [dataclasses.asdict(item) for item in getattr(self, key)]
+                for key in ("pairs", "hosts", "exporters")
+            },
             "rotations": list(self.rotations),
             "problems": list(self.problems),
             "notes": list(self.notes),
@@ -270,6 +269,7 @@ _PAIR: dict[str, Check] = {
     **dict.fromkeys(("reason", "because_of", "served"), _or_none(_text)),
     **dict.fromkeys(("up", "accepted", "refused"), _or_none(checks.truth)),
     "expires": _or_none(checks.timestamp),
+    "outsider": checks.truth,
 }
 _HOST: dict[str, Check] = {"host": _text, "kind": _kind, "changed": _texts, "reason": _or_none(_text)}
 _KNOWN: dict[str, Check] = {

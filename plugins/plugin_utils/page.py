@@ -122,7 +122,7 @@ def _tiles(made: Ledger, now: datetime.datetime) -> list[tuple[str, str]]:
     ends = min((pair.expires for pair in made.pairs if pair.expires), default=None)
     found = [("Exporters", str(len({pair.exporter for pair in made.pairs})))] if made.pairs else []
     if made.pairs:
-        found.append(("Prometheus instances", str(len({pair.client for pair in made.pairs}))))
+        found.append(("Prometheus instances", str(len({pair.client for pair in made.pairs if not pair.outsider}))))
         found.append(("Pairs as they should be", f"{satisfied} of {len(made.pairs)}"))
     found.append(("Hosts finished", f"{len(made.hosts) - len(made.failed_hosts)} of {len(made.hosts)}"))
     if ends:

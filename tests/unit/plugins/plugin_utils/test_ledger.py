@@ -680,6 +680,7 @@ PAIR = {
     "state": {"enum": ["proven", "predicted", "not asked", "kept", "evicted", "failed"]},
     **dict.fromkeys(("reason", "because_of", "served", "expires"), NULL),
     **dict.fromkeys(("up", "accepted", "refused"), TRUTH),
+    "outsider": {"type": "boolean"},
 }
 KNOWN = {
     **dict.fromkeys(("exporter", "host", "target"), TEXT),
