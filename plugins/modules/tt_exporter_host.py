@@ -766,7 +766,7 @@ SPEC: dict[str, Any] = {
     "since": {"type": "str"},
     "strategy": {"type": "str", "choices": ["gap", "spare_port"], "default": "gap"},
     "switch": {"type": "dict", "default": {}},
-    "run": {**_argspec.RUN, "default": {}},
+    "run": _argspec.RUN,
 }
 
 USED_BY: dict[str, tuple[str, ...]] = {

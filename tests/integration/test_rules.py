@@ -77,6 +77,19 @@ def test_from_nothing_to_healthy_and_back(make: Any, version: str) -> None:
     assert not host.call(exporters=light, rules=COMMON).result["changed"]
     verified = host.call("verified")
     assert not verified.failed, verified.result
+    text = place.read_bytes()
+    for data in (None, b"groups: []\n", text + b"# \xff\n"):
+        place.unlink()
+        if data is not None:
+            place.write_bytes(data)
+        lost = host.call("verified")
+        told = lost.failed and "our rule file is not there any more" in lost.result["msg"]
+        # A comment more is still ours, and runs.
+        assert told == (data is None or data.startswith(b"groups")), lost.result
+        assert [row["up"] for row in lost.result["exporters"]] == [row["up"] for row in verified.result["exporters"]]
+        if data is None:
+            place.touch()
+    place.write_bytes(text)
     # The next delivery renews what is recorded, and leaves what it does not mention.
     renewed = host.call(exporters=[{**light[0], "rules": own("exp1", 5e9)}], rules=COMMON)
     assert renewed.result["changed"] and renewed.result["reloaded"]

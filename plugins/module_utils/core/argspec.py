@@ -21,7 +21,7 @@ SECRETS = ("environment", "extra", "url_password", "url_bearer_token", "url_head
 _OF_MANY_LINES = frozenset(("bundle", "ca_certificate", "certificate", "rendered", "rules"))
 _LONGEST_TEXT = 4096
 _LARGEST = 1e15
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 WALLET: dict[str, Any] = {
     "common_name": {"type": "str"},
@@ -88,23 +88,32 @@ def fault(
     """
     for name, value in given.items():
         spec = options.get(name)
-        if spec is None or value is None:
-            continue
-        shown = "" if name in SECRETS or spec.get("no_log") else f"{show(value)} "
-        found = wrong_type(f"{place}{name}", value, spec, shown)
-        if found is None and spec.get("type") == "float" and _is_endless(value):
-            return f"{place}{name}: {shown}is not a number"
-        if found is None and name not in _OF_MANY_LINES and (name == "name" or place[: place.find("[")] not in lenient):
-            found = _wrong_text(f"{place}{name}", value, spec, shown)
-        if found is None and spec.get("elements") == "dict" and not isinstance(value, list):
-            return f"{place}{name}: {shown}is not a list of mappings"
-        if found is None and isinstance(value, list) and "options" in spec:
-            for index, element in enumerate(value):
-                if not isinstance(element, Mapping):
-                    return f"{place}{name}[{index}] is not a mapping"
-                found = found or fault(element, spec["options"], lenient, f"{place}{name}[{index}].")
-        elif found is None and isinstance(value, Mapping) and "options" in spec:
-            found = fault(value, spec["options"], lenient, f"{place}{name}.")
+        found = None if spec is None or value is None else _fault_of(name, value, spec, lenient, place)
+        if found is not None:
+            return found
+    return None
+
+
+def _fault_of(name: str, value: Any, spec: Mapping[str, Any], lenient: tuple[str, ...], place: str) -> str | None:
+    at = f"{place}{name}"
+    shown = "" if name in SECRETS or spec.get("no_log") else f"{show(value)} "
+    found = wrong_type(at, value, spec, shown)
+    if found is None and spec.get("type") == "float" and _is_endless(value):
+        found = f"{at}: {shown}is not a number"
+    if found is None and name not in _OF_MANY_LINES and (name == "name" or place[: place.find("[")] not in lenient):
+        found = _wrong_text(at, value, spec, shown)
+    if found is not None:
+        return found
+    if spec.get("elements") == "dict" and not isinstance(value, list):
+        return f"{at}: {shown}is not a list of mappings"
+    if "options" not in spec:
+        return None
+    if isinstance(value, Mapping):
+        return fault(value, spec["options"], lenient, f"{at}.")
+    for index, element in enumerate(value if isinstance(value, list) else ()):
+        if not isinstance(element, Mapping):
+            return f"{at}[{index}] is not a mapping"
+        found = fault(element, spec["options"], lenient, f"{at}[{index}].")
         if found is not None:
             return found
     return None
@@ -171,7 +180,7 @@ def _wrong_text(name: str, value: Any, spec: Mapping[str, Any], shown: str) -> s
         return f"{name}: {shown}is empty; leave it out, or give it a value"
     if len(value) > _LONGEST_TEXT:
         return f"{name}: {shown}has {len(value)} characters, more than {_LONGEST_TEXT}"
-    if _CONTROL.search(value):
+    if CONTROL.search(value):
         return f"{name}: {shown}holds a control character; take it out"
     return None
 

@@ -59,8 +59,9 @@ def check_path(value: str, what: str) -> str:
 
 def check_account(value: str, what: str) -> str:
     """:raises TimesTenError: if this cannot be the name of a user or a group."""
-    if not _ACCOUNT.match(value):
-        raise TimesTenError(f"{what}: {value!r} is not the name of a user or a group")
+    # The highest number means "leave it as it is" to the system.
+    if not _ACCOUNT.match(value) or (value.isdigit() and int(value) >= 2**32 - 1):
+        raise TimesTenError(f"{what}: {value!r} is not the name or the number of a user or a group")
     return value
 
 

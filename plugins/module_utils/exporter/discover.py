@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import re
 from typing import Any, Iterator, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files
@@ -17,6 +18,8 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.layou
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine import systemd
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
 
+# Other digits than these are none of a port.
+_PORT = re.compile(r"[0-9]{1,5}\Z")
 _DEPTH = 3
 """How deep below a directory a wallet is looked for."""
 
@@ -52,15 +55,16 @@ def _running(snapshot: processes.Snapshot) -> Iterator[dict[str, Any]]:
     # A wrapper and the exporter that it waits for have the same arguments.
     wrappers = {process.parent for process, _options in serving.values()}
     for pid, (process, options) in serving.items():
-        port = options.get("port") or ""
-        if pid in wrappers or not port.isdigit() or not 0 < int(port) < 65536:
+        given = options.get("port") or ""
+        port = int(given) if _PORT.match(given) else 0
+        if pid in wrappers or not 0 < port < 65536:
             continue
         members = [member.pid for member in processes.family(process, snapshot.processes)]
-        listening = snapshot.listens(members, int(port))
-        yield {**_NOTHING, **_of_process(process, options), "port": int(port), "listening": listening, "pid": pid}
+        listening = snapshot.listens(members, port)
+        yield {**_NOTHING, **_of_process(process, options, port), "port": port, "listening": listening, "pid": pid}
 
 
-def _of_process(process: processes.Process, options: Mapping[str, str | None]) -> dict[str, Any]:
+def _of_process(process: processes.Process, options: Mapping[str, str | None], port: int) -> dict[str, Any]:
     wallet = options.get("certificate-directory")
     directory = None if wallet is None else processes.resolved(process, wallet)
     insecure = "insecure" in options
@@ -71,7 +75,7 @@ def _of_process(process: processes.Process, options: Mapping[str, str | None]) -
         "certificate_directory": directory,
         "insecure": insecure,
         "exporter": None if directory is None else _exporter(directory),
-        "not_after": None if insecure else _served_until(int(options.get("port") or 0)),
+        "not_after": None if insecure else _served_until(port),
     }
 
 
@@ -82,7 +86,9 @@ def _served_until(port: int) -> str | None:
     for host in ("127.0.0.1", "::1"):
         outcome = probe.tls(host, port, settle=0.0)
         if outcome.certificate is not None:
-            return str(certificates.facts_of_der(outcome.certificate)["not_after"])
+            # OpenSSL accepts certificates that cryptography does not.
+            with contextlib.suppress(ValueError):
+                return str(certificates.facts_of_der(outcome.certificate)["not_after"])
     return None
 
 
@@ -90,32 +96,31 @@ def _exporter(directory: str) -> str | None:
     """The name of the exporter of this collection whose generation a certificate directory is."""
     if not GENERATION_ID.match(os.path.basename(directory)):
         return None
-    name = _manifest(directory).get("exporter")
-    return name if isinstance(name, str) else None
+    exporter: str | None = _of_manifest(_manifest(directory))["exporter"]
+    return exporter
 
 
 def _manifest(directory: str) -> Mapping[str, Any]:
-    with contextlib.suppress(TimesTenError, OSError):
+    # It may be anybody's, and nested deeper than Python goes.
+    with contextlib.suppress(TimesTenError, OSError, RecursionError):
         return files.read_json(os.path.join(directory, "manifest.json")) or {}
     return {}
 
 
 def _homes() -> list[str]:
     found = {entry.pw_dir: None for entry in pwd.getpwall() if entry.pw_uid >= 1000 or entry.pw_uid == os.geteuid()}
-    return [path for path in found if path != "/"]
+    return [path for path in found if path not in ("", "/")]
 
 
 def _wallets(places: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The certificate directories below some places; of an exporter of this collection, its own directory."""
     seen: set[str] = set()
-    left = _MOST_DIRECTORIES
     waiting = [(os.path.realpath(place), 0) for place in places]
-    while waiting and left:
+    while waiting and len(seen) < _MOST_DIRECTORIES:
         path, depth = waiting.pop(0)
         if path in seen:
             continue
         seen.add(path)
-        left -= 1
         try:
             entries = list(os.scandir(path))
         except OSError:
@@ -139,7 +144,8 @@ def _row(path: str) -> dict[str, Any]:
 
 
 def _of_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    known = [*(manifest.get("ca") or []), *filter(None, [manifest.get("leaf")])]
+    given = manifest.get("ca")
+    known = [*(given if isinstance(given, list) else ()), manifest.get("leaf")]
     ends = [
         facts["not_after"] for facts in known if isinstance(facts, dict) and isinstance(facts.get("not_after"), str)
     ]

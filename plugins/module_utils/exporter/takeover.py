@@ -20,8 +20,8 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.layou
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine import systemd
 
 _LONGEST_WAIT = 120.0
-_SHORTEST_PERIOD = 0.001  # seconds
-"""Seconds."""
+_SHORTEST_PERIOD = 0.001
+"""Seconds, both."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -54,6 +54,13 @@ class Target:
     took: float = 0.0
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    def last_scrape(self, interval: float) -> dict[str, Any]:
+        """The last scrape as an answer tells it.
+
+        :param interval: seconds between two scrapes.
+        """
+        return {"scraped": self.scraped, "took": self.took, "interval": interval, "health": self.health}
+
     def is_of(self, labels: Mapping[str, str]) -> bool:
         """Whether the target is the one that a job with these labels makes, and not an older one of the same job.
 

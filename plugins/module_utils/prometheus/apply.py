@@ -425,13 +425,12 @@ class Change:
         settings = self.ctx.settings
         if settings.kind == "scrape_file":
             return None  # what another taker reads may hold what Prometheus does not know
-        tool = promtool.find(settings.promtool)
-        if tool is None and self.ctx.paths and settings.promtool is None:
+        if settings.promtool is None and self.ctx.paths and promtool.find(None) is None:
             self.ctx.warnings.append(
                 "promtool was not found on the host of the container, so only Prometheus itself judged the new configuration"
             )
             return None
-        return tool or promtool.require(settings.promtool)
+        return promtool.require(settings.promtool)
 
     @property
     def _fallback(self) -> tuple[int, int, int]:
@@ -581,7 +580,7 @@ class Change:
         state: StoreState = {"client": ctx.settings.name, "exporters": entries}
         if plan.rewritten:
             times = before.get("rewritten", {}).get("times", 0) + 1
-            state["rewritten"] = {"times": times, "last": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+            state["rewritten"] = {"times": times}
         elif "rewritten" in before:
             state["rewritten"] = before["rewritten"]
         if plan.common_rules:

@@ -64,10 +64,5 @@ def scrapes(
     for target in targets:
         exporter = exporters.get(target.labels.get("__address__", "").lower())
         if exporter is not None and target.job in intervals and target.scraped:
-            found[exporter] = {
-                "scraped": target.scraped,
-                "took": target.took,
-                "interval": intervals[target.job],
-                "health": target.health,
-            }
+            found[exporter] = target.last_scrape(intervals[target.job])
     return found

@@ -296,7 +296,7 @@ def file_patterns(source: bytes, path: str, paths: PathMap = NOWHERE_ELSE) -> li
         elif isinstance(node, yaml.MappingNode):
             for key, value in node.value:
                 stack.append(value)
-                if key.value in (FILES, "rule_files", "files") and isinstance(value, yaml.SequenceNode):
+                if key.value in (FILES, RULES, "files") and isinstance(value, yaml.SequenceNode):
                     found += [item.value for item in value.value if isinstance(item, yaml.ScalarNode) and item.value]
     return paths.names(found)
 

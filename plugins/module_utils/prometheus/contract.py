@@ -21,6 +21,9 @@ LATER = "known after apply"
 FILES = ("ca.crt", "client.crt", "client.key")
 """The files of a delivery."""
 
+CURRENT = "current"
+"""Name of the link to the delivery in use."""
+
 Definition = Dict[str, Any]
 """What one job is made from: name, address, port and the job's options."""
 
@@ -41,10 +44,9 @@ class StateEntry(TypedDict, total=False):
 
 
 class Rewritten(TypedDict):
-    """How often something else had taken our jobs out of the configuration, and when that was last noticed (UTC)."""
+    """How often something else had taken our jobs out of the configuration."""
 
     times: int
-    last: str
 
 
 class StoreState(TypedDict, total=False):

@@ -14,6 +14,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core import na
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, jobs, patterns, rule_file
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
+    CURRENT,
     LATER,
     Definition,
     Expected,
@@ -365,9 +366,9 @@ def _decide_pair(name: str, element: Mapping[str, Any], entry: StateEntry | None
 def _named(settings: Settings, entry: StateEntry | None, pair: _Delivery | None) -> str:
     """What an exporter's job names in the store: the link, or the delivery itself for who reads a CA file only once."""
     if settings.kind == "prometheus":
-        return jobs.CURRENT
+        return CURRENT
     state = pair.entry if pair is not None else entry or {}
-    return state.get("delivery") or jobs.CURRENT
+    return state.get("delivery") or CURRENT
 
 
 # --- the configuration ------------------------------------------------------------------------------------------------
@@ -457,7 +458,8 @@ class _Decision:
         for name in edit.changed_names:
             reasons.setdefault(name, []).append("its job differs")
         named_files = frozenset(name for name in self.gone if f"{self.store}/{name}/".encode() in edit.config)
-        warnings = self._warnings(reasons, named_files)
+        lost = self._wiped()
+        warnings = self._warnings(reasons, named_files, lost)
         absent = self._absent()
         for name in absent:
             reasons[name].append("Prometheus does not have its job although the configuration does")
@@ -505,7 +507,7 @@ class _Decision:
             named_files=named_files,
             unfinished=bool(seen.state.get("unfinished")),
             warnings=tuple(warnings),
-            rewritten=bool(self._wiped()),
+            rewritten=bool(lost),
         )
 
     def _entries(self) -> dict[str, StateEntry]:
@@ -530,10 +532,9 @@ class _Decision:
         rest = set(self.definitions) - set(self.accepted) - set(self.rejected)
         return tuple(sorted(name for name in rest if is_owned(known.get(name), self.fleet)))
 
-    def _warnings(self, reasons: dict[str, list[str]], named_files: Iterable[str]) -> list[str]:
+    def _warnings(self, reasons: dict[str, list[str]], named_files: Iterable[str], lost: list[str]) -> list[str]:
         settings, seen = self.settings, self.seen
         warnings = []
-        lost = self._wiped()
         if lost:
             times = seen.state.get("rewritten", {}).get("times", 0) + 1
             again = "" if times == 1 else f", {times} times so far"

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any, Collection
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config_file import ConfigFile
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import others_of
 
 _MOST = 1000
 """Jobs of one Prometheus."""
@@ -28,11 +30,7 @@ def discover(path: str, store: str, scrape_file: str | None, ports: Collection[i
     source = main.read()
     if source is None:
         raise TimesTenError(f"config_file: {path} does not exist; set config_file to where prometheus.yml is")
-    others = {
-        name: ConfigFile(name).read() or b""
-        for name in config.scrape_files(source, main.path)
-        if os.path.realpath(name) != own.real and not os.path.isdir(name)
-    }
+    others = others_of(source, main, own)
     view = config.read(config.Files(source, main.path, store, own.path, own.read(), others))
     rows = list(view.ours.items())
     found = []
@@ -46,4 +44,4 @@ def discover(path: str, store: str, scrape_file: str | None, ports: Collection[i
 
 def _port(target: str) -> int:
     port = target.rpartition(":")[2]
-    return int(port) if port.isdigit() and len(port) < 6 else 0
+    return int(port) if re.fullmatch("[0-9]{1,5}", port) else 0

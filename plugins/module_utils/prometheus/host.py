@@ -12,7 +12,12 @@ from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config_file, jobs, promtool
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import (
+    config_file,
+    jobs,
+    promtool,
+    rule_file,
+)
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import NotAnswering
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.apply import (
     Change,
@@ -201,7 +206,15 @@ def verify(ctx: Context) -> dict[str, Any]:
     }
     _fail_with(faults, result)
     if state.get("rules"):
-        prove_rules(ctx, ctx.rules_file.read())
+        data = ctx.rules_file.read()
+        try:
+            if ctx.api is not None and (data is None or not rule_file.is_ours(data)):
+                raise TimesTenError(
+                    f"{ctx.rules_file.path}: our rule file is not there any more: run timesten.monitoring.site"
+                )
+            prove_rules(ctx, data)
+        except TimesTenError as error:
+            raise TimesTenError(error.message, **result) from error
     return result
 
 
@@ -395,12 +408,7 @@ def _scrapes(ctx: Context, plan: Plan) -> dict[str, dict[str, Any]]:
             job = plan.view.ours.get(job_of)
             target = None if job is None else targets.get(job.job_name)
             if job is not None and target is not None and target.scraped:
-                scrapes[name] = {
-                    "scraped": target.scraped,
-                    "took": target.took,
-                    "interval": job.interval,
-                    "health": target.health,
-                }
+                scrapes[name] = target.last_scrape(job.interval)
     return scrapes
 
 

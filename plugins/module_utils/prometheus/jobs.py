@@ -12,8 +12,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import CURRENT
 
 JOB_PREFIX = "timesten-"
 JOB_OPTIONS = (
@@ -45,7 +47,6 @@ _DURATION = re.compile("".join(rf"(?:([0-9]+){unit})?" for unit, _ms in _UNITS) 
 _LONGEST_MS = (2**63 - 1) // 1000000
 _LONGEST_LABEL = 1000
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
-_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 _PLAIN = re.compile(r"[A-Za-z_/](?:[A-Za-z0-9_./-]|:(?=[A-Za-z0-9_]))*\Z")
 # What YAML 1.1 reads as something else than text although it is made of letters.
 _WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null"))
@@ -77,10 +78,6 @@ def job_name(exporter: str) -> str:
     """The ``job_name`` of an exporter's job. It never changes while the exporter keeps its name, so its series go
     on."""
     return JOB_PREFIX + exporter
-
-
-CURRENT = "current"
-"""Name of the link to the delivery in use."""
 
 
 def pem_paths(store: str, exporter: str, delivery: str = CURRENT) -> dict[str, str]:
@@ -306,7 +303,7 @@ def scalar(value: Any, where: str) -> str:
         return text if "e" not in text or "." in text else text.replace("e", ".0e", 1)
     if isinstance(value, str):
         text = str(value)
-        found = _FORBIDDEN.search(text)
+        found = argspec.CONTROL.search(text)
         if found:
             raise TimesTenError(f"{where}: {value!r} holds the control character {found.group()!r}; take it out")
         if (_PLAIN.match(value) and value.lower() not in _WORDS) or (_DURATION.match(value) and value[-1:].isalpha()):

@@ -82,11 +82,11 @@ class Context:
             return {}
         from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import deliveries
 
-        if not self.paths or os.geteuid() != 0:
-            return cast(Dict[str, str], as_user(identity, functools.partial(deliveries.check_all, places)))
-        below = [(os.path.relpath(place, self.store.path), expected) for place, expected in places]
-        check = functools.partial(deliveries.check_all, below)
-        return cast(Dict[str, str], as_user(identity, check, self.store.path))
+        directory = self.store.path if self.paths and os.geteuid() == 0 else None
+        if directory is not None:
+            places = [(os.path.relpath(place, directory), expected) for place, expected in places]
+        check = functools.partial(deliveries.check_all, places)
+        return cast(Dict[str, str], as_user(identity, check, directory))
 
 
 def context(settings: Settings, api: Api | None, check_mode: bool) -> Context:
@@ -187,13 +187,20 @@ def observe(ctx: Context) -> Observation:
     )
 
 
+def others_of(
+    source: bytes, main: ConfigFile, own: ConfigFile, paths: PathMap = config.NOWHERE_ELSE
+) -> dict[str, bytes]:
+    """The contents of the scrape files that a configuration names, but for our own."""
+    return {
+        path: ConfigFile(path).read() or b""
+        for path in config.scrape_files(source, main.path, paths)
+        if os.path.realpath(path) != own.real and not os.path.isdir(path)
+    }
+
+
 def files_of(ctx: Context, source: bytes) -> Files:
     """The configuration with our scrape file and those of other people, where hand-written jobs may be."""
-    others = {
-        path: ConfigFile(path).read() or b""
-        for path in config.scrape_files(source, ctx.config.path, ctx.paths)
-        if os.path.realpath(path) != ctx.scrape_file.real and not os.path.isdir(path)
-    }
+    others = others_of(source, ctx.config, ctx.scrape_file, ctx.paths)
     return Files(
         source,
         ctx.config.path,

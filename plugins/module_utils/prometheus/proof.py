@@ -18,6 +18,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, jobs, rule_file
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Target, advice
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
+    FILES,
     Definition,
     Expected,
     Row,
@@ -411,7 +412,7 @@ def _prove_refused(
 
     host, port = definition["address"], definition["port"]
     place = ctx.store.in_use(definition["name"])
-    files = tuple(f"{place}/{name}" for name in ("ca.crt", "client.crt", "client.key"))
+    files = tuple(f"{place}/{name}" for name in FILES)
     own = functools.partial(probe.Companion, host, port, *files)
     without = probe.refusal(functools.partial(probe.tls, host, port, settle=_REFUSAL, context=nobody), own)
     foreign = probe.refusal(functools.partial(probe.tls, host, port, settle=_REFUSAL, context=stranger), own)

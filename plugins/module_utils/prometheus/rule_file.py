@@ -38,6 +38,8 @@ def check(text: str, option: str) -> None:
         raise TimesTenError(f"{option}: has {len(text)} characters, more than {LIMITS[option]}")
     if text and not text.startswith("  - name: "):
         raise TimesTenError(f"{option}: does not begin with '  - name: '; it has to be items of the list groups")
+    if text and not text.endswith("\n"):
+        raise TimesTenError(f"{option}: its last line has no line end")
 
 
 def is_ours(data: bytes) -> bool:
@@ -47,7 +49,7 @@ def is_ours(data: bytes) -> bool:
 
 def group_names(data: bytes) -> list[str]:
     """Names of the groups in a rule file of ours."""
-    return _GROUP.findall(data.decode("utf-8"))
+    return _GROUP.findall(data.decode("utf-8", "replace"))
 
 
 def compose(common: str, entries: Mapping[str, StateEntry], view: ConfigView) -> bytes:

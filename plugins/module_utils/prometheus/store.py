@@ -24,6 +24,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core import fi
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
+    CURRENT,
     FILES,
     Expected,
     StateEntry,
@@ -33,7 +34,6 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
 
 _DELIVERY = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})-([0-9]{1,9})\Z")
 _NEW = ".new-"
-_CURRENT = "current"
 _LOCK, _TRANSPORT, _STATE, _FOLLOW = ".lock", ".transport", ".state.json", ".follow.json"
 _OURS = (_TRANSPORT, _STATE, _FOLLOW, f"{_FOLLOW}.request")
 # What an atomic write leaves behind when it is killed.
@@ -351,7 +351,7 @@ class Store:
 
     def in_use(self, exporter: str) -> str:
         """Path of the link to the delivery in use, whether it is there or not."""
-        return os.path.join(self.directory(exporter), _CURRENT)
+        return os.path.join(self.directory(exporter), CURRENT)
 
     def current(self, exporter: str) -> str | None:
         """Name of the delivery in use, if its link is there and leads to one of this exporter's own directories."""
@@ -498,7 +498,7 @@ class Store:
         if not os.path.isdir(place) or os.path.islink(place):
             return False
         return all(
-            (name == _CURRENT and os.path.islink(os.path.join(place, name)))
+            (name == CURRENT and os.path.islink(os.path.join(place, name)))
             or is_delivery_name(name)
             or name.startswith(_NEW)
             or _LEFT_OVER.match(name)

@@ -184,3 +184,15 @@ def test_names_of_both_ports():
         assert _names.exporter_of(name) == "exp1"
         assert _names.other_port(_names.other_port(name)) == name
         assert _names.other_port(name) != name
+
+
+@pytest.mark.parametrize("value", ["4294967295", "4294967296", "9" * 200, "", "a b", "-x"])
+def test_what_is_no_account(value: str) -> None:
+    """To the system, the highest number means "leave it as it is": a file would stay root's, and a process root."""
+    with pytest.raises(TimesTenError, match="user: .* is not the name or the number"):
+        _names.check_account(value, "user")
+
+
+@pytest.mark.parametrize("value", ["prometheus", "65534", "0", "4294967294"])
+def test_accounts_by_name_and_by_number(value: str) -> None:
+    assert _names.check_account(value, "user") == value

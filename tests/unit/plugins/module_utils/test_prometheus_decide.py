@@ -553,3 +553,5 @@ def test_without_rules_nothing_of_them_is_looked_at() -> None:
 def test_a_group_that_is_none_costs_its_exporter() -> None:
     made = with_rules(look(), exporters=(element(rules="groups:\n"), element("exp2")), rules=COMMON)
     assert "does not begin with" in made.rejected["exp1"] and made.accepted == ("exp2",)
+    made = with_rules(look(), exporters=(element(rules=OWN.rstrip("\n")), element("exp2")), rules=COMMON)
+    assert "no line end" in made.rejected["exp1"] and made.accepted == ("exp2",)
