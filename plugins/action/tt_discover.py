@@ -52,12 +52,13 @@ class ActionModule(HostAction):
                 if not isinstance(registered, Mapping):
                     continue
                 looked += 1
+                if "could_not" in registered:
+                    found[host], failed[host] = (), answers.plain(str(registered["could_not"]), 1000)
+                    continue
                 try:
-                    found[host] = parse(registered) if "could_not" not in registered else ()
+                    found[host] = parse(registered)
                 except answers.Nonsense as error:
                     failed[host] = str(error)
-                if "could_not" in registered:
-                    failed[host] = answers.plain(str(registered["could_not"]), 1000)
         known_as = {host: _names(hostvars[host], host) for host in exporters}
         rows, left = discovery.matched(exporters, jobs, known_as)
         for line in ["", *discovery.lines(rows, left, failed), "", discovery.inventory(rows, list(jobs))]:

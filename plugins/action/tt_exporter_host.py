@@ -128,13 +128,13 @@ class ActionModule(HostAction):
         clients = self._takers(inspected, host)
         refused.update(self._foreseen(host, exporters, inspected, task_vars))
         exporters = [exporter for exporter in exporters if exporter.name not in refused]
+        if not exporters:
+            nothing = ExporterHostAnswer(host.host, "converge", False, None, (), {}, {})
+            return self._registered([(steps.with_failures(nothing, refused), host.exporters, clients)])
         arguments = {"clients": clients, "hand_over": True, "rate_budget": host.rate_budget, "run": this_run()}
         moments = self._gaps(exporters, inspected)
         if moments:
             arguments["switch"] = moments
-        if not exporters:
-            nothing = ExporterHostAnswer(host.host, "converge", False, None, (), {}, {})
-            return self._registered([(steps.with_failures(nothing, refused), host.exporters, clients)])
         prepared = self._prepare(host, exporters, task_vars)
         if prepared.trouble is not None:
             answer = steps.failed_host(host.host, "converge", [item.name for item in host.exporters], prepared.trouble)
@@ -366,19 +366,19 @@ class ActionModule(HostAction):
 
     def _gaps(self, exporters: Sequence[Exporter], inspected: Mapping[str, PrometheusAnswer]) -> dict[str, Any]:
         """Return when exporters may be taken over, by the clock of this host: between the scrapes of hand-written jobs."""
-        fleet, found = self.inventory.fleet, {}
-        taken = [exporter.name for exporter in exporters if exporter.definition.get("takeover")]
-        if not any(name in answer.scrapes_by_hand for name in taken for answer in inspected.values()):
-            return {}
-        own = self.measured_clock()
-        clocks = {name: self.inventory.clock(fleet.clients[name].host, steps.INSPECTED) for name in inspected}
-        for name in taken:
-            answers_by_client = {
-                client: answer for client, answer in inspected.items() if name in answer.scrapes_by_hand
+        by_hand = {
+            exporter.name: {
+                client: answer for client, answer in inspected.items() if exporter.name in answer.scrapes_by_hand
             }
-            if answers_by_client:
-                found[name] = rotation.takeover_order(name, answers_by_client, clocks, own, time.time())
-        return found
+            for exporter in exporters
+            if exporter.definition.get("takeover")
+        }
+        by_hand = {name: found for name, found in by_hand.items() if found}
+        if not by_hand:
+            return {}
+        own, clients = self.measured_clock(), self.inventory.fleet.clients
+        clocks = {name: self.inventory.clock(clients[name].host, steps.INSPECTED) for name in inspected}
+        return {name: rotation.takeover_order(name, found, clocks, own, time.time()) for name, found in by_hand.items()}
 
     def _takers(self, inspected: Mapping[str, Any], host: ExporterHost) -> list[dict[str, Any]]:
         """Return the clients of an exporter host, outsiders among them, as the module takes them."""
@@ -387,8 +387,7 @@ class ActionModule(HostAction):
         exporters = [exporter.name for exporter in host.exporters]
         for outsider in run.timesten_outsiders:
             if any(outsider.takes(exporter) for exporter in exporters):
-                directory = outsiders.folder(run.timesten_outsiders_dir, outsider.name)
-                has = outsiders.read(directory, outsider.public_key, exporters)
+                has = outsiders.read(run.folder_of(outsider), outsider.public_key, exporters)
                 found.append(outsiders.client(outsider, has, exporters, outsider.name in host.readmit))
         return found
 

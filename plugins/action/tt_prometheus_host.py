@@ -190,13 +190,8 @@ class ActionModule(HostAction):
                 calls[client.name] = looked.failed if looked is not None and looked.failed else "it was not looked at"
                 continue
             exporters = templates.exporters(inventory.fleet, staged, client.name, only)
-            calls[client.name] = {"exporters": exporters, **arguments}
-            if state == "present":
-                calls[client.name] = {
-                    **arguments,
-                    "exporters": exporters,
-                    **self._rules(client, exporters, staged, looked),
-                }
+            more = self._rules(client, exporters, staged, looked) if state == "present" else {}
+            calls[client.name] = {"exporters": exporters, **arguments, **more}
         return self._each(host, state, calls, task_vars, looked=before)
 
     def _rules(

@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 from typing import Any, Callable
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import timestamp
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import timestamp, utcnow
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import handover, ledger, page, reports
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Problems, Run
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
@@ -44,7 +43,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             made,
             notes=(*made.notes, *notes),
             problems=(*made.problems, *problems),
-            time=timestamp(datetime.datetime.now(datetime.timezone.utc)),
+            time=timestamp(utcnow()),
         )
         for line in ["", *made.lines(), ""]:
             display.display(line)

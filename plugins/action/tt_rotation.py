@@ -115,15 +115,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _record(self) -> dict[str, Any]:
         """Add what became of this wave to the record of the run."""
-        inventory = self.inventory
-        problems = []
-        if not self._task.check_mode and inventory.fleet.run.timesten_outsiders:
-            switched = [entry.exporter for entry in ledger.rotations(inventory, False) if entry.outcome == "switched"]
+        inventory, check_mode = self.inventory, self._task.check_mode
+        before = inventory.registered("timesten_rotated")
+        entries, problems = ledger.rotations(inventory, check_mode), []
+        if not check_mode and inventory.run.timesten_outsiders:
+            switched = [entry.exporter for entry in entries if entry.outcome == "switched"]
             problems = handover.after_the_switch(inventory, switched)
-        entries = ledger.rotations(inventory, self._task.check_mode)
-        before = self.inventory.registered("timesten_rotated").get("entries") or []
+            # Their directories hold the new pairs now.
+            entries = ledger.rotations(inventory, False)
         return {
-            "entries": [*before, *(dataclasses.asdict(entry) for entry in entries)],
-            "problems": [*(self.inventory.registered("timesten_rotated").get("problems") or []), *problems],
+            "entries": [*(before.get("entries") or []), *(dataclasses.asdict(entry) for entry in entries)],
+            "problems": [*(before.get("problems") or []), *problems],
             "stop": bool(problems) or any(not entry.good for entry in entries),
         }

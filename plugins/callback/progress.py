@@ -55,6 +55,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
             total = 1 if task.run_once else self._total
             self._running[key] = Progress(task.get_name(), total, time.monotonic())
 
+    def v2_playbook_on_handler_task_start(self, task: Any) -> None:
+        """Begin to count a handler, as the steps of a rotation are: those who were notified of it take part."""
+        total = 1 if task.run_once else len(task.notified_hosts)
+        self._running[self._key(task)] = Progress(task.get_name(), total, time.monotonic())
+
     def _key(self, task: Any) -> tuple[str, str]:
         return self._play, str(task.get_path() or task.get_name())
 

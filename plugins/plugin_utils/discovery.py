@@ -20,7 +20,6 @@ REGISTERED = "timesten_discovered"
 
 _MOST_EXPORTERS = 100
 _MOST_JOBS = 1000
-_DEFAULT_PORT = 8888
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +148,7 @@ def matched(
     rows = []
     used = set()
     for host, found in exporters.items():
-        names = {name.lower() for name in known_as.get(host, (host,))}
+        names = {name.lower() for name in known_as[host]}
         for one in found:
             fitting, addresses = [], []
             for server, listed in jobs.items():

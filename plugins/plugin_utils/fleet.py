@@ -181,6 +181,10 @@ class Run:
     remove_prometheus: str | None = None
     remove_everything: bool = False
 
+    def folder_of(self, outsider: Outsider) -> str:
+        """The directory of an outsider on this controller."""
+        return outsiders.folder(self.timesten_outsiders_dir, outsider.name)
+
 
 @dataclasses.dataclass(frozen=True)
 class Fleet:
@@ -787,16 +791,25 @@ def _read(hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequen
     except Problems as error:
         faults[""] = error.messages
     faults.setdefault("", []).extend(_outsider_problems(exporter_hosts, prometheus_hosts, run, exporters, servers))
-    if len(_differing(hostvars, (*exporters, *servers))) > 1:
-        faults[""].append(
-            "timesten_outsiders differs from host to host; set it once, for all of them (group_vars/all.yml)"
-        )
+    # A host that has no strategy of its own would take part in the steps of another one.
+    both = {"timesten_outsiders": None, "rotate_strategy": Run.rotate_strategy}
+    for variable, default in both.items():
+        if len(_differing(hostvars, (*exporters, *servers), variable, default)) > 1:
+            faults[""].append(
+                f"{variable} differs from host to host; set it once, for all of them (group_vars/all.yml)"
+            )
     return _Reading(Fleet(exporter_hosts, prometheus_hosts, run, (exporters, servers)), faults)
 
 
-def _differing(hostvars: Mapping[str, Mapping[str, Any]], hosts: Sequence[str]) -> set[str]:
-    """The texts of what hosts say of the outsiders; one where those that say anything agree."""
-    return {repr(hostvars[host]["timesten_outsiders"]) for host in hosts if "timesten_outsiders" in hostvars[host]}
+def _differing(
+    hostvars: Mapping[str, Mapping[str, Any]], hosts: Sequence[str], variable: str, default: str | None
+) -> set[str]:
+    """The texts of what hosts say of a variable of the run; one where they agree.
+
+    :param default: what a host means that does not say it; None where only those count that do.
+    """
+    given = [hostvars[host].get(variable, default) for host in hosts]
+    return {repr(value) for value in given if value is not None}
 
 
 def _outsider_problems(
@@ -1061,7 +1074,8 @@ def _report_problems(run: Run) -> Iterator[str]:
         unwritable = None if path is None else reports.fault(path, variable)
         if unwritable:
             yield unwritable
-    if run.timesten_report is not None and run.timesten_report == run.timesten_report_html:
+    paths = [reports.absolute(path) for path in (run.timesten_report, run.timesten_report_html) if path]
+    if len(set(paths)) < len(paths):
         yield f"timesten_report and timesten_report_html both name {run.timesten_report}: choose another path for one of them"
 
 

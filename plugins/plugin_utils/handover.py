@@ -42,9 +42,8 @@ def sources(
 
 def delivered(fleet: Fleet) -> dict[str, dict[str, Entry]]:
     """Return what the directories hold, by outsider and exporter."""
-    base = fleet.run.timesten_outsiders_dir
     return {
-        outsider.name: outsiders.read(outsiders.folder(base, outsider.name), outsider.public_key)
+        outsider.name: outsiders.read(fleet.run.folder_of(outsider), outsider.public_key)
         for outsider in fleet.run.timesten_outsiders
     }
 
@@ -58,7 +57,7 @@ def at_the_end(inventory: Inventory, check_mode: bool) -> tuple[list[str], list[
     answers = inventory.exporters([host for host in fleet.exporter_hosts if host in inventory.hosts], steps.CONVERGED)
     notes, problems = [], []
     for outsider in fleet.run.timesten_outsiders:
-        directory = outsiders.folder(fleet.run.timesten_outsiders_dir, outsider.name)
+        directory = fleet.run.folder_of(outsider)
         try:
             found = sources(fleet, outsider, answers, but=rotated)
             changed = outsiders.converge(directory, outsider, found, check_mode)
@@ -111,7 +110,7 @@ def after_the_switch(inventory: Inventory, switched: Collection[str]) -> list[st
     others = set(fleet.exporters) - set(switched)
     problems = []
     for outsider in fleet.run.timesten_outsiders:
-        directory = outsiders.folder(fleet.run.timesten_outsiders_dir, outsider.name)
+        directory = fleet.run.folder_of(outsider)
         try:
             outsiders.converge(directory, outsider, sources(fleet, outsider, staged, but=others), False)
             outsiders.converge(_next(fleet, outsider), outsider, [], False)
@@ -121,7 +120,7 @@ def after_the_switch(inventory: Inventory, switched: Collection[str]) -> list[st
 
 
 def _next(fleet: Fleet, outsider: Outsider) -> str:
-    return os.path.join(outsiders.folder(fleet.run.timesten_outsiders_dir, outsider.name), outsiders.NEXT)
+    return os.path.join(fleet.run.folder_of(outsider), outsiders.NEXT)
 
 
 def _unwritten(outsider: Outsider, directory: str, error: OSError) -> str:
@@ -138,7 +137,7 @@ def down(fleet: Fleet, switched: Collection[str], evicted: Collection[str], chec
         mine = [name for name in switched if outsider.takes(name)]
         if not mine or outsider.name in evicted:
             continue
-        directory = outsiders.folder(fleet.run.timesten_outsiders_dir, outsider.name)
+        directory = fleet.run.folder_of(outsider)
         way = "rotate_strategy=spare_port with rotate_grace=<seconds> serves both ports meanwhile"
         if fleet.run.rotate_strategy == SPARE_PORT and fleet.run.rotate_grace:
             way = f"with a spare port, both ports {'are' if check_mode else 'were'} served for {fleet.run.rotate_grace:g} s"

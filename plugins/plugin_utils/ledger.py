@@ -15,7 +15,7 @@ from typing import Any, Callable, Iterable, Literal, Mapping, Sequence, TypeVar,
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import timestamp, utcnow
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import checks, handover, moves, outsiders, steps
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import checks, handover, moves, steps
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import (
     LATER,
     ExporterAnswer,
@@ -336,7 +336,7 @@ def pairs(
                 found.append(_pair(exporter, client, seen, check_mode))
         for outsider in fleet.outsiders_of(exporter.name):
             if outsider.name not in without:
-                found.append(_outsider_pair(exporter, outsider, fleet.run.timesten_outsiders_dir, seen, check_mode))
+                found.append(_outsider_pair(exporter, outsider, fleet.run.folder_of(outsider), seen, check_mode))
     return tuple(found)
 
 
@@ -389,7 +389,7 @@ def _of_exporter(row: Pair, exporter: Exporter, seen: Seen, check_mode: bool) ->
     return None
 
 
-def _outsider_pair(exporter: Exporter, outsider: Outsider, base: str, seen: Seen, check_mode: bool) -> Pair:
+def _outsider_pair(exporter: Exporter, outsider: Outsider, directory: str, seen: Seen, check_mode: bool) -> Pair:
     """A pair that nobody proves: its row says whether it lies encrypted on the controller, and until when it is valid."""
     mine = _answer(exporter, seen)
     has = seen.delivered.get(outsider.name, {}).get(exporter.name)
@@ -405,7 +405,6 @@ def _outsider_pair(exporter: Exporter, outsider: Outsider, base: str, seen: Seen
     if mine is not None and pair is None and not exporter.insecure:
         return dataclasses.replace(row, reason=f"its host has issued no pair for {outsider.name}")
     if has is None or has.insecure != exporter.insecure or (pair is not None and has.sha256 != pair.sha256):
-        directory = outsiders.folder(base, outsider.name)
         reason = f"{directory} on this controller does not hold what {outsider.name} needs for it: run timesten.monitoring.site here"
         return dataclasses.replace(row, reason=reason)
     if has.not_after is not None and has.not_after <= timestamp(utcnow()):
@@ -724,9 +723,12 @@ def _table(rows: Sequence[Pair]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
 
 
-def grouped(items: Iterable[tuple[str, Any]]) -> list[tuple[list[str], Any]]:
+_Name = TypeVar("_Name")
+
+
+def grouped(items: Iterable[tuple[_Name, Any]]) -> list[tuple[list[_Name], Any]]:
     """Return each value once, with the names that have it."""
-    groups: dict[Any, list[str]] = {}
+    groups: dict[Any, list[_Name]] = {}
     for name, value in items:
         groups.setdefault(value, []).append(name)
     return [(found, value) for value, found in groups.items()]

@@ -104,7 +104,7 @@ def _define(element: Mapping[str, Any], index: int) -> Outsider:
 
 def fault(path: str) -> str | None:
     """Return why the outsiders' directories cannot be written; None if nothing is in the way."""
-    directory = os.path.abspath(os.path.expanduser(path))
+    directory = reports.absolute(path)
     while not os.path.lexists(directory):
         directory = os.path.dirname(directory)
     if not os.path.isdir(directory):
@@ -143,7 +143,7 @@ def folder(base: str, name: str) -> str:
 
     :param base: ``timesten_outsiders_dir``.
     """
-    return os.path.join(os.path.abspath(os.path.expanduser(base)), name)
+    return os.path.join(reports.absolute(base), name)
 
 
 def read(directory: str, public_key: str, only: Collection[str] | None = None) -> dict[str, Entry]:
@@ -157,12 +157,17 @@ def read(directory: str, public_key: str, only: Collection[str] | None = None) -
         if data["version"] != VERSION or data["recipient"] != key_id(public_key):
             return {}
         rows = [Entry(**{**row, "alt_names": tuple(row["alt_names"])}) for row in data["exporters"]]
+        for row in rows:
+            # Of what a job cannot be made, nothing is.
+            outsider_texts.job(row, "1m")
+            if row.not_after is not None:
+                pem.parse_timestamp(row.not_after)
         return {
             row.exporter: row
             for row in rows
             if (only is None or row.exporter in only) and (row.insecure or _is_whole(directory, row))
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, TimesTenError):
         # Whoever damaged it gets everything anew.
         return {}
 
@@ -200,9 +205,7 @@ def stored(entries: Mapping[str, Entry], exporter: str) -> dict[str, dict[str, A
     row = entries.get(exporter)
     if row is None or row.insecure:
         return {}
-    verified = row.address
-    if row.alt_names and not names.covers(row.alt_names, row.address):
-        verified = outsider_texts.job(row, "1m").get("tls_config", {}).get("server_name", row.address)
+    verified = outsider_texts.job(row, "1m")["tls_config"].get("server_name", row.address)
     has = {"delivery": row.delivery, "sha256": row.sha256, "ca_sha256": row.ca_sha256, "verifies": verified}
     return {names.on_port(exporter, spare): has for spare in (False, True)}
 
@@ -250,12 +253,12 @@ def entry(source: Source, outsider: str, known: Entry | None, check_mode: bool) 
         return known, {}
     if outsider in answer.evicted:
         return None, {}
-    spare = bool(answer.spare) and source.spare_port is not None
+    spare = source.spare_port if answer.spare else None
     row = Entry(
         exporter=source.exporter,
         address=source.address,
-        port=source.spare_port if spare and source.spare_port is not None else source.port,
-        usual_port=source.port if spare else None,
+        port=source.port if spare is None else spare,
+        usual_port=None if spare is None else source.port,
         insecure=source.insecure,
         alt_names=answer.alt_names or (known.alt_names if known is not None else ()),
     )
@@ -316,10 +319,9 @@ def converge(
         _remove(directory, [*texts, *stale])
         return changed
     for name, text in [*new.items(), *texts.items()]:
-        if _text(directory, name) != text:
-            path = os.path.join(directory, name)
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            reports.write_text(path, text)
+        path = os.path.join(directory, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        reports.write_text(path, text)
     _remove(directory, stale)
     return changed
 

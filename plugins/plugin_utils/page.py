@@ -13,7 +13,6 @@ import dataclasses
 import datetime
 import json
 import math
-import os
 from pathlib import Path
 from typing import Iterable, Mapping, Sequence
 
@@ -21,7 +20,8 @@ import jinja2
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.budget import DOCUMENTED_RATE_LIMIT
-from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import parse_timestamp, timestamp
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import parse_timestamp, timestamp, utcnow
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import reports
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.checks import Nonsense
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.ledger import (
     MEND,
@@ -61,7 +61,7 @@ def read(path: str) -> Ledger | None:
 
     :raises TimesTenError: if it holds none.
     """
-    path = os.path.abspath(os.path.expanduser(path))
+    path = reports.absolute(path)
     try:
         with open(path, encoding="utf-8") as file:
             return Ledger.from_dict(json.load(file))
@@ -81,7 +81,7 @@ def render(made: Ledger, before: Ledger | None = None, trouble: str | None = Non
     :param before: the report before this one, where there is one.
     :param trouble: why that could not be read.
     """
-    now = parse_timestamp(made.time) if made.time else datetime.datetime.now(datetime.timezone.utc)
+    now = parse_timestamp(made.time) if made.time else utcnow()
     reasons = [(f"reason-{number}", text, who) for number, (text, who) in enumerate(made.reasons().items(), 1)]
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -231,9 +231,6 @@ class Topology:
     clients: tuple[Node, ...]
     edges: tuple[Edge, ...]
 
-    def __bool__(self) -> bool:
-        return bool(self.edges)
-
     def lines(self) -> list[str]:
         """The same in words."""
         return [
@@ -268,12 +265,8 @@ def topology(pairs: Iterable[Pair]) -> Topology:
             if found:
                 edges.append(Edge(source, target, _worst(found)[0], _counted(found)))
     # What has failed lies on top.
-    edges.sort(key=_is_bad)
+    edges.sort(key=lambda edge: edge.kind == "bad")
     return Topology(size * _STEP + 10, exporters, clients, tuple(edges))
-
-
-def _is_bad(edge: Edge) -> bool:
-    return edge.kind == "bad"
 
 
 def _groups(rows: Mapping[str, Mapping[str, State]]) -> list[tuple[str, ...]]:
@@ -370,13 +363,11 @@ def expiry(pairs: Sequence[Pair], now: datetime.datetime) -> Expiry:
         first, last = (moment.date().isoformat() for moment in (found[0], found[-1]))
         when = first if first == last else f"{first} to {last}"
         title = f"{when}: {_plural(len(found), 'pair')} {'ends' if len(found) == 1 else 'end'}"
-        kind = _urgency(found[0], now)[0]
+        kind = _urgency(found[0], now)
         bars.append(Bar(40 + index * width + 2, width - 4, max(5.0, 110 * len(found) / most), kind, len(found), title))
     ticks = tuple((40 + 640 * part / 5, (begin + span * part / 5).date().isoformat()) for part in range(6))
     told = [
-        f"{count} {_URGENCY[kind]}"
-        for kind in _URGENCY
-        if (count := sum(_urgency(end, now)[0] == kind for end in ends))
+        f"{count} {_URGENCY[kind]}" for kind in _URGENCY if (count := sum(_urgency(end, now) == kind for end in ends))
     ]
     return Expiry(tuple(bars), ticks, 40 + 640 * ((now - begin) / span), ", ".join(told), unknown)
 
@@ -389,10 +380,9 @@ _URGENCY = {
 }
 
 
-def _urgency(end: datetime.datetime, now: datetime.datetime) -> tuple[str, str]:
+def _urgency(end: datetime.datetime, now: datetime.datetime) -> str:
     left = end - now
-    kind = "ended" if left <= 0 * _DAY else "bad" if left <= 7 * _DAY else "warn" if left <= 30 * _DAY else "good"
-    return kind, _URGENCY[kind]
+    return "ended" if left <= 0 * _DAY else "bad" if left <= 7 * _DAY else "warn" if left <= 30 * _DAY else "good"
 
 
 def _plural(count: int, word: str) -> str:
@@ -424,16 +414,12 @@ def due(made: Ledger, now: datetime.datetime) -> list[Due]:
         if pair.expires:
             firsts[pair.exporter] = min(pair.expires, firsts.get(pair.exporter, pair.expires))
     wallets = {known.exporter: known.due for known in made.exporters if known.due}
-    days = [
-        (moments, grouped((exporter, time[:10]) for exporter, time in moments.items())) for moments in (wallets, firsts)
-    ]
     found = []
-    for moments, groups in days:
-        for names, date in groups:
+    for moments, (what, whats) in ((wallets, _WALLET), (firsts, _END)):
+        for names, date in grouped((exporter, time[:10]) for exporter, time in moments.items()):
             first = min(moments[name] for name in names)
-            what, whats = _WALLET if moments is wallets else _END
             who = f"{len(names)} exporters: {some(names)}" if len(names) > 1 else names[0]
-            kind = _urgency(parse_timestamp(first), now)[0]
+            kind = _urgency(parse_timestamp(first), now)
             found.append(Due(date, _distance(first, now), kind, whats if len(names) > 1 else what, who))
     found.sort(key=lambda item: item.date)
     return found[:12]
@@ -480,7 +466,7 @@ def since(before: Ledger, made: Ledger) -> list[str]:
     lines = []
     both = [key for key in new if key in old]
     moved = [(key, (old[key].state, new[key].state)) for key in both if old[key].state != new[key].state]
-    for (was, now), keys in _by_value(moved):
+    for keys, (was, now) in grouped(moved):
         lines.append(f"{WORDS[was][2]}, now {WORDS[now][2]}: {_named(keys)}")
     served = [key for key in both if old[key].served and new[key].served and old[key].served != new[key].served]
     if served:
@@ -490,7 +476,7 @@ def since(before: Ledger, made: Ledger) -> list[str]:
         for key in both
         if old[key].expires and new[key].expires and old[key].expires != new[key].expires
     ]
-    for (was, now), keys in _by_value(ends):
+    for keys, (was, now) in grouped(ends):
         lines.append(
             f"ended {was}, now {now}: {_named(keys)}"
             if was != now
@@ -505,13 +491,6 @@ def since(before: Ledger, made: Ledger) -> list[str]:
 
 
 _Key = tuple[str, str]
-
-
-def _by_value(items: Iterable[tuple[_Key, tuple[str, str]]]) -> list[tuple[tuple[str, str], list[_Key]]]:
-    found: dict[tuple[str, str], list[_Key]] = {}
-    for key, value in items:
-        found.setdefault(value, []).append(key)
-    return list(found.items())
 
 
 def _named(keys: Sequence[_Key]) -> str:

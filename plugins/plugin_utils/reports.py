@@ -12,12 +12,17 @@ import tempfile
 from typing import Any
 
 
+def absolute(path: str) -> str:
+    """Return a path of the controller as one, whatever way a person wrote it."""
+    return os.path.abspath(os.path.expanduser(path))
+
+
 def fault(path: str, variable: str = "timesten_report") -> str | None:
     """Return why a report cannot be written; None if nothing is in its way.
 
     :param variable: the one that names it.
     """
-    path = os.path.abspath(os.path.expanduser(path))
+    path = absolute(path)
     directory = os.path.dirname(path)
     if os.path.isdir(path):
         return f"{variable}: {path} is a directory; name a file in it"
@@ -41,7 +46,7 @@ def write_text(path: str, text: str, check_mode: bool = False) -> bool:
 
     :raises OSError: if that cannot be done.
     """
-    path = os.path.abspath(os.path.expanduser(path))
+    path = absolute(path)
     with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8", newline="") as file:
         if file.read() == text:
             return False

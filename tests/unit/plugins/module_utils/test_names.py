@@ -189,7 +189,7 @@ def test_names_of_both_ports():
 @pytest.mark.parametrize("value", ["4294967295", "4294967296", "9" * 200, "", "a b", "-x"])
 def test_what_is_no_account(value: str) -> None:
     """To the system, the highest number means "leave it as it is": a file would stay root's, and a process root."""
-    with pytest.raises(TimesTenError, match="user: .* is not the name or the number"):
+    with pytest.raises(TimesTenError, match=r"user: .* is not the name or the number"):
         _names.check_account(value, "user")
 
 

@@ -521,3 +521,19 @@ def _fits(found, host, name, value):
     for item in options:
         text = json.dumps(item, allow_nan=False)
         assert "\\u0000" not in text and "\\n" not in text, (name, value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        ({}, False),
+        ({name: {"rotate_strategy": "spare_port"} for name in ("exp1", "exp2")}, True),
+        ({"prom1": {"rotate_strategy": "spare_port"}}, True),
+        ({"exp1": {"rotate_strategy": "gap"}}, False),
+        ({name: {"rotate_strategy": "spare_port"} for name in ALL}, False),
+    ],
+)
+def test_one_strategy_for_all_hosts(changes, refused):
+    """Each host decides by its own variables in which steps of a rotation it takes part."""
+    found = [text for text in problems(changes) if text.startswith("rotate_strategy differs from host to host")]
+    assert bool(found) is refused

@@ -768,10 +768,12 @@ def test_a_path_that_cannot_be_written_is_refused_beforehand(tmp_path: Path, var
         assert len(found) == 1 and found[0].startswith(f"{variable}: ") and why in found[0]
 
 
-def test_two_reports_in_one_file_are_refused_beforehand(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", ["report", "./report", "x/../report", "/report"])
+def test_two_reports_in_one_file_are_refused_beforehand(page: str, tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
     site = Site()
     for host in site.hosts:
-        site.set(host, timesten_report=f"{tmp_path}/report", timesten_report_html=f"{tmp_path}/report")
+        site.set(host, timesten_report=f"{tmp_path}/report", timesten_report_html=f"{tmp_path}/{page}")
     (found,) = fleet.problems(site.hostvars, site.groups, site.hosts)
     assert found.startswith("timesten_report and timesten_report_html both name ")
 

@@ -299,6 +299,26 @@ def test_a_damaged_state_is_none(directory: Path, text: str) -> None:
     assert known(directory) == {}
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"port": "8888"}, {"port": None}, {"address": 5}, {"not_after": 5}, {"not_after": "soon"}, {"alt_names": 5}],
+)
+def test_a_state_of_which_no_job_can_be_made_is_none(directory: Path, change: dict[str, Any]) -> None:
+    """It is there, and well-formed: the next run writes all of it anew, and does not fail."""
+    state = json.loads((directory / "pairs.json").read_text())
+    state["exporters"][0].update(change)
+    (directory / "pairs.json").write_text(json.dumps(state))
+    assert known(directory) == {}
+    both = [source(answered()), source(answered("exp2"), "exp2")]
+    assert outsiders.converge(str(directory), TAKER, both, False) == ["exp1", "exp2"]
+    assert set(known(directory)) == {"exp1", "exp2"}
+
+
+def test_a_state_that_is_nested_too_deep_is_none(directory: Path) -> None:
+    (directory / "pairs.json").write_text("[" * 200000)
+    assert known(directory) == {}
+
+
 def test_another_key_has_nothing(directory: Path) -> None:
     assert outsiders.read(str(directory), OTHER_KEY) == {}
 

@@ -62,7 +62,9 @@ def test_a_play_in_batches(tmp_path: Path) -> None:
     (tmp_path / "play.yml").write_text(
         "- hosts: all\n  gather_facts: false\n  connection: local\n  serial: 10\n  tasks:\n"
         "    - name: Work\n      ansible.builtin.set_fact: {a: 1}\n"
-        "    - name: Rest\n      ansible.builtin.debug: {msg: x}\n      when: false\n",
+        "    - name: Rest\n      ansible.builtin.debug: {msg: x}\n      when: false\n"
+        "    - name: Notify\n      ansible.builtin.debug: {msg: x}\n      changed_when: true\n      notify: step\n"
+        "  handlers:\n    - name: Step\n      ansible.builtin.debug: {msg: x}\n      listen: step\n",
         encoding="utf-8",
     )
     assert configparser.ConfigParser().read(tmp_path / "ansible.cfg")
@@ -80,3 +82,6 @@ def test_a_play_in_batches(tmp_path: Path) -> None:
     assert [int(count) for count, _rest in lines] == list(range(2, 21, 2))
     assert lines[-1][1] == "" and all(rest for _count, rest in lines[:-1])
     assert "Rest: " not in done.stdout
+    # The steps of a rotation are handlers: those of a batch are counted by themselves.
+    steps = re.findall(r"^Step: (\d+) of (\d+) hosts after", done.stdout, re.MULTILINE)
+    assert [(int(count), int(total)) for count, total in steps] == 2 * [(count, 10) for count in range(1, 11)]
