@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import time
+import urllib.request
 from typing import Any, Callable
 
 
@@ -30,3 +31,12 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("", 0))
         return int(probe.getsockname()[1])
+
+
+def fetch(url: str) -> bytes | None:
+    """Ask over HTTP; None where nobody answers, or with an error."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bytes(answer.read())
+    except OSError:
+        return None

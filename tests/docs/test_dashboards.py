@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import socket
 import subprocess
 import time
 import urllib.error
@@ -24,6 +23,7 @@ import yaml
 from gates import checkout, dashboards
 from gates.doc_examples import example
 from lab import packages
+from waiting import fetch, free_port, until
 
 # Metrics of Oracle's monitoring guide: {a,b} stands for each of them. A name that is not here was seen nowhere.
 DOCUMENTED = """
@@ -116,7 +116,7 @@ def test_every_panel_is_whole() -> None:
             assert panel["datasource"]["uid"] == "${datasource}" and panel["targets"]
             for link in panel.get("links") or []:
                 assert link["url"] == f"{dashboards.RUNBOOKS}{link['title']}.md"
-                assert not pages or link["title"] in pages
+                assert link["title"] in pages
             for target in panel["targets"]:
                 assert target["datasource"]["uid"] == "${datasource}"
                 used = set(re.findall(r"\$(\w+)", target["expr"])) - {"__rate_interval"}
@@ -187,23 +187,19 @@ def prometheus(version: str, directory: Path, begin: int) -> Iterator[str]:
     done = subprocess.run(backfill, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (directory / "prometheus.yml").write_text("scrape_configs: []\n", encoding="utf-8")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     options = {"config.file": directory / "prometheus.yml", "storage.tsdb.path": data, "web.listen-address": address}
     with (directory / "log").open("w") as log:
         server = subprocess.Popen(
             [found.prometheus, *(f"--{key}={word}" for key, word in options.items())], stdout=log, stderr=log
         )
+
+    def is_ready() -> bool:
+        assert server.poll() is None, (directory / "log").read_text()
+        return fetch(f"http://{address}/-/ready") is not None
+
     try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://{address}/-/ready", timeout=5):
-                    break
-            except (urllib.error.URLError, OSError):
-                assert server.poll() is None and time.monotonic() < deadline, (directory / "log").read_text()
-                time.sleep(0.05)
+        until(is_ready, 30, (directory / "log").read_text)
         yield f"http://{address}"
     finally:
         server.terminate()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,10 @@ def blocks_of(text: str, path: str) -> Iterator[Block]:
         fence = _FENCE.match(line)
         if fence is None:
             # A mark holds until something else than an empty line comes.
-            mark = _MARK.match(line) or (mark if not line.strip() else None)
+            found = _MARK.match(line)
+            if mark and found:
+                raise ValueError(f"{path}:{number + 1}: two marks for one block")
+            mark = found or (mark if not line.strip() else None)
             number += 1
             continue
         closing = re.compile(rf"^ *{re.escape(fence['fence'][0])}{{{len(fence['fence'])},}} *$")
@@ -133,8 +137,14 @@ def used_names(sources: Iterable[str]) -> set[str]:
         for source in sources
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.Call)
-        and getattr(node.func, "id", getattr(node.func, "attr", None)) in ("example", "commands")
+        and getattr(node.func, "id", getattr(node.func, "attr", None)) in ("example", "commands", "plays")
         and node.args
         and isinstance(node.args[0], ast.Constant)
         and isinstance(node.args[0].value, str)
     }
+
+
+def plays(name: str) -> list[list[str]]:
+    """The playbooks of this collection that an example runs, each by its short name and with its options."""
+    found = [shlex.split(command)[1:] for command in commands(name)]
+    return [[words[0].removeprefix("timesten.monitoring."), *words[1:]] for words in found]

@@ -32,7 +32,8 @@ PARTS = {
     "sanity": ["tests/gates/test_sanity.py"],
     "unit": ["tests/unit", *SIDE_BY_SIDE],
     "build": ["tests/gates/test_build.py", "tests/gates/test_release.py"],
-    "compat": ["tests/gates/test_compat.py", "-n2"],
+    # One by one: the first two take longest, and would else go to one worker.
+    "compat": ["tests/gates/test_compat.py", "-n2", "--dist=loadgroup"],
     "integration": ["tests/integration", "-m", "not alone", *SIDE_BY_SIDE],
     "rotation": ["tests/integration", "-m", "alone"],
     "lab": ["tests/lab", "-m", "lab"],

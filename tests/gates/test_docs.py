@@ -109,6 +109,8 @@ def test_blocks_of_a_page() -> None:
     ]
     with pytest.raises(ValueError, match="page:1: this fenced block is never closed"):
         list(doc_examples.blocks_of("```yaml\na: 1\n", "page"))
+    with pytest.raises(ValueError, match="page:2: two marks for one block"):
+        list(doc_examples.blocks_of("<!-- not run: x -->\n<!-- example: y -->\n```yaml\n```\n", "page"))
 
 
 def test_commands_leave_output_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,5 +125,5 @@ def test_commands_leave_output_out(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_used_names() -> None:
     # Built in pieces, else this file itself would count as their user.
     call = "example"
-    source = f'import doc_examples as d\n{call}("a")\nd.{call}("b")\nd.commands("c")\nother("e")\n{call}(f())\n'
-    assert doc_examples.used_names([source]) == {"a", "b", "c"}
+    source = f'import doc_examples as d\n{call}("a")\nd.{call}("b")\nd.commands("c")\nd.plays("d")\nother("e")\n{call}(f())\n'
+    assert doc_examples.used_names([source]) == {"a", "b", "c", "d"}

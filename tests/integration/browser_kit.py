@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import re
@@ -103,10 +102,6 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.cdp("Emulation.setEmulatedMedia", features=[scheme])
         self.ask("POST", f"{self.session}/url", {"url": path.as_uri()})
-
-    def picture(self, path: Path) -> None:
-        """Write what the window shows."""
-        path.write_bytes(base64.b64decode(self.cdp("Page.captureScreenshot", format="png")["data"]))
 
     def press(self, key: str) -> None:
         """Press a key."""

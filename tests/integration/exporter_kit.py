@@ -82,10 +82,19 @@ class Instance:
         self.log.unlink()
         return lines
 
-    def by_hand(self, *arguments: str) -> str:
+    def by_hand(self, *arguments: str, folder: pathlib.Path | None = None) -> str:
         """Run the utility as a person would."""
         command = [f"{self.home}/bin/ttenv", "ttExporter", *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+    def serve_by_hand(self, folder: pathlib.Path, wallet: str, port: int) -> None:
+        """Start the exporter as its owner would: all paths begin in his directory."""
+        command = [f"{self.home}/bin/ttenv", "ttExporter", "-port", str(port), "-pid-file", "tt.pid"]
+        nothing = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+        environment = {**os.environ, "PWD": str(folder)}
+        subprocess.Popen(
+            [*command, "-certificate-directory", wallet], cwd=folder, env=environment, start_new_session=True, **nothing
+        )
 
     def exporters(self) -> list[_process.Process]:
         """Return the exporters of this instance that run, whatever they call themselves."""

@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal
-from waiting import free_port, until
+from waiting import fetch, free_port, until
 
 COLLECTIONS = str(Path(_certificates.__file__).parents[6])
 USER = "nobody"
@@ -301,11 +300,7 @@ class Prometheus:
         return self
 
     def answers(self, path: str) -> bytes | None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-                return answer.read()
-        except OSError:
-            return None
+        return fetch(f"http://127.0.0.1:{self.port}{path}")
 
     def targets(self) -> dict[str, dict[str, Any]]:
         data = json.loads(self.answers("/api/v1/targets") or b"")

@@ -22,6 +22,7 @@ from typing import Any
 
 from integration.exporter_kit import Instance, free_port, until
 from lab import packages
+from waiting import fetch
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -60,11 +61,7 @@ class Server:
             self.process = None
 
     def get(self, path: str) -> bytes | None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-                return answer.read()
-        except OSError:
-            return None
+        return fetch(f"http://127.0.0.1:{self.port}{path}")
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         answer = self.get("/api/v1/query?" + urllib.parse.urlencode({"query": expression}))

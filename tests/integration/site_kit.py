@@ -396,7 +396,6 @@ def _forms(part: bytes) -> list[bytes]:
 
 
 _BREAKS = re.compile(rb"\\\\[rn]|\\[rn]|[\s|]+")
-_ESCAPED = re.compile(rb"\\u00([0-9a-f]{2})")
 
 
 def find_secrets(data: bytes, secrets: Sequence[Secret]) -> set[str]:

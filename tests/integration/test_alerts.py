@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from gates.environments import ROOT
 from integration import prometheus_kit as kit
 from integration.test_prometheus_host import Host
 from lab import packages
+from waiting import fetch
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="runs Prometheus as another user, which needs root")
 
@@ -104,11 +104,7 @@ def reference_exporter(home: Path, port: int) -> Iterator[int]:
 
 def active(address: str) -> dict[tuple[str, str], dict[str, Any]]:
     """The alerts that the Alertmanager holds as active, by name and exporter or database."""
-    try:
-        with urllib.request.urlopen(f"http://{address}/api/v2/alerts?active=true", timeout=5) as answer:
-            found = json.load(answer)
-    except OSError:
-        return {}
+    found = json.loads(fetch(f"http://{address}/api/v2/alerts?active=true") or b"[]")
     return {
         (alert["labels"]["alertname"], alert["labels"].get("exporter") or alert["labels"].get("dsn", "")): alert
         for alert in found

@@ -298,7 +298,6 @@ def test_second_run_calls_nothing_and_is_quick(place):
 # Wrong values
 
 BAD_KEY = "BAAB"
-HOST_ONLY = {"name", "address", "keep_generations", "rate_budget"}
 WRONG = [
     *[
         (module, option, value, expected)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gates.doc_examples import plays
 from integration import rotation_kit
 from integration.exporter_kit import until
 from lab import packages
@@ -224,8 +225,9 @@ def test_rotation_between_scrapes_tells_who_is_down(fleet: rotation_kit.Fleet, t
 
 
 def test_rotation_over_the_spare_port_serves_both_for_a_while(fleet: rotation_kit.Fleet, team_b: Outsider) -> None:
-    options = ("rotate_exporters=exp1", "rotate_strategy=spare_port", f"rotate_grace={GRACE}")
-    running = fleet.begin("rotate", *(part for option in options for part in ("-e", option)))
+    [[playbook, *written]] = plays("outsiders-grace")
+    # What comes last counts: an hour is too long.
+    running = fleet.begin(playbook, *written, "-e", "rotate_exporters=exp1", "-e", f"rotate_grace={GRACE}")
     usual, spare = fleet.port("exp1"), fleet.port("exp1.spare")
     until((team_b.directory / "next/pairs.json").exists, 120, "the new bundle before the switch")
     until(
@@ -250,7 +252,8 @@ def test_rotation_over_the_spare_port_serves_both_for_a_while(fleet: rotation_ki
 
 def test_evicted_it_gets_in_nowhere(fleet: rotation_kit.Fleet, team_b: Outsider, team_c: Outsider) -> None:
     team_c.follow(team_c.directory)
-    fleet.play("evict", "-e", "evict=team-b", "-e", "rotate_force=true")
+    [[playbook, *written]] = plays("outsiders-evict")
+    fleet.play(playbook, *written, "-e", "rotate_force=true")
     assert not team_b.directory.exists()
     assert {client for _exporter, client in fleet.states()} == {"prom1", "team-c"}
     for exporter, port in (("exp1", fleet.port("exp1.spare")), ("exp2", fleet.port("exp2"))):

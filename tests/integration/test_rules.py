@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import rules
 from integration import prometheus_kit as kit
 from integration.test_prometheus_host import Host
+from integration.test_prometheus_host import make as make_host
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="runs Prometheus as another user, which needs root")
 
@@ -26,20 +27,12 @@ def own(name: str, end: float = 4e9) -> str:
     return rules.of_exporter(rules.Subject(name, "prom1", not_after={"ca": end}))
 
 
+__all__ = ["make_host"]
+
+
 @pytest.fixture
-def make() -> Iterator[Any]:
-    made: list[Host] = []
-
-    def start(version: str = "2.42", config: str = CONFIG) -> Host:
-        host = Host(version, config=config)
-        made.append(host)
-        host.prometheus.start()
-        host.prometheus.wait()
-        return host
-
-    yield start
-    for host in made:
-        host.stop()
+def make(make_host: Any) -> Any:
+    return functools.partial(make_host, config=CONFIG)
 
 
 def groups(host: Host) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import dataclasses
 import os
 import pathlib
 import signal
-import subprocess
 
 import pytest
 
@@ -30,21 +29,11 @@ class ByHand:
 
     def run(self, *arguments: str) -> None:
         """Run the utility in the owner's directory, where all paths begin."""
-        command = [f"{self.instance.home}/bin/ttenv", "ttExporter", *arguments, "-certificate-directory", self.wallet]
-        subprocess.run(command, cwd=self.folder, check=True, capture_output=True)
+        self.instance.by_hand(*arguments, "-certificate-directory", self.wallet, folder=self.folder)
 
     def start(self) -> int:
         """Start the exporter; return its pid once it serves."""
-        command = [f"{self.instance.home}/bin/ttenv", "ttExporter", "-port", str(self.port), "-pid-file", "tt.pid"]
-        subprocess.Popen(
-            [*command, "-certificate-directory", self.wallet],
-            cwd=self.folder,
-            env={**os.environ, "PWD": str(self.folder)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self.instance.serve_by_hand(self.folder, self.wallet, self.port)
         kit.until(lambda: self.serves().status == probe.ACCEPTED)
         return int((self.folder / "tt.pid").read_text())
 

@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import re
-import shlex
 import signal
 import subprocess
 import time
@@ -18,9 +16,9 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from gates.doc_examples import commands, example
+from gates.doc_examples import example, plays
 from integration import rotation_kit
-from integration.exporter_kit import tree, until
+from integration.exporter_kit import Instance, tree, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
@@ -42,12 +40,6 @@ BY_HAND = """\
 """
 
 
-def as_written(written: list[str]) -> list[list[str]]:
-    """The playbooks of commands of docs/takeover.md, each with its options."""
-    found = [shlex.split(command)[1:] for command in written]
-    return [[words[0].removeprefix("timesten.monitoring."), *words[1:]] for words in found]
-
-
 class ByHand:
     """One exporter and two servers without anything of this collection."""
 
@@ -60,15 +52,7 @@ class ByHand:
         self.run("-create-server-certificate", *names)
         self.run("-export-server-certificate", "server.crt")
         self.run("-export-client-certificate", "client.crt", "-export-client-private-key", "client.key")
-        subprocess.Popen(
-            self.command("-port", str(self.port), "-pid-file", "tt.pid"),
-            cwd=self.folder,
-            env={**os.environ, "PWD": str(self.folder)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self.instance.serve_by_hand(self.folder, "mycertdir", self.port)
         text = BY_HAND.format(job=JOB, folder=self.folder, port=self.port)
         for server in fleet.servers.values():
             path = server.directory / "prometheus.yml"
@@ -77,12 +61,12 @@ class ByHand:
             server.start()
         until(self.is_up, 4 * INTERVAL, "both servers scraping what was made by hand")
 
-    def command(self, *arguments: str) -> list[str]:
-        home = self.fleet.instances["exp1"].home
-        return [f"{home}/bin/ttenv", "ttExporter", *arguments, "-certificate-directory", "mycertdir"]
+    @property
+    def instance(self) -> Instance:
+        return self.fleet.instances["exp1"]
 
     def run(self, *arguments: str) -> None:
-        subprocess.run(self.command(*arguments), cwd=self.folder, check=True, capture_output=True)
+        self.instance.by_hand(*arguments, "-certificate-directory", "mycertdir", folder=self.folder)
 
     def is_up(self) -> bool:
         return all(self.fleet.targets(server) == {JOB: ("up", f"localhost:{self.port}")} for server in BOTH)
@@ -93,7 +77,7 @@ class ByHand:
         return [tree(str(self.folder)), self.pids(), *configurations, self.fleet.directory().parent.exists()]
 
     def pids(self) -> list[int]:
-        return [process.pid for process in self.fleet.instances["exp1"].exporters()]
+        return [process.pid for process in self.instance.exporters()]
 
     def samples(self, server: str, since: float) -> list[tuple[float, float]]:
         """Time and value of each scrape since a moment, as Prometheus has stored them."""
@@ -128,7 +112,7 @@ def test_site_refuses_before_the_first_change(by_hand: ByHand, options: tuple[st
 def test_discover_tells_what_is_there(by_hand: ByHand) -> None:
     """The table, and variables that are right: with these and nothing else, site takes it over."""
     before = by_hand.everything()
-    [[playbook]] = as_written(commands("discover"))
+    [[playbook]] = plays("discover")
     output = by_hand.fleet.play(playbook)
     (pid,) = by_hand.pids()
     line = next(line for line in output.splitlines() if line.startswith("exp1") and str(pid) in line)
@@ -154,14 +138,19 @@ def test_discover_tells_what_is_there(by_hand: ByHand) -> None:
 
 def test_takeover_loses_no_scrape(by_hand: ByHand) -> None:
     """The same certificate, the same series, and pairs of this collection in place of those that were made by hand."""
-    check, run = as_written(commands("takeover"))
+    check, run = plays("takeover")
     everything, (before,) = by_hand.everything(), by_hand.pids()
     by_hand.fleet.play(*check, *TAKEOVER, *ADOPT)
     assert by_hand.everything() == everything
     since = time.time() - 2 * INTERVAL
     output = by_hand.fleet.play(*run, *TAKEOVER, *ADOPT)
     assert set(by_hand.fleet.states().values()) == {"proven"}, output
-    time.sleep(2.2 * INTERVAL)
+    played = time.time()
+    until(
+        lambda: all(sum(at > played for at, _value in by_hand.samples(server, since)) >= 2 for server in BOTH),
+        4 * INTERVAL,
+        "two scrapes after the run",
+    )
     samples = {server: by_hand.samples(server, since) for server in BOTH}
     failed = sum(value == 0 for found in samples.values() for _at, value in found)
     holes = [b[0] - a[0] for found in samples.values() for a, b in zip(found, found[1:])]
@@ -192,7 +181,7 @@ def test_one_exporter_becomes_the_first_of_two(by_hand: ByHand) -> None:
     tree_["all"]["children"]["timesten_exporters"]["hosts"]["exp1"]["exporter_host_exporters"][0]["instance"] = "a"
     path.write_text(json.dumps(tree_))
     since = time.time() - INTERVAL
-    site, remove = as_written(commands("rename"))
+    site, remove = plays("rename")
     fleet.play(*site, *TAKEOVER)
     assert fleet.states() == {("exp1-a", server): "proven" for server in BOTH}
     after = json.loads((fleet.directory().parent / "exp1-a/current/manifest.json").read_text())

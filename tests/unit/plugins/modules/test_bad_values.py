@@ -147,7 +147,6 @@ ELEMENT = {
     "sha256": "0" * 64,
     "ca_sha256": "0" * 64,
 }
-ORDER = {"moments": [1.0], "deadline": 2.0, "generation": "g", "confirm": 1.0, "period": None, "strategy": "gap"}
 BASES = {
     "tt_wallet": {**UTILITY, "common_name": "exp1.example.com"},
     "tt_client_cert": {**UTILITY, "clients": [{"name": "prom1", "recipient": KEY}]},

@@ -38,7 +38,6 @@ pytestmark = pytest.mark.controller
 
 KEY = "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg"
 OTHER_KEY = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj"
-THIRD_KEY = "age1cy0su9fwf3gf9mw868g5yut09p6nytfmmnktexz2ya5uqg9vl9sss4euqm"
 PRIVATE = "AGE-SECRET-KEY-1XMWWC06LY3EE5RYTXM9MFLAZ2U56JJJ36S0MYPDRWSVLUL66MV4QX3S7F6"
 GROUPS = {"timesten_exporters": ["exp1", "exp2"], "prometheus_servers": ["prom1"]}
 ALL = ["exp1", "exp2", "prom1"]
@@ -201,12 +200,22 @@ def test_anything_else_is_nonsense(bundle: str, recipient: str | None) -> None:
 TAKER = Outsider("team-b", KEY, None, "30s")
 
 
+def parse(element: dict[str, Any], check_mode: bool = False) -> answers.ExporterAnswer:
+    """The answer of an exporter host about its one exporter."""
+    name = element["name"]
+    return answers.parse_exporter_host(
+        {"changed": True, "exporters": [element]},
+        phase="converge",
+        host=name,
+        exporters=[name],
+        clients=["team-b"],
+        check_mode=check_mode,
+    ).exporters[name]
+
+
 def answered(name: str = "exp1", **changes: Any) -> answers.ExporterAnswer:
     pair = {**forge.pair(name, "prom1"), "client": "team-b", "bundle": ENCRYPTED}
-    raw = {"changed": True, "exporters": [forge.made(name, **{"pairs": [pair], **changes})]}
-    return answers.parse_exporter_host(
-        raw, phase="converge", host=name, exporters=[name], clients=["team-b"], check_mode=False
-    ).exporters[name]
+    return parse(forge.made(name, **{"pairs": [pair], **changes}))
 
 
 def kept(name: str = "exp1", **changes: Any) -> answers.ExporterAnswer:
@@ -354,14 +363,7 @@ def test_another_port_changes_the_texts_alone(directory: Path) -> None:
 
 
 def test_insecure_it_needs_no_pair(directory: Path) -> None:
-    plain = answers.parse_exporter_host(
-        {"changed": True, "exporters": [forge.plain_http("exp1")]},
-        phase="converge",
-        host="exp1",
-        exporters=["exp1"],
-        clients=["team-b"],
-        check_mode=False,
-    ).exporters["exp1"]
+    plain = parse(forge.plain_http("exp1"))
     assert outsiders.converge(str(directory), TAKER, [source(plain, insecure=True), source(None, "exp2")], False) == [
         "exp1"
     ]
@@ -372,14 +374,7 @@ def test_insecure_it_needs_no_pair(directory: Path) -> None:
 
 def test_check_mode_predicts_what_is_made_anew(directory: Path) -> None:
     later = dict.fromkeys(("delivery", "sha256", "not_before", "not_after"), forge.LATER)
-    answer = answers.parse_exporter_host(
-        {"changed": True, "exporters": [{**forge.predicted("exp1"), "pairs": [{"client": "team-b", **later}]}]},
-        phase="converge",
-        host="exp1",
-        exporters=["exp1"],
-        clients=["team-b"],
-        check_mode=True,
-    ).exporters["exp1"]
+    answer = parse({**forge.predicted("exp1"), "pairs": [{"client": "team-b", **later}]}, check_mode=True)
     before = files(directory)
     assert outsiders.converge(str(directory), TAKER, [source(answer), source(None, "exp2")], True) == ["exp1"]
     assert files(directory) == before
