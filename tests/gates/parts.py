@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -40,8 +42,12 @@ PARTS = {
     "bench": ["tests/bench"],
 }
 NOT_IN_ALL = {"bench"}
-# Each of these keeps one core busy, so that in a run of all parts they go in two lanes; what they print comes part by part.
-LANES = (("sanity",), ("lint", "docs"))
+# In a run of all parts these go in lanes, beside each other, first of all; what they print comes part by part. A rotation
+# is judged by the scrapes that it loses, but waits most of its time: the others take what it leaves (see _yield_to_all).
+FIRST = (("rotation",), ("sanity", "build"), ("lint", "docs", "unit", "compat"))
+NEEDS_THE_MACHINE = "rotation"
+# Sessions of parts that run now: a terminal's Ctrl-C does not reach them.
+SESSIONS: set[int] = set()
 # The lab makes network and mount namespaces.
 NEED_ROOT = {"integration", "rotation", "lab"}
 
@@ -84,11 +90,18 @@ def run(part: str, arguments: Sequence[str], *, at_once: bool = False) -> Outcom
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     env = {**os.environ, "PATH": path}
     where: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True} if at_once else {}
-    done = subprocess.run(pytest, cwd=ROOT, env=env, check=False, **where)
-    code = done.returncode
+    # A session of its own, because Linux weighs sessions against each other before it looks at the priority of a process.
+    yields = at_once and part != NEEDS_THE_MACHINE
+    with subprocess.Popen(pytest, cwd=ROOT, env=env, start_new_session=yields, **where) as process:
+        if yields:
+            _yield_to_all(process.pid)
+            SESSIONS.add(process.pid)
+        said, _ = process.communicate()
+        SESSIONS.discard(process.pid)
+    code = process.returncode
     outcome.seconds = time.monotonic() - started
     if at_once:
-        print(title + done.stdout, flush=True)
+        print(title + said, flush=True)
     if report.is_file():
         for suite in ElementTree.parse(report).getroot().iter("testsuite"):
             count = {key: int(suite.get(key, "0")) for key in ("tests", "failures", "errors", "skipped")}
@@ -101,12 +114,24 @@ def run(part: str, arguments: Sequence[str], *, at_once: bool = False) -> Outcom
     return outcome
 
 
+def _yield_to_all(session: int) -> None:
+    """Give a session the lowest priority, against others (sched(7), autogroups) and within."""
+    os.setpriority(os.PRIO_PGRP, session, 19)
+    with contextlib.suppress(OSError):  # a kernel without autogroups
+        Path(f"/proc/{session}/autogroup").write_text("19", encoding="ascii")
+
+
 def run_all(parts: Sequence[str], arguments: Sequence[str]) -> list[Outcome]:
-    """Run parts in their order, but those of LANES beside each other, first of all."""
-    lanes = [[part for part in lane if part in parts] for lane in LANES]
+    """Run parts in their order, but those of FIRST beside each other, first of all."""
+    lanes = [[part for part in lane if part in parts] for lane in FIRST]
     with concurrent.futures.ThreadPoolExecutor(len(lanes)) as pool:
         begun = pool.map(lambda lane: [run(part, arguments, at_once=True) for part in lane], lanes)
-        outcomes = [outcome for lane in begun for outcome in lane]
+        try:
+            outcomes = [outcome for lane in begun for outcome in lane]
+        except KeyboardInterrupt:
+            for session in SESSIONS:
+                os.killpg(session, signal.SIGINT)
+            os._exit(130)  # no lane begins with its next part
     outcomes += [run(part, arguments) for part in parts if not any(part in lane for lane in lanes)]
     return sorted(outcomes, key=lambda outcome: parts.index(outcome.part))
 

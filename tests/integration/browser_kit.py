@@ -34,22 +34,14 @@ class Browser:
             "LD_LIBRARY_PATH": f"{libraries}:{libraries / 'pulseaudio'}",
             "XDG_DATA_DIRS": f"{self.layer / 'usr/share'}:/usr/share",
         }
-        self.driver = subprocess.Popen(
-            [self.layer / "usr/bin/chromedriver", "--port=0"],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        said = []
-        assert self.driver.stdout is not None
-        for line in self.driver.stdout:
-            said.append(line)
-            if match := re.search(r"successfully on port (\d+)", line):
-                self.address = f"http://127.0.0.1:{match[1]}"
+        # It takes a free port for IPv6 and then needs the same number for IPv4, where somebody else may have it.
+        for _attempt in range(10):
+            self.address = self._started(environment)
+            if self.address:
                 break
         else:
-            raise AssertionError(f"chromedriver ended: {''.join(said)}")
+            raise AssertionError("chromedriver found no port that is free for both IPv6 and IPv4, ten times")
+        assert self.driver.stdout is not None
         threading.Thread(target=self.driver.stdout.read, daemon=True).start()
         arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
         options = {
@@ -65,6 +57,25 @@ class Browser:
             self.driver.wait()
             raise
         return self
+
+    def _started(self, environment: Mapping[str, str]) -> str:
+        """Start the driver; returns its address, or none where its port was somebody else's."""
+        self.driver = subprocess.Popen(
+            [self.layer / "usr/bin/chromedriver", "--port=0"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        said = []
+        assert self.driver.stdout is not None
+        for line in self.driver.stdout:
+            said.append(line)
+            if match := re.search(r"successfully on port (\d+)", line):
+                return f"http://127.0.0.1:{match[1]}"
+        self.driver.wait()
+        assert "Address already in use" in "".join(said), f"chromedriver ended: {''.join(said)}"
+        return ""
 
     def __exit__(self, *_exception: object) -> None:
         try:
