@@ -32,7 +32,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.runni
     remove_script,
     write_script,
 )
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.stop import stop
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.stop import longest_stop, stop
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine.processes import (
     Condition,
     Process,
@@ -66,6 +66,7 @@ __all__ = [
     "inspect",
     "is_recorded",
     "located",
+    "longest_stop",
     "port_holder",
     "processes",
     "read_pid_file",

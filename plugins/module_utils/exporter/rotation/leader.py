@@ -103,7 +103,7 @@ class _Served:
     def __init__(self, definition: Definition, directory: ExporterDirectory) -> None:
         self._began = time.monotonic()
         self._ready = ready(definition, directory, settle=0.0)
-        self._over = self._began + definition.stop_timeout + definition.start_timeout
+        self._over = self._began + processes.longest_stop(*definition.how_to_stop) + definition.start_timeout
 
     def watch(self) -> None:
         """Begin."""

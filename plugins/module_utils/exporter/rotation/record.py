@@ -11,6 +11,7 @@ from typing import Any, Mapping, Sequence, cast
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec, names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contract import (
     SPARE_PORT,
     Strategy,
@@ -78,6 +79,18 @@ def check_switches(exporters: Sequence[Definition], orders: Mapping[str, Any]) -
             raise TimesTenError(f"{place}.strategy: {argspec.show(order['strategy'])} is neither gap nor {SPARE_PORT}")
 
 
+def longest_stop(definition: Definition) -> float:
+    """Tell how many seconds pass at most until a leader that stops a process has said so."""
+    return processes.longest_stop(*definition.how_to_stop) + PROMPT
+
+
+def longest_switch(definition: Definition) -> float:
+    """Tell how many seconds pass at most from the moment until a switch has been made or, where the new process does not
+    come up, taken back.
+    """
+    return longest_stop(definition) + 2 * definition.start_timeout
+
+
 def record_of(directory: ExporterDirectory) -> Record:
     """The record of an exporter's last switch."""
     return Record(directory.switch_file)
@@ -104,7 +117,7 @@ def ask(definition: Definition, record: Record, request: str) -> SwitchRecord:
     read_record(definition, record)
     if record.is_alive():
         record.ask(request)
-    limit = definition.stop_timeout + 2 * definition.start_timeout + 2 * PROMPT
+    limit = longest_switch(definition) + PROMPT
     return cast(SwitchRecord, record.wait(lambda now: now.get("status") not in ("waiting", "switched"), limit))
 
 
@@ -152,7 +165,7 @@ def end_leader(definition: Definition, directory: ExporterDirectory, run: Mappin
     if record.is_alive():
         ask(definition, record, "revert")
         # A leader that was already confirmed stops its old process now.
-        record.wait(lambda _now: False, definition.stop_timeout + PROMPT)
+        record.wait(lambda _now: False, longest_stop(definition))
     if record.is_alive():
         raise TimesTenError(
             f"exporter {definition.name} is being switched by {who(record)}, and that does not end when it is asked to; end it, then run again"

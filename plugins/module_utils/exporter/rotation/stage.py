@@ -39,7 +39,6 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.proce
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.result import result, snapshot
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.record import (
-    PROMPT,
     Order,
     ask,
     record_of,
@@ -97,7 +96,7 @@ def stage(definition: Definition, clients: Sequence[Client], order: Order, check
             # The run that it belongs to is gone: otherwise that run would still have the lease.
             ask(definition, record, "revert")
             # A leader that was already confirmed stops its old process now.
-            record.wait(lambda _now: False, definition.stop_timeout + PROMPT)
+            record.wait(lambda _now: False, longest_stop(definition))
         with directory.locked():
             directory.clear_leftovers()
             found = _stage(in_use(definition, directory), directory, clients, order, False)

@@ -24,11 +24,12 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.proce
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.leader import go_back
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.record import (
-    PROMPT,
     Order,
     answer,
     ask,
     is_spare_port,
+    longest_stop,
+    longest_switch,
     read_record,
     record_of,
     write_record,
@@ -48,7 +49,7 @@ def _status(definition: Definition) -> dict[str, Any]:
     record = record_of(ExporterDirectory(definition.certificate_directory, definition.name))
     values = read_record(definition, record)
     last = max([*values.get("moments", []), time.time()]) - time.time()
-    limit = last + definition.stop_timeout + 2 * definition.start_timeout + PROMPT
+    limit = last + longest_switch(definition)
     values = cast(SwitchRecord, record.wait(lambda now: now.get("status") != "waiting", limit))
     return {"name": definition.name, "changed": False, **answer(record, values)}
 
@@ -78,7 +79,7 @@ def _retire(definition: Definition, order: Order) -> dict[str, Any]:
     record = record_of(directory)
     lease.check(directory.path, order.run)
     record.ask("retire")
-    values = cast(SwitchRecord, record.wait(lambda _now: False, definition.stop_timeout + PROMPT))
+    values = cast(SwitchRecord, record.wait(lambda _now: False, longest_stop(definition)))
     definition = in_use(definition, directory)
     with directory.locked():
         # For the case that there is no leader any more.

@@ -45,6 +45,12 @@ more would be down for good.
 _KILL_TIMEOUT = 5.0
 
 
+def longest_stop(stop_signal: str, timeout: float, force_kill: bool) -> float:
+    """Tell how many seconds :func:`stop` takes at most, asked with the same arguments."""
+    del stop_signal
+    return timeout + (_KILL_TIMEOUT if force_kill else FOLLOW)
+
+
 def stop(
     wanted: Wanted, state: ProcessState, stop_signal: str = "TERM", timeout: float = 10.0, force_kill: bool = False
 ) -> str:

@@ -107,3 +107,16 @@ def test_after_the_lease_a_leader_elsewhere_is_ended(leader):
     leader.begin()
     record.end_leader(leader.definition, leader.directory, {})
     assert not record.record_of(leader.directory).is_alive()
+
+
+@pytest.mark.parametrize(
+    ("options", "stopped"),
+    [({}, 70), ({"stop_timeout": 300}, 360), ({"force_kill": True}, 15)],
+)
+def test_nobody_stops_waiting_before_the_leader_is_done(options, stopped):
+    """A stop is followed beyond stop_timeout, and a switch that fails starts two processes one after the other."""
+    definition = define(
+        {"timesten_home": "/tt", "certificate_directory": "/tt/x", "name": "exp1", "start_timeout": 40, **options}
+    )
+    assert record.longest_stop(definition) >= stopped
+    assert record.longest_switch(definition) >= stopped + 2 * 40
