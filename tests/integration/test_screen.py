@@ -176,13 +176,24 @@ def test_report_alone_says_what_it_needs(small: Simulated) -> None:
     assert status != 0 and "has nothing to report" in output and "site, verify, rotate" in output
 
 
-@pytest.mark.parametrize("playbook", ["preflight", "site"])
-def test_an_inventory_that_is_not_there_is_no_success(small: Simulated, playbook: str) -> None:
+@pytest.mark.parametrize(
+    ("playbook", "limit", "reason"),
+    [
+        ("preflight", (), "no host in the group timesten_exporters"),
+        ("site", (), "no host in the group timesten_exporters"),
+        # The limit leaves out the implicit localhost too, so that no task runs anywhere.
+        ("site", ("--limit", "all"), "the inventory has no hosts at all"),
+        ("verify", ("--limit", "slice_1:prometheus_servers"), "the inventory has no hosts at all"),
+    ],
+)
+def test_an_inventory_that_is_not_there_is_no_success(
+    small: Simulated, playbook: str, limit: tuple[str, ...], reason: str
+) -> None:
     environment = small.environment()
-    command = small.command(f"timesten.monitoring.{playbook}")
+    command = [*small.command(f"timesten.monitoring.{playbook}"), *limit]
     command[command.index("-i") + 1] = "/nosuch/inventory"
     done = subprocess.run(command, env=environment, capture_output=True, check=False, text=True)
-    assert done.returncode != 0 and "no host in the group timesten_exporters" in done.stdout, done.stdout
+    assert done.returncode != 0 and reason in done.stdout + done.stderr, done.stdout
 
 
 @pytest.mark.parametrize("playbook", ["site", "verify"])

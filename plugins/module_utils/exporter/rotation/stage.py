@@ -41,6 +41,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.resul
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.record import (
     Order,
     ask,
+    longest_stop,
     record_of,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility
