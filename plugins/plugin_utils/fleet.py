@@ -773,6 +773,13 @@ class _Reading:
     faults: dict[str, list[str]]
 
 
+def _each_once(
+    hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence[str]]
+) -> dict[str, Mapping[str, Any]]:
+    """Return the variables of all hosts. Ansible puts a host's variables together each time that it is asked for them."""
+    return {host: hostvars[host] for group in (EXPORTERS, SERVERS) for host in groups.get(group) or ()}
+
+
 def _read(hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence[str]]) -> _Reading:
     exporters, servers = tuple(groups.get(EXPORTERS) or ()), tuple(groups.get(SERVERS) or ())
     faults: dict[str, list[str]] = {}
@@ -857,7 +864,7 @@ def _of_run(hostvars: Mapping[str, Mapping[str, Any]], hosts: Sequence[str]) -> 
 
 def read(hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence[str]]) -> tuple[Fleet, list[str]]:
     """Read all hosts; those whose variables are wrong are left out of the fleet, and named by a message."""
-    found = _read(hostvars, groups)
+    found = _read(_each_once(hostvars, groups), groups)
     return found.fleet, _texts(found.faults)
 
 
@@ -903,6 +910,7 @@ def problems(
         left_out = _limit_problem(groups, mine, limit)
         if left_out:
             return left_out
+    hostvars = _each_once(hostvars, groups)
     found = _read(hostvars, groups)
     faults = {host: list(messages) for host, messages in found.faults.items() if not host or host in mine}
     for host, messages in _variable_problems(hostvars, groups, mine, extra_vars).items():

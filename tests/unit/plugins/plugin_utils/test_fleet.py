@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import json
 import time
@@ -446,6 +447,21 @@ def test_purge_and_limit():
     values = {"prom1": {"prometheus_host_purge": "true"}}
     assert problems(values) == []
     assert "prometheus_host_purge looks at every exporter" in fleet.problems(hostvars(values), GROUPS, ALL[1:])[0]
+
+
+def test_the_variables_of_a_host_are_asked_for_once():
+    """Ansible puts them together each time, which grows with the inventory."""
+    asked = collections.Counter()
+
+    class Hostvars(dict):
+        def __getitem__(self, host):
+            asked[host] += 1
+            return super().__getitem__(host)
+
+    for read in (lambda found: fleet.problems(found, GROUPS, ALL), lambda found: fleet.read(found, GROUPS)):
+        asked.clear()
+        read(Hostvars(hostvars(everywhere={"rotate_strategy": "gap"})))
+        assert asked == dict.fromkeys(ALL, 1)
 
 
 def test_the_same_fault_of_many_is_told_once():
