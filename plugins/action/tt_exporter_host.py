@@ -131,7 +131,13 @@ class ActionModule(HostAction):
         if not exporters:
             nothing = ExporterHostAnswer(host.host, "converge", False, None, (), {}, {})
             return self._registered([(steps.with_failures(nothing, refused), host.exporters, clients)])
-        arguments = {"clients": clients, "hand_over": True, "rate_budget": host.rate_budget, "run": this_run()}
+        arguments = {
+            "clients": clients,
+            "hand_over": True,
+            "away": away,
+            "rate_budget": host.rate_budget,
+            "run": this_run(),
+        }
         moments = self._gaps(exporters, inspected)
         if moments:
             arguments["switch"] = moments

@@ -253,6 +253,13 @@ options:
         RV(exporters[].rotation_due), instead of a restart without regard to its scrapes.
     type: bool
     default: false
+  away:
+    description:
+      - For O(hand_over=true), names of clients that scrape the exporters and could not be looked at. The port of an exporter without TLS, and
+        whether it has TLS, do not change meanwhile, because they could not follow. Who scrapes one with TLS, its own files say.
+    type: list
+    elements: str
+    default: []
   phase:
     description:
       - V(converge) brings the exporters to what is wanted. The others are the steps of a rotation, as the playbook
@@ -757,6 +764,7 @@ SPEC: dict[str, Any] = {
     "clients": {"type": "list", "elements": "dict", "default": [], "options": CLIENT},
     "rate_budget": {"type": "str", "choices": ["refuse", "warn"], "default": "refuse"},
     "hand_over": {"type": "bool", "default": False},
+    "away": {"type": "list", "elements": "str", "default": []},
     "phase": {"type": "str", "choices": PHASES, "default": "converge"},
     "forget_clients": {"type": "list", "elements": "str", "default": []},
     "to": {"type": "str", "choices": ["new", "previous"], "default": "new"},
@@ -773,6 +781,7 @@ USED_BY: dict[str, tuple[str, ...]] = {
     "clients": ("converge", "stage"),
     "rate_budget": ("converge",),
     "hand_over": ("converge",),
+    "away": ("converge",),
     "forget_clients": ("forget",),
     "to": ("stage",),
     "evict": ("stage", "confirm", "retire"),
@@ -809,6 +818,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             params["hand_over"],
             params["run"],
             params["switch"],
+            [_names.check_name(name, f"away[{index}]") for index, name in enumerate(params["away"])],
         )
     return rotate(module, exporters)
 

@@ -39,6 +39,9 @@ ONE_OF = (
     "one of -e remove_exporter=<exporter>, -e remove_prometheus=<client or Prometheus host>, -e remove_everything=true"
 )
 
+NEW_WALLETS = "ansible-playbook timesten.monitoring.rotate -e exporter_host_keep_generations=0"
+"""Gives all exporters new wallets and keeps no older one: whoever has no new pair has no access, and no rollback gives it back."""
+
 RUN: dict[str, dict[str, Any]] = {
     "timesten_serial": {"type": "list", "elements": "str"},
     "timesten_max_fail_percentage": {"type": "float"},
@@ -770,6 +773,13 @@ class _Reading:
     faults: dict[str, list[str]]
 
 
+def _each_once(
+    hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence[str]]
+) -> dict[str, Mapping[str, Any]]:
+    """Return the variables of all hosts. Ansible puts a host's variables together each time that it is asked for them."""
+    return {host: hostvars[host] for group in (EXPORTERS, SERVERS) for host in groups.get(group) or ()}
+
+
 def _read(hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence[str]]) -> _Reading:
     exporters, servers = tuple(groups.get(EXPORTERS) or ()), tuple(groups.get(SERVERS) or ())
     faults: dict[str, list[str]] = {}
@@ -854,7 +864,7 @@ def _of_run(hostvars: Mapping[str, Mapping[str, Any]], hosts: Sequence[str]) -> 
 
 def read(hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence[str]]) -> tuple[Fleet, list[str]]:
     """Read all hosts; those whose variables are wrong are left out of the fleet, and named by a message."""
-    found = _read(hostvars, groups)
+    found = _read(_each_once(hostvars, groups), groups)
     return found.fleet, _texts(found.faults)
 
 
@@ -900,6 +910,7 @@ def problems(
         left_out = _limit_problem(groups, mine, limit)
         if left_out:
             return left_out
+    hostvars = _each_once(hostvars, groups)
     found = _read(hostvars, groups)
     faults = {host: list(messages) for host, messages in found.faults.items() if not host or host in mine}
     for host, messages in _variable_problems(hostvars, groups, mine, extra_vars).items():
@@ -1080,21 +1091,16 @@ def _report_problems(run: Run) -> Iterator[str]:
 
 
 def _remove_problems(fleet: Fleet) -> Iterator[str]:
-    """What is wrong with the one thing that has to be named."""
-    run, (_exporters, servers) = fleet.run, fleet.inventory
+    """What is wrong with the one thing that has to be named.
+
+    Its name may have left the inventory, however much it is like another: the hosts know whether there is such a thing, and say so before
+    anything is changed.
+    """
+    run = fleet.run
     given = [item for item in (run.remove_exporter, run.remove_prometheus, run.remove_everything) if item]
     if len(given) != 1:
         which = "nothing was named" if not given else f"{len(given)} things were named"
         yield f"{which} to be removed; say {ONE_OF}"
-    for variable, gone, known in (
-        ("remove_exporter", run.remove_exporter, set(fleet.exporters)),
-        ("remove_prometheus", run.remove_prometheus, {*_takers(fleet), *servers}),
-    ):
-        # What left the inventory can be removed, so only what is certainly a slip is refused here.
-        if gone is not None and gone not in known and not _of_a_family(gone, known):
-            close = next((item for item in sorted(known) if words.one_letter_away(item, gone)), None)
-            if close:
-                yield f"{variable}: {gone!r} does not exist; {close} does"
 
 
 def _of_a_family(name: str, known: Collection[str]) -> bool:
@@ -1107,22 +1113,43 @@ def _takers(fleet: Fleet) -> list[str]:
     return sorted([*fleet.clients, *(outsider.name for outsider in fleet.run.timesten_outsiders)])
 
 
-def _evict_problem(fleet: Fleet, name: str) -> Iterator[str]:
-    """A client may have left the inventory; then its name is believed if it is one of the same family."""
+def may_be_evicted(fleet: Fleet, name: str) -> bool:
+    """Tell whether the playbook evict takes a name: of a client, or of one of the same family that has left the inventory."""
     takers = _takers(fleet)
-    if name in takers:
+    return name in takers or (
+        name not in fleet.prometheus_hosts
+        and name not in fleet.exporters
+        and name not in fleet.exporter_hosts
+        and _of_a_family(name, takers)
+    )
+
+
+def _evict_problem(fleet: Fleet, name: str) -> Iterator[str]:
+    if may_be_evicted(fleet, name):
         return
+    try:
+        names.check_name(name, "evict")
+    except TimesTenError as error:
+        yield error.message
+        return
+    takers = _takers(fleet)
     server = fleet.prometheus_hosts.get(name)
     if server is not None:
         yield f"evict: {name!r} is a host with several clients; name one: {', '.join(client.name for client in server.clients)}"
     elif name in fleet.exporters or name in fleet.exporter_hosts:
         yield f"evict: {name!r} is an exporter; name a client: {', '.join(takers[:10])}"
-    elif not _of_a_family(name, takers):
+    else:
         yield (
-            _nobody("evict", name, takers, "a client")
-            + f". One that has left the inventory is evicted while its host is in {SERVERS} again (an outsider: while it is in "
-            "timesten_outsiders again); the host is not contacted"
+            f"{_nobody('evict', name, takers, 'a client')}. One that has left the inventory loses its access with ansible-playbook "
+            f"timesten.monitoring.remove -e remove_prometheus={name}, and then {NEW_WALLETS}"
         )
+
+
+def how_to_take_access(fleet: Fleet, client: str) -> str:
+    """Say how a client that the exporters have forgotten loses its access, which its old pair gives it until there are new wallets."""
+    if may_be_evicted(fleet, client):
+        return f"ansible-playbook timesten.monitoring.evict -e evict={client}{', while it is in the inventory' if client in _takers(fleet) else ''}"
+    return NEW_WALLETS
 
 
 # --- for the playbooks ------------------------------------------------------------------------------------------------

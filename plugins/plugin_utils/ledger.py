@@ -34,7 +34,8 @@ VERSION = 1
 """Version of the JSON form (docs/ledger.md)."""
 
 State = Literal["proven", "predicted", "not asked", "kept", "evicted", "failed"]
-SATISFIED = ("proven", "predicted", "not asked", "kept", "evicted")
+SATISFIED = ("proven", "predicted", "not asked", "kept")
+"""States of a pair that is as the inventory asks. An evicted one is not: only an exporter host says so, and the inventory asks for it still."""
 MEND = "Mend what is named above and run it again."
 NOT_BEGUN = "it was not begun"
 NOT_ROTATED = "it was not rotated: "
@@ -147,7 +148,7 @@ class Ledger:
         if not self.hosts:
             return "Nothing was looked at: no host took part in this run."
         outside = sum(pair.outsider and pair.state == "not asked" for pair in self.pairs)
-        count = {state: sum(pair.state == state for pair in self.pairs) for state in (*SATISFIED, "failed")}
+        count = {state: sum(pair.state == state for pair in self.pairs) for state in get_args(State)}
         count["not asked"] -= outside
         word = "predicted" if self.check_mode else "proven"
         parts = []
@@ -362,7 +363,7 @@ def _pair(exporter: Exporter, client: Client, seen: Seen, check_mode: bool) -> P
         never = f"{client.name} has nothing of it: run timesten.monitoring.site"
         issued = mine is None or exporter.insecure or client.name in mine.pairs
         return dataclasses.replace(row, reason=never if issued else f"its host has issued no pair for {client.name}")
-    return _judged(row, proof, exporter, client, answer, check_mode)
+    return _judged(row, proof, exporter, client, answer, check_mode, verifies=seen.exporters is None)
 
 
 def _answer(exporter: Exporter, seen: Seen) -> ExporterAnswer | None:
@@ -381,12 +382,21 @@ def _of_exporter(row: Pair, exporter: Exporter, seen: Seen, check_mode: bool) ->
         if mine.failed:
             return dataclasses.replace(row, reason=mine.failed, because_of=exporter.host)
         if row.client in mine.evicted:
-            return dataclasses.replace(row, state="evicted", reason=f"{row.client} was evicted from it")
+            return dataclasses.replace(row, state="evicted", reason=_evicted(row))
         if mine.rotation_due and verdict is None and not check_mode:
             return dataclasses.replace(row, reason=f"its wallet has to be replaced ({mine.rotation_due}), and was not")
     if verdict is not None and verdict.action != "confirm" and not check_mode:
         return dataclasses.replace(row, reason=f"{NOT_ROTATED}{verdict.reason}")
     return None
+
+
+def _evicted(row: Pair) -> str:
+    """Say what to do about a client that lost its access and is still asked for."""
+    where = "timesten_outsiders" if row.outsider else "the inventory"
+    return (
+        f"{row.client} was evicted from it, and {where} still asks for the pair: take {row.client} out of {where}, or readmit it: name it in "
+        "exporter_host_readmit and run timesten.monitoring.site"
+    )
 
 
 def _outsider_pair(exporter: Exporter, outsider: Outsider, directory: str, seen: Seen, check_mode: bool) -> Pair:
@@ -413,12 +423,21 @@ def _outsider_pair(exporter: Exporter, outsider: Outsider, directory: str, seen:
 
 
 def _judged(
-    row: Pair, proof: Proof, exporter: Exporter, client: Client, answer: PrometheusAnswer, check_mode: bool
+    row: Pair,
+    proof: Proof,
+    exporter: Exporter,
+    client: Client,
+    answer: PrometheusAnswer,
+    check_mode: bool,
+    verifies: bool = False,
 ) -> Pair:
     if answer.failed and _is_silent(proof, answer):
         return dataclasses.replace(row, reason=answer.failed, because_of=client.host)
+    # Verify asks no exporter host, and nobody else knows who was evicted.
+    refused_as_others = verifies and row.up is False and row.accepted is False and row.refused
+    perhaps = f". If it was evicted: {_evicted(row).partition(': ')[2]}" if refused_as_others else ""
     if proof.failed:
-        return dataclasses.replace(row, reason=proof.failed)
+        return dataclasses.replace(row, reason=proof.failed + perhaps)
     if check_mode:
         if answer.failed:
             return dataclasses.replace(row, reason=answer.failed, because_of=client.host)
@@ -429,9 +448,9 @@ def _judged(
         return dataclasses.replace(row, state="kept")
     if asked or not exporter.insecure:
         fault = proof_fault(proof, asked)
-        advice = f" -> {proof.advice}" if fault and proof.advice else ""
         if fault:
-            return dataclasses.replace(row, reason=fault + advice)
+            advice = f" -> {proof.advice}" if proof.advice else ""
+            return dataclasses.replace(row, reason=fault + advice + perhaps)
     if not exporter.insecure and not (row.accepted and row.refused):
         reason = (
             "the handshakes that prove it were not made" if None in (row.accepted, row.refused) else "others get in"
@@ -777,7 +796,7 @@ def _reasons(hosts: Sequence[Host], found: Sequence[Pair], rotated: Sequence[str
         concerned[str(reason)] = [some(names_)]
     affected: dict[str, dict[str, list[str]]] = {}
     for pair in found:
-        if pair.state != "failed" or pair.reason is None:
+        if pair.state in SATISFIED or pair.reason is None:
             continue
         if pair.because_of in told and pair.reason in told[pair.because_of]:
             continue

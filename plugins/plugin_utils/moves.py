@@ -37,7 +37,7 @@ def cannot_follow(
 ) -> dict[str, str]:
     """Return the exporters whose target would change while a client that has to follow is away, and why they are refused.
 
-    Where nobody could be looked at, the exporter's host refuses by itself: it knows who has a pair.
+    Where nobody who scrapes it could be looked at, the exporter's host refuses by itself: it knows who has a pair, and is told who is away.
 
     :param away: clients of these exporters that could not be looked at.
     """

@@ -39,7 +39,7 @@ WORDS: dict[str, tuple[str, str, str]] = {
     "predicted": ("good", "\u2713", "predicted"),
     "not asked": ("other", "\u2013", "not asked"),
     "kept": ("other", "\u25cb", "kept"),
-    "evicted": ("other", "\u2298", "evicted"),
+    "evicted": ("bad", "\u2298", "evicted"),
     "failed": ("bad", "\u2717", "not proven"),
 }
 """Class, sign and word of each state of a pair: no state is told by its colour alone."""

@@ -10,7 +10,7 @@ from typing import Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import PrometheusAnswer
-from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import ONE_OF, Fleet
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import ONE_OF, Fleet, how_to_take_access
 
 GONE = (
     "Nothing was changed, because an exporter goes only after every Prometheus has let go of it; if this Prometheus is gone for good, take its "
@@ -69,7 +69,9 @@ def plan(fleet: Fleet, hosts: Sequence[str], looked: Mapping[str, PrometheusAnsw
     else:
         found = Removal(exporters, clients)
     problems = _problems(found, fleet, hosts, looked)
-    return dataclasses.replace(found, problems=tuple(problems), advice=tuple(_advice(found, exporter, prometheus)))
+    return dataclasses.replace(
+        found, problems=tuple(problems), advice=tuple(_advice(fleet, found, exporter, prometheus))
+    )
 
 
 def _problems(
@@ -101,7 +103,7 @@ def _problems(
     return silent
 
 
-def _advice(found: Removal, exporter: str | None, prometheus: str | None) -> list[str]:
+def _advice(fleet: Fleet, found: Removal, exporter: str | None, prometheus: str | None) -> list[str]:
     if exporter and found.unlisted:
         return [
             f"{exporter} is not in the inventory, so nothing was done on its host; what is left there has to be removed there."
@@ -112,7 +114,7 @@ def _advice(found: Removal, exporter: str | None, prometheus: str | None) -> lis
     if prometheus:
         advice = [
             f"The exporters still accept the pair that {client} had, for ttExporter knows no revocation; only new wallets take that access away: "
-            f"ansible-playbook timesten.monitoring.evict -e evict={client}, while it is in the inventory."
+            f"{how_to_take_access(fleet, client)}."
             for client in found.forget
         ]
         return advice + ([] if found.unlisted else [f"Take {prometheus} out of the inventory, {back}"])

@@ -11,6 +11,7 @@ import getpass
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -204,6 +205,18 @@ class Fleet:
         }
         (self.root / "inventory.json").write_text(json.dumps(inventory, indent=1))
 
+    @contextlib.contextmanager
+    def without(self, server: str) -> Iterator[None]:
+        """Take a Prometheus out of the inventory; it runs on."""
+        known = self.servers
+        self.servers = {name: item for name, item in known.items() if name != server}
+        self.write()
+        try:
+            yield
+        finally:
+            self.servers = known
+            self.write()
+
     def quiet(self) -> bool:
         """Whether no detached process of a rotation runs any more."""
         records = [self.record(name) for name in self.instances]
@@ -240,6 +253,17 @@ META = (
     "Stop at the first failure",
 )
 """Tasks that Ansible decides by itself."""
+
+
+def said(output: str) -> str:
+    """What a run said, in one line."""
+    return " ".join(output.replace("\\n", " ").split())
+
+
+def advised(text: str) -> list[list[str]]:
+    """The commands that a text names: playbook and options."""
+    found = re.findall(r"ansible-playbook timesten\.monitoring\.(\w+)((?: -e [\w.-]+=[\w-]+)+)", text)
+    return [[playbook, *options.split()] for playbook, options in found]
 
 
 def worker_tasks(output: str) -> tuple[int, int, int]:

@@ -260,7 +260,7 @@ def test_evicted_it_gets_in_nowhere(fleet: rotation_kit.Fleet, team_b: Outsider,
         assert team_b.scrape(exporter, port).startswith("refused")
     team_c.follow(team_c.directory)
     assert team_c.scrape("exp2", fleet.port("exp2")).endswith(" 200 OK")
-    fleet.play("site")
+    fleet.play("site", fails=True)
     states = fleet.states()
     assert states[("exp1", "team-b")] == "evicted" and states[("exp2", "team-c")] == "not asked"
     assert not team_b.directory.exists()

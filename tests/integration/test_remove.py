@@ -21,6 +21,7 @@ import pytest
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe as _tls_probe
 from integration import rotation_kit
 from integration.exporter_kit import until
+from integration.rotation_kit import said
 
 REMOVE, SITE = "remove", "site"
 OWN = """\
@@ -115,11 +116,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         made.inventory(change)
         fleet.play(SITE)
         yield made
-
-
-def said(output: str) -> str:
-    """What a run said, in one line."""
-    return " ".join(output.replace("\\n", " ").split())
 
 
 def changed(output: str) -> int:

@@ -17,6 +17,7 @@ import pytest
 
 from integration import rotation_kit
 from integration.exporter_kit import until
+from integration.rotation_kit import said
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
@@ -244,6 +245,27 @@ def test_site_rotates_what_does_not_fit(fleet: rotation_kit.Fleet) -> None:
     assert fleet.report()["rotations"] == []
 
 
+def test_a_client_that_left_the_inventory_is_forgotten_as_advised(fleet: rotation_kit.Fleet) -> None:
+    """Its name is one letter away from one of the inventory: no slip. Each command is run as the one before has said it."""
+    taker = {"name": "pram1", "public_key": "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg"}
+    with_it = {"timesten_outsiders": [taker], "timesten_outsiders_dir": str(fleet.root / "outsiders")}
+    fleet.play("site", "-e", json.dumps(with_it))
+    before = fleet.current()
+    for _again in range(2):
+        refused = said(fleet.play("rotate", "-e", "rotate_force=true", fails=True))
+        assert "the clients pram1 have a pair and are not part of this run" in refused and fleet.current() == before
+    assert "evict: 'pram1' is not a client; prom1 is" in said(fleet.play("evict", "-e", "evict=pram1", fails=True))
+    advised = rotation_kit.advised(refused)
+    assert [playbook for playbook, *_options in advised] == ["remove"]
+    forgotten = said(fleet.play(*advised[0]))
+    advised = rotation_kit.advised(forgotten)
+    assert [playbook for playbook, *_options in advised] == ["rotate"]
+    fleet.play(*advised[0], "-e", "rotate_force=true")
+    assert fleet.current() != before and "pram1" not in manifest(fleet)["pairs"]
+    assert [path.name for path in (fleet.directory() / "generations").iterdir()] == [fleet.current()]
+    assert fleet.states() == PROVEN
+
+
 def test_evict_and_readmit(fleet: rotation_kit.Fleet) -> None:
     output = fleet.play("evict", "-e", "evict=prom2", "-e", "rotate_force=true")
     assert "prom2 " not in output.partition("PLAY RECAP")[2], "the evicted host was contacted"
@@ -259,14 +281,20 @@ def test_evict_and_readmit(fleet: rotation_kit.Fleet) -> None:
     for options in (("--check",), ()):
         assert "has no generation before" in fleet.play("rollback", *options, fails=True)
         assert not fleet.report()["good"]
+    # The inventory asks for prom2 still: everything else is done, and the run says what to do, until it is taken out or readmitted.
     evicted = {("exp1", "prom1"): "proven", ("exp1", "prom2"): "evicted"}
     for name, options in (("site", ()), ("rotate", ("-e", "rotate_force=true"))):
-        fleet.play(name, *options)
+        assert "take prom2 out of the inventory, or readmit it" in said(fleet.play(name, *options, fails=True))
         assert fleet.states() == evicted
         assert "prom2" not in manifest(fleet)["pairs"]
+    assert "If it was evicted: take prom2 out of the inventory" in said(fleet.play("verify", fails=True))
+    with fleet.without("prom2"):
+        for name in ("site", "verify"):
+            fleet.play(name)
+            assert fleet.states() == {("exp1", "prom1"): "proven"}
     all_up(fleet, "prom1")
     # The generation before holds no pair of prom2: going back gives it nothing.
-    fleet.play("rollback", "-e", "rotate_force=true")
+    fleet.play("rollback", "-e", "rotate_force=true", fails=True)
     assert fleet.states() == evicted and "prom2" not in manifest(fleet)["pairs"]
     fleet.play("site", "-e", json.dumps({"exporter_host_readmit": ["prom2"]}))
     assert fleet.states() == PROVEN

@@ -25,7 +25,6 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.proce
     ready,
     stop_other,
 )
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.timing import measured
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
 
@@ -119,6 +118,9 @@ def _apply_to_process(
     if process.action == "none":
         _apply_boot(process)
         return process.state
+    # Imported where it is needed: most calls start nothing.
+    from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.timing import measured
+
     proof = ready(definition, directory)
     try:
         if former is not None:

@@ -94,7 +94,7 @@ def decide(
         plan.wallet = decide_wallet(definition, observed.wallet, clients, now)
     plan.evicted, clients = admitted(definition.name, manifest, clients, plan.warnings)
     if call.hand_over:
-        _refuse_to_move(plan, observed, manifest, clients)
+        _refuse_to_move(plan, observed, manifest, clients, call.away)
     if call.hand_over and _left_to_rotation(plan, observed):
         clients = [client for client in clients if _has_its_pair(plan.wallet.manifest, client)]
     if plan.wallet.action != "none":
@@ -147,6 +147,12 @@ def _has_its_pair(manifest: Manifest | None, client: Client) -> bool:
     return (pair["delivery"], pair["sha256"]) == (client.stored.get("delivery"), client.stored.get("sha256"))
 
 
+def how_to_forget(clients: Sequence[str]) -> str:
+    """Say how the exporters stop waiting for clients. Removal takes any name that a manifest knows, whatever the inventory says."""
+    commands = (f"ansible-playbook timesten.monitoring.remove -e remove_prometheus={client}" for client in clients)
+    return f"one that is gone for good is taken out of the inventory and forgotten before: {', '.join(commands)}"
+
+
 def _refuse_to_lose_clients(plan: Plan) -> None:
     wallet = plan.wallet
     if wallet.action != "create" or wallet.manifest is None:
@@ -156,31 +162,41 @@ def _refuse_to_lose_clients(plan: Plan) -> None:
     if lost:
         raise TimesTenError(
             f"exporter {plan.definition.name}: the wallet would be replaced ({'; '.join(wallet.why)}), but the clients "
-            f"{', '.join(lost)} are not part of this run and would lose access; run without --limit, or, if they are gone "
-            "for good, make the new wallet with tt_wallet (regenerate: always), which asks for no clients",
+            f"{', '.join(lost)} are not part of this run and would lose access; nothing was changed. Run it when they can be reached, without --limit; "
+            f"{how_to_forget(lost)}",
             lost_clients=lost,
         )
 
 
-def _refuse_to_move(plan: Plan, observed: Observed, manifest: Manifest | None, clients: Sequence[Client]) -> None:
-    """Refuse another target while a client that has a pair cannot be told: it would go on scraping the old one."""
+def _refuse_to_move(
+    plan: Plan, observed: Observed, manifest: Manifest | None, clients: Sequence[Client], not_seen: Sequence[str]
+) -> None:
+    """Refuse another target while a client that scrapes it cannot be told: it would go on scraping the old one."""
     process, definition = observed.process, plan.definition
-    if manifest is None or process is None or process.action not in ("none", "restart"):
+    if process is None or process.action not in ("none", "restart"):
         return
-    away = sorted(set(manifest["pairs"]) - {PROBE, *plan.evicted} - {client.name for client in clients})
     moves = of_target(() if process.state is None else process.state.drift)
+    present = {client.name for client in clients}
+    with_pair = [] if manifest is None else sorted(set(manifest["pairs"]) - {PROBE, *plan.evicted, *present})
+    # Over plain http nobody needs a pair, so only the caller knows who scrapes it.
+    is_plain = definition.insecure != any(text.startswith("mode ") for text in moves)
+    without = sorted(set(not_seen) - {*with_pair, *present}) if is_plain else []
     # Who scrapes it knows the address; the certificate's name, which is the address by default, tells it where nobody can be asked.
     asked = None if definition.asked is None else definition.asked.common_name
-    before = manifest["asked"]["common_name"]
-    if asked == definition.address != before and not any(client.stored for client in clients):
+    before = None if manifest is None else manifest["asked"]["common_name"]
+    told = any(client.stored for client in clients)
+    if before is not None and asked == definition.address and asked != before and not told:
         moves.append(f"address {before} -> {asked}")
-    if away and moves:
+    if moves and (with_pair or without):
+        one = len(with_pair or without) == 1
+        which = (
+            f"which {'has' if one else 'have'} a pair" if with_pair else f"which {'scrapes' if one else 'scrape'} it"
+        )
+        gone = how_to_forget(with_pair) if with_pair else "one that is gone for good is taken out of the inventory"
         raise TimesTenError(
-            f"exporter {definition.name}: {'; '.join(moves)} is for its clients to follow, and {', '.join(away)}, which "
-            f"{'has' if len(away) == 1 else 'have'} a pair, could not be looked at: nothing was changed. Run it again when "
-            f"{'it' if len(away) == 1 else 'they'} can be reached; one that is gone for good is removed with timesten.monitoring.remove "
-            "-e remove_prometheus=<client>",
-            lost_clients=away,
+            f"exporter {definition.name}: {'; '.join(moves)} is for its clients to follow, and {', '.join(with_pair or without)}, {which}, could "
+            f"not be looked at: nothing was changed. Run it again when {'it' if one else 'they'} can be reached; {gone}",
+            lost_clients=[*with_pair, *without],
         )
 
 

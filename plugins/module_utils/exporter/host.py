@@ -98,12 +98,13 @@ def converge_host(
     hand_over: bool = False,
     run: Mapping[str, Any] | None = None,
     gaps: Mapping[str, Mapping[str, Any]] | None = None,
+    away: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Bring all exporters of a host to what is wanted.
 
     :raises TimesTenError: as :func:`over_all`.
     """
-    call = Call(True, True, rate_budget, hand_over, check_mode)
+    call = Call(True, True, rate_budget, hand_over, check_mode, away)
 
     def work(definition: Definition) -> dict[str, Any]:
         if definition.state == "absent":

@@ -41,6 +41,7 @@ class Call:
     :ivar rate_budget: ``refuse`` or ``warn`` where the scrapes do not fit into the exporter's limit.
     :ivar hand_over: whether a running exporter that has clients keeps a wallet that should be replaced, until a rotation replaces it.
     :ivar check_mode: what an earlier task of the real run may still bring is then a warning.
+    :ivar away: with hand_over, clients that scrape the exporter and could not be looked at.
     """
 
     process: bool = True
@@ -48,6 +49,7 @@ class Call:
     rate_budget: str = "warn"
     hand_over: bool = False
     check_mode: bool = False
+    away: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)

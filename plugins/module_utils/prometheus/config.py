@@ -13,7 +13,6 @@ Other modules import this one; ``config_source`` finds places, ``config_block`` 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import gc
 import json
@@ -742,6 +741,8 @@ def _same_line_ends(current: bytes, *others: bytes) -> tuple[bytes, ...]:
 
 def _hunks(old: list[bytes], new: list[bytes]) -> list[tuple[int, int, list[bytes]]]:
     """What makes ``new`` of ``old``: lines from and to in ``old``, and what stands there instead."""
+    import difflib  # most calls change nothing
+
     codes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
     return [(i1, i2, new[j1:j2]) for tag, i1, i2, j1, j2 in codes if tag != "equal"]
 

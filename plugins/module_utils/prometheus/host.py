@@ -56,6 +56,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.pro
     prove_refusals,
     prove_rules,
 )
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import transport_keys
 
 __all__ = ["JOB_OPTIONS", "LATER", "STATES", "Settings", "context", "left_ports", "merge"]
 
@@ -141,10 +142,10 @@ def _by_hand(ctx: Context, files: Files, view: ConfigView) -> dict[str, Any]:
 
 
 def _public_key(ctx: Context, private: bytes | None) -> str:
+    if private is not None:
+        return transport_keys.public_key(private)
     from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal
 
-    if private is not None:
-        return seal.public_key(private)
     if ctx.check_mode:
         return seal.new_transport_key()[1]
     ctx.store.prepare()

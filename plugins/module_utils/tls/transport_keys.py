@@ -19,6 +19,11 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 _P = 2**256 - 2**224 + 2**192 + 2**96 - 1
 _B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
 
+# A private P-256 key in PKCS #8 as new_transport_key writes it: version and curve, the secret, and the public point.
+_KEY_LENGTH = 138
+_KEY_BEGINS = bytes.fromhex("308187020100301306072a8648ce3d020106082a8648ce3d030107046d306b0201010420")
+_POINT_FOLLOWS = bytes.fromhex("a144034200")
+
 _AGE = "age"
 _CHARSET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _GENERATOR = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
@@ -43,6 +48,27 @@ def check_public_key(public: str) -> None:
     on_curve = x < _P and y < _P and (y * y - x * x * x + 3 * x - _B) % _P == 0
     if len(point) != 65 or point[0] != 4 or not on_curve:
         raise TimesTenError(f"{public[:120]!r} is no transport key (an uncompressed P-256 point in base64)")
+
+
+def public_key(private_pem: bytes) -> str:
+    """Return the public half of a private transport key, base64 of the uncompressed point, which stands at the end of its file.
+
+    :raises TimesTenError: if this is no P-256 private key.
+    """
+    lines = private_pem.decode("ascii", "replace").split("-----")
+    if len(lines) == 5 and lines[1] == "BEGIN PRIVATE KEY":
+        try:
+            der = base64.b64decode("".join(lines[2].split()), validate=True)
+        except (binascii.Error, ValueError):
+            der = b""
+        if len(der) == _KEY_LENGTH and der.startswith(_KEY_BEGINS) and der[-70:-65] == _POINT_FOLLOWS:
+            public = base64.b64encode(der[-65:]).decode()
+            check_public_key(public)
+            return public
+    # Another form, or none: cryptography tells, which costs a call that changes nothing as much as all its other work.
+    from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal
+
+    return seal.public_key(private_pem)
 
 
 def key_id(public: str) -> str:

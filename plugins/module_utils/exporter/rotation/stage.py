@@ -21,7 +21,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contr
     RotationRow,
     Strategy,
 )
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.decide import Plan, admitted
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.decide import Plan, admitted, how_to_forget
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import (
     Asked,
@@ -287,8 +287,7 @@ def _refuse_to_lose(
     if lost:
         raise TimesTenError(
             f"exporter {definition.name}: the clients {', '.join(lost)} have a pair and are not part of this run, so they would lose access; nothing was "
-            "changed. Run it when they can be reached; or name those that may lose it in rotate_optional; one that is gone for good is removed "
-            "by timesten.monitoring.evict",
+            f"changed. Run it when they can be reached; one in the inventory that may lose it is named in rotate_optional; {how_to_forget(lost)}",
             lost_clients=lost,
         )
 

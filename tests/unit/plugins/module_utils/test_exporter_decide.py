@@ -238,6 +238,49 @@ def test_a_target_does_not_move_while_who_has_a_pair_is_away(clients, known, dri
     assert plan(call=Call(True, True), **arguments).process is not None
 
 
+@pytest.mark.parametrize(
+    ("clients", "away", "drift", "insecure", "moves"),
+    [
+        ((), ["prom1"], ("port 8888 -> 8899",), True, "port 8888 -> 8899"),
+        ((Client("prom2"),), ["prom3", "prom1"], ("port 8888 -> 8899",), True, "port 8888 -> 8899"),
+        ((), ["prom1"], ("mode insecure -> mutual TLS",), False, "mode insecure -> mutual TLS"),
+        (
+            (),
+            ["prom1"],
+            ("mode insecure -> mutual TLS", "port 1 -> 2"),
+            False,
+            "mode insecure -> mutual TLS; port 1 -> 2",
+        ),
+        # Nobody is away, nothing moves, or they have no pair of what serves with TLS.
+        ((PROM1,), [], ("port 8888 -> 8899",), True, None),
+        ((PROM1,), ["prom1"], ("port 8888 -> 8899",), True, None),
+        ((), [], ("port 8888 -> 8899",), True, None),
+        ((), ["prom1"], ("environment",), True, None),
+        ((), ["prom1"], (), True, None),
+        ((), ["prom1"], ("mode mutual TLS -> insecure",), True, None),
+        ((), ["prom1"], ("port 8888 -> 8899",), False, None),
+    ],
+)
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_plain_http_does_not_move_while_who_scrapes_it_is_away(clients, away, drift, insecure, moves, check_mode):
+    """There is no pair, and so nobody is in the exporter's files: the caller says who is away."""
+    state = processes.ProcessState(processes.RUNNING, "", drift=drift)
+    needs = ProcessPlan("restart" if drift else "none", list(drift), None, state, 15)
+    wallet = None if insecure else WalletSeen("missing", None, None, directory="/mon/exp1", guids=("", ""))
+    observed = Observed(wallet=wallet, pairs={}, process=needs)
+    call = Call(True, True, hand_over=True, check_mode=check_mode, away=away)
+    wanted = definition(insecure=insecure)
+    if moves is None:
+        assert decide(wanted, observed, None, clients, call, NOW).process is not None
+        return
+    with pytest.raises(TimesTenError) as caught:
+        decide(wanted, observed, None, clients, call, NOW)
+    gone = sorted(away)
+    scrape = f"{', '.join(gone)}, which {'scrapes' if len(gone) == 1 else 'scrape'} it, could not be looked at"
+    assert f"{moves} is for its clients to follow, and {scrape}" in caught.value.message
+    assert caught.value.details["lost_clients"] == gone
+
+
 def test_an_exporter_that_is_down_is_started_on_its_new_port():
     assert plan(needs=process("start", ["it is not running"]), clients=(), call=Call(hand_over=True)).changed
 

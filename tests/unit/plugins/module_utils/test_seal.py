@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import subprocess
+import sys
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import transport_keys
 
 KEY = b"-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQ\n-----END PRIVATE KEY-----\n"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 NAMED = ("exp1", "prom1", "20261124T104900Z-1a2b3c4d", "ab" * 32)
 
 
@@ -36,6 +42,28 @@ def test_round_trip(transport):
     assert json.loads(bundle)["recipient"] == _seal.key_id(public)
     assert len(base64.b64decode(public)) == 65
     assert "\n" not in bundle and bundle.isascii()
+
+
+def test_the_public_half_is_read_without_cryptography(transport):
+    """Loading cryptography costs a call that changes nothing as much as all its other work."""
+    private, public = transport
+    code = (
+        "import sys; from ansible_collections.timesten.monitoring.plugins.module_utils.tls import transport_keys as keys; "
+        "print(keys.public_key(sys.stdin.buffer.read()), 'cryptography' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], input=private, capture_output=True, check=True, env=ENVIRONMENT)
+    assert done.stdout.decode().split() == [public, "False"]
+
+
+def test_a_private_key_of_another_form_is_read_all_the_same(transport):
+    private, public = transport
+    key = serialization.load_pem_private_key(private, None)
+    form = serialization.PrivateFormat.TraditionalOpenSSL
+    other = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    assert transport_keys.public_key(other) == public
+    for damaged in (KEY, b"", b"x", private[:90], private.replace(private[40:60], private[60:80])):
+        with pytest.raises(TimesTenError):
+            transport_keys.public_key(damaged)
 
 
 def test_two_bundles_of_one_key_have_nothing_in_common(transport):

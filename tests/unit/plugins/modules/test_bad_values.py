@@ -92,6 +92,7 @@ MEANING = {
     "scrape_interval": [],
     "environment": [{"a b": "x"}, {"A": "x\0"}, {"A": "x\ny"}, {"A": None}, {"A": []}, {"A": {}}, {"": "x"}, {"1A": "x"}],
     "forget_clients": [["../x"], ["a b"], ["é"]],
+    "away": [["../x"], ["a b"], ["é"]],
     "evict": [["../x"], ["a b"], ["é"]],
     "optional": [["../x"], ["a b"], ["é"]],
     "remove": [["../x"], ["a b"], ["é"]],

@@ -253,16 +253,69 @@ def test_an_insecure_exporter_is_proven_by_its_target_alone() -> None:
     assert site.ledger().good
 
 
-def test_not_asked_and_kept_and_evicted_satisfy() -> None:
-    site = Site(1, 3).clean()
+def test_not_asked_and_kept_satisfy() -> None:
+    site = Site(1, 2).clean()
     site.set("prom1", prometheus_host_running=False)
     site.set("prom2", prometheus_host_on_existing="keep")
     site.answered("prom1", exp1={"up": None})
     site.answered("prom2", exp1=dict.fromkeys(list(site.row("x"))[1:6]))
-    site.converged("exp1", evicted=["prom3"])
     made = site.ledger()
-    assert [pair.state for pair in made.pairs] == ["not asked", "kept", "evicted"]
+    assert [pair.state for pair in made.pairs] == ["not asked", "kept"]
     assert made.good
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+@pytest.mark.parametrize(
+    ("says", "lost"),
+    [
+        # Whether it was so decided or its host lies: the inventory asks for a pair that does not work.
+        (["prom2"], ["prom2"]),
+        (["prom1", "prom2"], ["prom1", "prom2"]),
+        # One that left the inventory, and one that was never there: nobody asks for them.
+        (["prom9"], []),
+        (["prom9", "prom1", "exp1"], ["prom1"]),
+        ([], []),
+    ],
+)
+def test_who_is_evicted_and_still_asked_for_is_not_forgotten(
+    says: list[str], lost: list[str], check_mode: bool
+) -> None:
+    site = Site(check_mode=check_mode).clean()
+    kept = [pair for pair in site.made("exp1")["pairs"] if pair["client"] not in says]
+    site.converged("exp1", evicted=says, pairs=kept)
+    for host in site.servers:
+        site.answered(host)
+    made = site.ledger()
+    assert len(made.pairs) == 4
+    assert [pair.client for pair in made.pairs if pair.state == "evicted"] == lost
+    assert all(pair.exporter == "exp1" for pair in made.pairs if pair.state == "evicted")
+    assert made.good == (not lost)
+    for client in lost:
+        (reason,) = [text for text in made.reasons() if text.startswith(f"{client} was evicted from it")]
+        assert f"take {client} out of the inventory, or readmit it: name it in exporter_host_readmit" in reason
+    assert (f"{len(lost)} evicted" in made.verdict()) == bool(lost)
+
+
+def test_verify_says_what_to_do_about_one_that_may_be_evicted() -> None:
+    """No exporter host is asked: the client's own pair is refused as everybody else's, which an eviction does, too."""
+    site = Site(1, 2).clean()
+    refused = {"up": False, "accepted": False, "last_error": "remote error: tls: bad certificate"}
+    site.answered("prom1", state="verified")
+    site.answered("prom2", state="verified", exp1=refused)
+    made = site.ledger("verify")
+    assert not made.good and [pair.state for pair in made.pairs] == ["proven", "failed"]
+    assert "If it was evicted: take prom2 out of the inventory, or readmit it" in str(made.pairs[1].reason)
+    site.answered("prom2", state="verified", exp1={**refused, "failed": "exporter exp1: tls: failed to verify"})
+    (reason,) = site.ledger("verify").reasons()
+    assert reason.startswith("exporter exp1: tls: failed to verify. If it was evicted: take prom2 out of")
+    # Nothing answers there at all: no eviction does that.
+    site.answered("prom2", state="verified", exp1={**refused, "refused_foreign_pair": None})
+    assert "evicted" not in str(site.ledger("verify").pairs[1].reason)
+    # Out of the inventory, as the reason says.
+    site.servers.remove("prom2")
+    del site.hostvars["prom2"]
+    site.hosts.remove("prom2")
+    assert site.ledger("verify").good
 
 
 @pytest.mark.parametrize("own", [{"prometheus_host_running": False}, {"prometheus_host_kind": "scrape_file"}])

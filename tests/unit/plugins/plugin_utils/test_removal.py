@@ -16,7 +16,7 @@ from ansible_collections.timesten.monitoring.plugins.filter.removal_problems imp
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import fleet, removal, steps
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import PrometheusAnswer
-from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import ONE_OF
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import NEW_WALLETS, ONE_OF
 
 pytestmark = pytest.mark.controller
 GROUPS = {"timesten_exporters": ["exp1", "exp3"], "prometheus_servers": ["prom1", "prom2"]}
@@ -106,6 +106,7 @@ def test_an_exporter_that_never_was() -> None:
         ("prom2", {"prom2": ["prom2-short", "prom2-long"]}, ("prom2-long", "prom2-short")),
         ("prom2-long", {"prom2": ["prom2-long"]}, ("prom2-long",)),
         ("prom9", {}, ("prom9",)),
+        ("pram1", {}, ("pram1",)),
     ],
 )
 def test_a_prometheus(name: str, clients: dict[str, list[str]], forget: tuple[str, ...]) -> None:
@@ -113,7 +114,11 @@ def test_a_prometheus(name: str, clients: dict[str, list[str]], forget: tuple[st
     assert (found.clients, found.forget, found.unlisted) == (clients, forget, not clients)
     assert found.exporters == {"exp1": ["exp1"], "exp3": ["exp3-sales", "exp3-stock"]}
     assert found.jobs == (), "all that is ours goes"
-    assert all(f"evict={client}" in found.advice[number] for number, client in enumerate(forget))
+    # What is advised is taken: the playbook evict takes no name that is like none of the inventory.
+    advised = (
+        [NEW_WALLETS] if name == "pram1" else [f"timesten.monitoring.evict -e evict={client}" for client in forget]
+    )
+    assert all(text in found.advice[number] for number, text in enumerate(advised))
 
 
 def test_everything() -> None:
