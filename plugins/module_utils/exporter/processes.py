@@ -22,6 +22,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.runni
     Wanted,
     family,
     inspect,
+    is_neighbour,
     port_holder,
     read_state,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "family",
     "home_of",
     "inspect",
+    "is_neighbour",
     "is_recorded",
     "located",
     "port_holder",
