@@ -164,8 +164,12 @@ def test_the_host_gets_another_name(lab: Lab, fleet: Fleet) -> None:
         shell(lab, server, "sed -i 's/[[:space:]]exp1$/ newname.example.com exp1/' /etc/hosts")
         assert shell(lab, server, "getent hosts newname.example.com").split()[0] == address
     variables = yaml.safe_load(example("renamed-host"))["exp1"]
+    new = variables["ansible_host"]
     with (lab.directory / "hosts").open("a") as hosts:
-        hosts.write(f"{address} {variables['ansible_host']}\n")
+        hosts.write(f"{address} {new}\n")
+    with (lab.directory / "ssh/known_hosts").open("r+") as known:
+        keys = [line.partition(" ")[2] for line in known if address in line.partition(" ")[0].split(",")]
+        known.write("".join(f"{new} {key}" for key in keys))
     fleet.tree["all"]["children"]["timesten_exporters"]["hosts"]["exp1"] = variables
     fleet.tree["all"]["vars"]["exporter_host_takeover"] = False
     since = time.time() - 2 * INTERVAL
