@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import time
@@ -39,6 +40,14 @@ class Killed:
             ("-export-client-certificate", "client.crt", "-export-client-private-key", "client.key"),
         ):
             self.instance.by_hand(*options, "-certificate-directory", "mycertdir", folder=self.folder)
+
+    def by_hand_again(self) -> None:
+        """Undo what modules have made, and start the exporter as its owner does."""
+        with contextlib.suppress(KeyError, ProcessLookupError):
+            os.kill(int(str(self.record()["pid"])), signal.SIGKILL)
+        self.instance.end()
+        shutil.rmtree(self.directory, ignore_errors=True)
+        kit.until(lambda: not self.instance.processes(), 20, "the end of all that ran")
         self.instance.serve_by_hand(self.folder, "mycertdir", self.port)
         kit.until(self.serves, 20, "the exporter that was started by hand")
 
@@ -79,13 +88,17 @@ class Killed:
         return run
 
 
-@pytest.fixture
-def killed(tmp_path: pathlib.Path) -> Iterator[Killed]:
-    made = Killed(tmp_path)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killed]:
+    made = Killed(tmp_path_factory.mktemp("killed"))
     yield made
-    with contextlib.suppress(KeyError, ProcessLookupError):
-        os.kill(int(str(made.record()["pid"])), signal.SIGKILL)
     made.instance.end()
+
+
+@pytest.fixture
+def killed(made: Killed) -> Killed:
+    made.by_hand_again()
+    return made
 
 
 def kill(run: subprocess.Popen[bytes]) -> None:

@@ -124,7 +124,7 @@ def _apply_to_process(
     if process.action == "none":
         _apply_boot(process)
         return process.state
-    if process.action == "start" and former is None:
+    if process.action == "start":
         return _begin(definition, directory, process)
     # Imported where it is needed: most calls restart nothing.
     from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.unattended import unattended
@@ -135,7 +135,11 @@ def _apply_to_process(
         # Whoever has ended that process, what it left is brought to what is wanted.
         kept = WalletPlan("keep", manifest=directory.current_manifest())
         again = plan_process(definition, directory, utility, kept)
-        return _apply_to_process(definition, directory, utility, again, former)
+        if again.action != "none" and not unattended(directory, lambda: _replace(definition, directory, again, former)):
+            raise TimesTenError(
+                f"exporter {definition.name}: the process that restarts it was ended twice, or could not write {directory.restart_file}; the exporter "
+                "may be down: mend that, and run it again"
+            )
     state = processes.inspect(process.wanted)
     if state.status != processes.RUNNING:
         raise TimesTenError(
