@@ -20,6 +20,10 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.proce
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility
 
 
+_PATIENCE = 30.0
+"""Seconds that the former process gets at least to start: it has worked, and nothing else is left to try."""
+
+
 @dataclasses.dataclass(frozen=True)
 class FormerProcess:
     """What is needed to start the process again as it is.
@@ -115,10 +119,11 @@ class FormerProcess:
         state = processes.inspect(self.wanted)
         if state.status == processes.RUNNING and state.pid == self.pid:
             return f"The former process {self.pid} is still there, on port {self.port}"
+        timeout = max(definition.start_timeout, _PATIENCE)
         if state.status == processes.RUNNING:
-            now = processes.restart(self.wanted, state, None, definition.start_timeout, *definition.how_to_stop)
+            now = processes.restart(self.wanted, state, None, timeout, *definition.how_to_stop)
         else:
-            now = processes.start(self.wanted, None, definition.start_timeout)
+            now = processes.start(self.wanted, None, timeout)
         if self.wanted.takes is None:
             # It was started with all variables of the former one, of which only some are an option.
             processes.write_state(self.wanted, now, self.environment_sha256)
