@@ -8,21 +8,26 @@
     rotation.py rotate --interval 2 --count 20 --strategy spare_port --start-delay 1
     rotation.py book --interval 5 --count 20
     rotation.py kill --interval 2 --count 30
+    rotation.py kill --interval 2 --count 30 --strategy takeover
 
 ``rotate`` runs the playbook; a rotation that the plan refuses is counted apart. ``book`` does what the manual suggests: new wallet, restart, new
 files copied to one Prometheus host after the other. ``kill`` ends the controller, or what leads on the exporter host, with SIGKILL at a random
-moment of a rotation, runs it again at once, and asks whether both sides use one generation and every target is up.
+moment of a rotation, runs it again at once, and asks whether both sides use one generation and every target is up. With the strategy ``takeover``,
+``site`` takes over exporters that were started by hand, and count is that of each: of the controller, of modules, of the processes that restart an
+exporter, and of exporters; after each ``site`` runs once more, and every exporter has to be there and proven.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -36,7 +41,7 @@ if not __package__:
     (_TREE / "ansible_collections/timesten/monitoring").symlink_to(pathlib.Path(__file__).resolve().parents[2])
     sys.path.insert(1, str(_TREE))
 
-from integration import rotation_kit
+from integration import rotation_kit, takeover_kit
 from integration.exporter_kit import until
 
 VERSIONS = ("2.42", "3.5", "2.53")
@@ -174,6 +179,168 @@ def kill(fleet: rotation_kit.Fleet, count: int, seed: int) -> dict[str, object]:
     return {"killed": killed, "converged": count}
 
 
+class Takeovers:
+    """Exporters that were started by hand are taken over again and again, and somebody is killed each time.
+
+    :ivar killed: how often who was killed.
+    :ivar back: how often an exporter served after a kill of controller or module, before another run.
+    """
+
+    HOSTS = 5
+
+    def __init__(self, fleet: rotation_kit.Fleet, seed: int) -> None:
+        self.fleet = fleet
+        self.chance = random.Random(seed)
+        self.killed = dict.fromkeys(("controller", "module", "restarter", "exporter"), 0)
+        self.back = 0
+        self.made = [
+            takeover_kit.ByHand(fleet, name, "mycertdir", f"tt_{number}")
+            for number, name in enumerate(fleet.instances, 1)
+        ]
+        takeover_kit.scrape(fleet, self.made)
+        self.configurations = {
+            server.directory / "prometheus.yml": (server.directory / "prometheus.yml").read_bytes()
+            for server in fleet.servers.values()
+        }
+        self._mark_modules()
+        self.site(self.made)
+        self.by_hand_again(self.made[:1])
+        began = time.monotonic()
+        self.site(self.made[:1])
+        self.length = time.monotonic() - began
+
+    def _mark_modules(self) -> None:
+        """Have each host's modules run by an interpreter that tells whose they are."""
+        path = self.fleet.root / "inventory.json"
+        inventory = json.loads(path.read_text())
+        for name, variables in inventory["all"]["children"]["timesten_exporters"]["hosts"].items():
+            python = self.fleet.root / f"python-{name}"
+            python.write_text(f'#!/bin/sh\nBENCH_HOST={name} exec {sys.executable} "$@"\n')
+            python.chmod(0o755)
+            variables["ansible_python_interpreter"] = str(python)
+        path.write_text(json.dumps(inventory))
+
+    def by_hand_again(self, made: list[takeover_kit.ByHand]) -> None:
+        """Undo all that the runs before have made, and start exporters as their owner does."""
+        for one in made:
+            one.instance.end()
+            shutil.rmtree(self.fleet.directory(one.exporter).parent)
+        for path, content in self.configurations.items():
+            path.write_bytes(content)
+            shutil.rmtree(path.parent / "timesten")
+        for one in made:
+            until(lambda one=one: not one.instance.processes(), 20, "the end of the exporter")
+            one.start()
+        for server in self.fleet.servers.values():
+            assert server.process is not None
+            server.process.send_signal(signal.SIGHUP)
+        until(lambda: all(one.is_up(list(self.fleet.servers)) for one in made), 60, "the jobs made by hand")
+
+    def options(self, made: list[takeover_kit.ByHand]) -> list[str]:
+        """How these exporters are taken over."""
+        limit = ":".join([*(one.exporter for one in made), "prometheus_servers"])
+        return ["--limit", limit, "-f", "10", *takeover_kit.TAKEOVER, *takeover_kit.ADOPT]
+
+    def site(self, made: list[takeover_kit.ByHand]) -> None:
+        """Run site to its end: all is taken over, and everything proven."""
+        self.fleet.play("site", *self.options(made))
+        states = {pair: state for pair, state in self.fleet.states().items() if state != "not in this run"}
+        wanted = {(one.exporter, server): "proven" for one in made for server in self.fleet.servers}
+        assert states == wanted, states
+        counts = {one.exporter: len(one.pids()) for one in made}
+        assert set(counts.values()) == {1}, counts
+
+    def module(self, exporter: str) -> int | None:
+        """The module of a host that changes something now; it is the one that has the lock."""
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            pid = int((self.fleet.directory(exporter) / "lock").read_text().split()[0])
+            if f"BENCH_HOST={exporter}\0".encode() in pathlib.Path(f"/proc/{pid}/environ").read_bytes():
+                return pid
+        return None
+
+    def restarter(self, exporter: str) -> int | None:
+        """The process that restarts an exporter now."""
+        with contextlib.suppress(OSError, ValueError):
+            record = json.loads((self.fleet.directory(exporter) / "restart.json").read_text())
+            return int(record["pid"]) if rotation_kit.lives(record) else None
+        return None
+
+    def victims(self, who: str) -> list[int]:
+        """Kill on each host once, at a moment that chance chooses once there is somebody to kill; return the pids."""
+        find = {
+            "module": self.module,
+            "restarter": self.restarter,
+            "exporter": lambda exporter: (
+                next(iter(self.by_name[exporter].pids()), None) if self.module(exporter) is not None else None
+            ),
+        }[who]
+        # The restarter lives shorter than the module, which makes the wallet first.
+        longest = 1.0 if who == "restarter" else 3.0
+        left: dict[str, float | None] = dict.fromkeys(self.by_name)
+        hit = []
+        while left and self.run.poll() is None:
+            for exporter, moment in list(left.items()):
+                pid = find(exporter)
+                if pid is None:
+                    if moment is not None and who != "exporter":
+                        # It came to its end before its moment.
+                        del left[exporter]
+                elif moment is None:
+                    left[exporter] = time.monotonic() + self.chance.uniform(0.0, longest)
+                elif time.monotonic() >= moment:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                        hit.append(pid)
+                    del left[exporter]
+            time.sleep(0.005)
+        return hit
+
+    def round(self, who: str) -> None:
+        """Kill in one run, and run once more."""
+        # One controller is one kill, whatever it does; of the others there is one for each host.
+        made = self.made[:1] if who == "controller" else self.made
+        self.by_hand_again(made)
+        self.by_name = {one.exporter: one for one in made}
+        self.run = self.fleet.begin("site", *self.options(made))
+        if who == "controller":
+            moment = time.monotonic() + self.chance.uniform(0.3, self.length)
+            while self.run.poll() is None and time.monotonic() < moment:
+                time.sleep(0.005)
+            hit = [self.run.pid] if self.run.poll() is None else []
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.run.pid, signal.SIGKILL)
+        else:
+            hit = self.victims(who)
+        self.run.wait(300)
+        self.killed[who] += len(hit)
+        if who in ("controller", "module"):
+            for one in made:
+                # Whoever was stopped comes back without another run.
+                until(lambda one=one: one.pids() and listens(one.port), 60, f"{one.exporter} after a kill of the {who}")
+                self.back += 1
+        self.site(made)
+
+
+def listens(port: int) -> bool:
+    """Whether anybody accepts a connection."""
+    with contextlib.suppress(OSError), socket.create_connection(("localhost", port), 1):
+        return True
+    return False
+
+
+def take_over(fleet: rotation_kit.Fleet, count: int, seed: int, until_: float | None) -> dict[str, object]:
+    """Kill each of them so often, or as often as there is time."""
+    takeovers = Takeovers(fleet, seed)
+    began = time.monotonic()
+    rounds = 0
+    while min(takeovers.killed.values()) < count and (until_ is None or time.time() < until_):
+        # Whoever was killed least is next.
+        takeovers.round(min(takeovers.killed, key=lambda who: takeovers.killed[who]))
+        rounds += 1
+        print(rounds, takeovers.killed, round(time.monotonic() - began), file=sys.stderr, flush=True)
+    return {"killed": takeovers.killed, "rounds": rounds, "back_without_a_run": takeovers.back}
+
+
 def main() -> int:
     """Run one measurement and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -183,17 +350,24 @@ def main() -> int:
     parser.add_argument("--servers", type=int, default=2, choices=[1, 2, 3])
     parser.add_argument("--limited", action="store_true", help="the reference exporter enforces its rate limit")
     parser.add_argument("--start-delay", default="0", help="seconds that the exporter needs to start, beyond its own")
-    parser.add_argument("--strategy", default="gap", choices=["gap", "spare_port"])
+    parser.add_argument("--strategy", default="gap", choices=["gap", "spare_port", "takeover"])
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, help="of takeovers: begin no other round after these")
     options = parser.parse_args()
     root = pathlib.Path(tempfile.mkdtemp(prefix="rotation-bench-"))
-    spare = options.strategy == "spare_port"
+    spare, takeover = options.strategy == "spare_port", options.strategy == "takeover"
+    exporters = Takeovers.HOSTS if takeover else 1
+    until_ = None if options.minutes is None else time.time() + 60 * options.minutes
     variants = {"RATE": "limited" if options.limited else "unlimited", "START_DELAY": options.start_delay}
     try:
-        with rotation_kit.fleet(root, options.interval, VERSIONS[: options.servers], spare=spare, **variants) as fleet:
-            fleet.play("site")
-            settle(fleet)
-            if options.what == "kill":
+        versions = VERSIONS[: options.servers]
+        with rotation_kit.fleet(root, options.interval, versions, exporters, spare=spare, **variants) as fleet:
+            if not takeover:
+                fleet.play("site")
+                settle(fleet)
+            if takeover:
+                figures = take_over(fleet, options.count, options.seed, until_)
+            elif options.what == "kill":
                 figures = kill(fleet, options.count, options.seed)
             else:
                 figures = (rotate if options.what == "rotate" else by_the_book)(fleet, options.count)

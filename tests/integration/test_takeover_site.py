@@ -18,78 +18,31 @@ import yaml
 
 from gates.doc_examples import example, plays
 from integration import rotation_kit
-from integration.exporter_kit import Instance, tree, until
+from integration.exporter_kit import until
+from integration.takeover_kit import ADOPT, TAKEOVER, ByHand, scrape
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 BOTH = ("prom1", "prom2")
 INTERVAL = 5.0
 JOB = "tt_8888"
-TAKEOVER = ("-e", "exporter_host_takeover=true")
-ADOPT = ("-e", "prometheus_host_on_existing=adopt")
-BY_HAND = """\
-  - job_name: {job}   # by hand
-    metrics_path: /metrics
-    scheme: https
-    tls_config:
-      ca_file: {folder}/server.crt
-      cert_file: {folder}/client.crt
-      key_file: {folder}/client.key
-    static_configs:
-      - targets: ["localhost:{port}"]
-"""
-
-
-class ByHand:
-    """One exporter and two servers without anything of this collection."""
-
-    def __init__(self, fleet: rotation_kit.Fleet) -> None:
-        self.fleet = fleet
-        self.folder = fleet.root / "owner"
-        (self.folder / "mycertdir").mkdir(parents=True)
-        self.port = fleet.port("exp1")
-        names = ("-certificate-common-name", "localhost", "-certificate-alt-names", "localhost")
-        self.run("-create-server-certificate", *names)
-        self.run("-export-server-certificate", "server.crt")
-        self.run("-export-client-certificate", "client.crt", "-export-client-private-key", "client.key")
-        self.instance.serve_by_hand(self.folder, "mycertdir", self.port)
-        text = BY_HAND.format(job=JOB, folder=self.folder, port=self.port)
-        for server in fleet.servers.values():
-            path = server.directory / "prometheus.yml"
-            path.write_text(path.read_text().replace("scrape_configs: []\n", f"scrape_configs:\n{text}"))
-            server.stop()
-            server.start()
-        until(self.is_up, 4 * INTERVAL, "both servers scraping what was made by hand")
-
-    @property
-    def instance(self) -> Instance:
-        return self.fleet.instances["exp1"]
-
-    def run(self, *arguments: str) -> None:
-        self.instance.by_hand(*arguments, "-certificate-directory", "mycertdir", folder=self.folder)
-
-    def is_up(self) -> bool:
-        return all(self.fleet.targets(server) == {JOB: ("up", f"localhost:{self.port}")} for server in BOTH)
-
-    def everything(self) -> list[object]:
-        """What a run could change."""
-        configurations = [(server.directory / "prometheus.yml").read_bytes() for server in self.fleet.servers.values()]
-        return [tree(str(self.folder)), self.pids(), *configurations, self.fleet.directory().parent.exists()]
-
-    def pids(self) -> list[int]:
-        return [process.pid for process in self.instance.exporters()]
-
-    def samples(self, server: str, since: float) -> list[tuple[float, float]]:
-        """Time and value of each scrape since a moment, as Prometheus has stored them."""
-        seconds = max(1, round(time.time() - since))
-        [found] = self.fleet.servers[server].query(f'up{{job="{JOB}"}}[{seconds}s]')
-        return [(float(at), float(value)) for at, value in found["values"]]
+WALLETS = {"exp1": "mycertdir", "exp2": "."}
+"""Where the owner's wallet is, from $HOME: in a directory, and in $HOME itself."""
+JOBS = {"exp1": JOB, "exp2": "tt_8889"}
 
 
 @pytest.fixture(scope="module")
-def by_hand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ByHand]:
-    with rotation_kit.fleet(tmp_path_factory.mktemp("takeover"), INTERVAL, RATE="unlimited") as fleet:
-        yield ByHand(fleet)
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[ByHand]]:
+    with rotation_kit.fleet(tmp_path_factory.mktemp("takeover"), INTERVAL, exporters=2, RATE="unlimited") as fleet:
+        made = [ByHand(fleet, exporter, wallet, JOBS[exporter]) for exporter, wallet in WALLETS.items()]
+        scrape(fleet, made)
+        until(lambda: all(one.is_up(BOTH) for one in made), 4 * INTERVAL, "both servers scraping what was made by hand")
+        yield made
+
+
+@pytest.fixture
+def by_hand(both: list[ByHand]) -> ByHand:
+    return both[0]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +59,7 @@ def test_site_refuses_before_the_first_change(by_hand: ByHand, options: tuple[st
     said = " ".join(output.split())
     assert all(reason in said for reason in reasons), output
     assert by_hand.everything() == before
-    assert by_hand.is_up()
+    assert by_hand.is_up(BOTH)
 
 
 def test_discover_tells_what_is_there(by_hand: ByHand) -> None:
@@ -136,38 +89,44 @@ def test_discover_tells_what_is_there(by_hand: ByHand) -> None:
     assert by_hand.everything() == before
 
 
-def test_takeover_loses_no_scrape(by_hand: ByHand) -> None:
+def test_takeover_loses_no_scrape(both: list[ByHand]) -> None:
     """The same certificate, the same series, and pairs of this collection in place of those that were made by hand."""
+    fleet = both[0].fleet
     check, run = plays("takeover")
-    everything, (before,) = by_hand.everything(), by_hand.pids()
-    by_hand.fleet.play(*check, *TAKEOVER, *ADOPT)
-    assert by_hand.everything() == everything
+    everything, before = [one.everything() for one in both], [one.pids() for one in both]
+    fleet.play(*check, *TAKEOVER, *ADOPT)
+    assert [one.everything() for one in both] == everything
     since = time.time() - 2 * INTERVAL
-    output = by_hand.fleet.play(*run, *TAKEOVER, *ADOPT)
-    assert set(by_hand.fleet.states().values()) == {"proven"}, output
+    output = fleet.play(*run, *TAKEOVER, *ADOPT)
+    assert set(fleet.states().values()) == {"proven"}, output
     played = time.time()
     until(
-        lambda: all(sum(at > played for at, _value in by_hand.samples(server, since)) >= 2 for server in BOTH),
+        lambda: all(
+            sum(at > played for at, _value in one.samples(server, since)) >= 2 for one in both for server in BOTH
+        ),
         4 * INTERVAL,
         "two scrapes after the run",
     )
-    samples = {server: by_hand.samples(server, since) for server in BOTH}
-    failed = sum(value == 0 for found in samples.values() for _at, value in found)
-    holes = [b[0] - a[0] for found in samples.values() for a, b in zip(found, found[1:])]
-    print(f"{failed} failed scrapes, longest hole {max(holes) / INTERVAL:.2f} intervals")
-    assert failed == 0
-    assert max(holes) < 1.5 * INTERVAL
-    (after,) = by_hand.pids()
-    assert after != before
-    manifest = json.loads((by_hand.fleet.directory() / "current/manifest.json").read_text())
-    assert manifest["origin"] == "adopted"
-    for server in by_hand.fleet.servers.values():
-        text = (server.directory / "prometheus.yml").read_text()
-        assert text.count(f"job_name: {JOB}") == 1 and "mycertdir" not in text
-        assert str(pathlib.Path(server.directory, "timesten/exp1/current/client.key")) in text
+    losses = {}
+    for one in both:
+        samples = [one.samples(server, since) for server in BOTH]
+        failed = sum(value == 0 for found in samples for _at, value in found)
+        hole = max(b[0] - a[0] for found in samples for a, b in zip(found, found[1:])) / INTERVAL
+        losses[one.wallet] = (failed, round(hole, 2))
+    print(f"failed scrapes and longest hole in intervals, by wallet: {losses}")
+    assert all(failed == 0 and hole < 1.5 for failed, hole in losses.values()), losses
+    for one, pids in zip(both, before):
+        (after,) = one.pids()
+        assert [after] != pids
+        manifest = json.loads((fleet.directory(one.exporter) / "current/manifest.json").read_text())
+        assert manifest["origin"] == "adopted"
+        for server in fleet.servers.values():
+            text = (server.directory / "prometheus.yml").read_text()
+            assert text.count(f"job_name: {one.job}") == 1 and str(one.folder) not in text
+            assert str(pathlib.Path(server.directory, f"timesten/{one.exporter}/current/client.key")) in text
     # The next run, which may take nothing over any more, has nothing to do.
-    output = by_hand.fleet.play("site")
-    assert output.partition("PLAY RECAP")[2].count("changed=0") == 3, output
+    output = fleet.play("site")
+    assert output.partition("PLAY RECAP")[2].count("changed=0") == 4, output
 
 
 def test_one_exporter_becomes_the_first_of_two(by_hand: ByHand) -> None:
@@ -183,7 +142,7 @@ def test_one_exporter_becomes_the_first_of_two(by_hand: ByHand) -> None:
     since = time.time() - INTERVAL
     site, remove = plays("rename")
     fleet.play(*site, *TAKEOVER)
-    assert fleet.states() == {("exp1-a", server): "proven" for server in BOTH}
+    assert fleet.states() == {(name, server): "proven" for name in ("exp1-a", "exp2") for server in BOTH}
     after = json.loads((fleet.directory().parent / "exp1-a/current/manifest.json").read_text())
     assert (after["leaf"], after["ca_sha256"]) == (before["leaf"], before["ca_sha256"])
     fleet.play(*remove)
@@ -195,7 +154,7 @@ def test_one_exporter_becomes_the_first_of_two(by_hand: ByHand) -> None:
     assert not fleet.directory().exists()
     for server in BOTH:
         # The job that was adopted once is its owner's again, and goes by hand.
-        assert set(fleet.targets(server)) == {JOB, "timesten-exp1-a"}
+        assert set(fleet.targets(server)) == {*JOBS.values(), "timesten-exp1-a"}
         config = fleet.servers[server].directory / "prometheus.yml"
         lines = config.read_text().splitlines(keepends=True)
         begin = next(number for number, line in enumerate(lines) if f"job_name: {JOB}" in line)
@@ -206,9 +165,11 @@ def test_one_exporter_becomes_the_first_of_two(by_hand: ByHand) -> None:
         process.send_signal(signal.SIGHUP)
         until(lambda server=server: JOB not in fleet.targets(server), 20, "the adopted job being gone")
     fleet.play("site")
-    assert fleet.states() == {("exp1-a", server): "proven" for server in BOTH}
+    assert fleet.states() == {(name, server): "proven" for name in ("exp1-a", "exp2") for server in BOTH}
     for server in BOTH:
-        assert fleet.targets(server) == {"timesten-exp1-a": ("up", f"localhost:{by_hand.port}")}
+        targets = fleet.targets(server)
+        assert set(targets) == {"timesten-exp1-a", JOBS["exp2"]}
+        assert targets["timesten-exp1-a"] == ("up", f"localhost:{by_hand.port}")
         samples = by_hand.samples(server, since)
         holes = [b[0] - a[0] for a, b in zip(samples, samples[1:])]
         print(server, [value for _at, value in samples].count(0), max(holes) / INTERVAL)

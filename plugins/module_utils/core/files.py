@@ -207,8 +207,10 @@ def identity() -> str:
 
 
 @contextlib.contextmanager
-def lock(path: str, timeout: float = 10.0) -> Iterator[None]:
+def lock(path: str, timeout: float = 10.0) -> Iterator[int]:
     """Hold an exclusive lock on a file while the block runs; the kernel drops it when the process ends, however it ends.
+
+    A child that keeps the descriptor, which the block gets, holds the lock too, until it ends.
 
     :param timeout: seconds to wait for another holder.
     :raises TimesTenError: naming the process that holds it.
@@ -235,6 +237,6 @@ def lock(path: str, timeout: float = 10.0) -> Iterator[None]:
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{holder}\n".encode(), 0)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)

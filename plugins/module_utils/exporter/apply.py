@@ -26,6 +26,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.proce
     stop_other,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.wallet import WalletPlan
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def apply(
         process = plan_process(definition, directory, utility, wallet)
     if process.takes_over and gap is not None:
         gap.wait()
-    state = _apply_to_process(definition, directory, process, former)
+    state = _apply_to_process(definition, directory, utility, process, former)
     current = directory.current_id()
     if current is not None:
         directory.set_spare(current, definition.spare)
@@ -107,7 +108,11 @@ def _apply_to_generation(plan: Plan, manifest: Manifest, directory: ExporterDire
 
 
 def _apply_to_process(
-    definition: Definition, directory: ExporterDirectory, process: ProcessPlan, former: FormerProcess | None
+    definition: Definition,
+    directory: ExporterDirectory,
+    utility: Utility,
+    process: ProcessPlan,
+    former: FormerProcess | None,
 ) -> processes.ProcessState | None:
     if process.wanted is None or process.state is None:
         return process.state
@@ -118,25 +123,59 @@ def _apply_to_process(
     if process.action == "none":
         _apply_boot(process)
         return process.state
+    if process.action == "start":
+        return _begin(definition, directory, process)
+    # Imported where it is needed: most calls restart nothing.
+    from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.unattended import unattended
+
+    if former is not None and former.rehearses(process):
+        stop_other(definition, process)
+    if not unattended(directory, lambda: _replace(definition, directory, process, former)):
+        # Whoever has ended that process, what it left is brought to what is wanted.
+        kept = WalletPlan("keep", manifest=directory.current_manifest())
+        again = plan_process(definition, directory, utility, kept)
+        if again.action != "none" and not unattended(directory, lambda: _replace(definition, directory, again, former)):
+            raise TimesTenError(
+                f"exporter {definition.name}: the process that restarts it was ended twice, or could not write {directory.restart_file}; the exporter "
+                "may be down: mend that, and run it again"
+            )
+    state = processes.inspect(process.wanted)
+    if state.status != processes.RUNNING:
+        raise TimesTenError(
+            f"exporter {definition.name} was started and has ended again: {state.why}; the log is {definition.log_file}"
+        )
+    return state
+
+
+def _begin(definition: Definition, directory: ExporterDirectory, process: ProcessPlan) -> processes.ProcessState:
+    """Start or restart the process as planned."""
+    if process.wanted is None or process.state is None:
+        raise ValueError("no process is planned")
     # Imported where it is needed: most calls start nothing.
     from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.timing import measured
 
     proof = ready(definition, directory)
+    _apply_boot(process)
+    with measured(directory.path, process.action):
+        if process.action == "start":
+            return processes.start(process.wanted, proof, definition.start_timeout)
+        return processes.restart(
+            process.wanted, process.state, proof, definition.start_timeout, *definition.how_to_stop
+        )
+
+
+def _replace(
+    definition: Definition, directory: ExporterDirectory, process: ProcessPlan, former: FormerProcess | None
+) -> None:
+    """Replace the process as planned; where that fails, the former one comes back."""
     try:
-        if former is not None:
-            former.rehearse(definition, process, ready(definition, directory, settle=0.0))
-        _apply_boot(process)
-        with measured(directory.path, process.action):
-            if process.action == "start":
-                return processes.start(process.wanted, proof, definition.start_timeout)
-            return processes.restart(
-                process.wanted, process.state, proof, definition.start_timeout, *definition.how_to_stop
-            )
+        if former is not None and process.wanted is not None and former.rehearses(process):
+            former.rehearse(definition, process.wanted, ready(definition, directory, settle=0.0))
+        _begin(definition, directory, process)
     except (TimesTenError, OSError) as error:
-        failed = system_error(error)
         if former is None:
             raise
-        raise former.come_back(definition, directory, failed) from error
+        raise former.come_back(definition, directory, system_error(error)) from error
 
 
 def _apply_boot(process: ProcessPlan) -> None:

@@ -19,6 +19,9 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.layou
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.process import ProcessPlan
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility
 
+_PATIENCE = 30.0
+"""Seconds that the former process gets at least to start: it has worked, and nothing else is left to try."""
+
 
 @dataclasses.dataclass(frozen=True)
 class FormerProcess:
@@ -61,24 +64,23 @@ class FormerProcess:
         port = int(options.get("port") or 0)
         return cls(wanted, state.process.pid, directory.current_id(), port, script, record.get("environment_sha256"))
 
-    def rehearse(self, definition: Definition, process: ProcessPlan, proof: processes.Ready) -> None:
+    def rehearses(self, process: ProcessPlan) -> bool:
+        """Tell whether the new process can be tried while this one still serves: on another port."""
+        new = process.wanted
+        return process.action == "restart" and new is not None and new.unit is None and self.port not in (0, new.port)
+
+    def rehearse(self, definition: Definition, new: processes.Wanted, proof: processes.Ready) -> None:
         """Before a restart on another port: show that the new process works there, while this one still serves.
 
-        The trial has the pid file and the state of the process on the other port: the next run stops it if this one is killed.
+        The trial has the pid file and the state of the process on the other port, where there must be none: the next run stops it if this one is
+        killed.
 
         :raises TimesTenError: if the new process does not work; this one was not touched.
         """
-        new = process.wanted
-        if new is None or new.unit is not None or self.port in (0, new.port):
-            return
         other, stop = definition.on_other_port(), definition.how_to_stop
         arguments = [other.pid_file if argument == new.pid_file else argument for argument in new.arguments]
         state_file = Layout(os.path.dirname(new.state_file)).state_file(other.spare)
         trial = dataclasses.replace(new, arguments=arguments, state_file=state_file)
-        if process.other is not None:
-            wanted, running = process.other
-            processes.stop(wanted, running, *stop)
-            process.other = None
         state = processes.start(trial, proof, definition.start_timeout)
         processes.stop(trial, state, *stop)
 
@@ -116,12 +118,17 @@ class FormerProcess:
         state = processes.inspect(self.wanted)
         if state.status == processes.RUNNING and state.pid == self.pid:
             return f"The former process {self.pid} is still there, on port {self.port}"
+        timeout = max(definition.start_timeout, _PATIENCE)
         if state.status == processes.RUNNING:
-            now = processes.restart(self.wanted, state, None, definition.start_timeout, *definition.how_to_stop)
+            now = processes.restart(self.wanted, state, None, timeout, *definition.how_to_stop)
         else:
-            now = processes.start(self.wanted, None, definition.start_timeout)
-        # It was started with all variables of the former one, of which only some are an option.
-        processes.write_state(self.wanted, now, self.environment_sha256)
+            now = processes.start(self.wanted, None, timeout)
+        if self.wanted.takes is None:
+            # It was started with all variables of the former one, of which only some are an option.
+            processes.write_state(self.wanted, now, self.environment_sha256)
+        else:
+            # Recorded, it would count as started by this collection.
+            os.unlink(self.wanted.state_file)
         return f"The former arguments and wallet are back: process {now.pid} serves on port {self.port}"
 
 

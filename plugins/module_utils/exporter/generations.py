@@ -41,6 +41,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.layou
     is_half_written,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility, wallets
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine.detached import Record
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import pem as _pem
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls.transport_keys import is_age, key_id
 
@@ -48,6 +49,9 @@ MANIFEST_VERSION = 1
 _MANIFEST_KEYS = {"exporter", "created", "origin", "asked", "wallet", "ca", "ca_sha256", "leaf", "leaf_source", "pairs"}
 _REMOVE_MANIFEST = "if you remove the file, the next run adopts the wallet and issues all pairs anew"
 
+
+_LONGEST_RESTART = 600.0
+"""Seconds for which a restart whose run was killed is waited for."""
 
 _EXPORT = "timesten-export-"
 _EXPORT_TIME = 600.0
@@ -184,12 +188,15 @@ class ExporterDirectory(Layout):
 
     What it has read it remembers, until it writes it itself or gets the lock: a decision sees one state of the directory. What it returns is for
     reading; whoever changes a manifest does that on a copy.
+
+    :ivar lock_descriptor: of the lock, while it is held.
     """
 
     def __init__(self, path: str, exporter: str) -> None:
         """:param path: absolute path of the directory; it need not exist yet."""
         super().__init__(path)
         self.exporter = exporter
+        self.lock_descriptor = -1
         self._current: list[str | None] = []
         self._manifests: dict[str, Manifest | None] = {}
 
@@ -201,7 +208,10 @@ class ExporterDirectory(Layout):
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keep every other run away from this exporter while the block runs."""
-        with _files.lock(self.lock_file):
+        if os.path.lexists(self.restart_file):
+            # It holds the lock although its run was killed, and comes to its end by itself.
+            Record(self.restart_file).wait(lambda _now: False, _LONGEST_RESTART)
+        with _files.lock(self.lock_file) as self.lock_descriptor:
             # Whoever held it before may have changed everything.
             self.forget()
             yield
@@ -328,6 +338,8 @@ class ExporterDirectory(Layout):
 
     def clear_leftovers(self) -> None:
         """Remove half-built generations and pairs of an interrupted run; the caller holds the lock."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.restart_file)
         patterns = ("generations/.new-*", "generations/*/clients/.*")
         for pattern in patterns:
             for path in glob.glob(os.path.join(glob.escape(self.path), pattern)):

@@ -26,6 +26,7 @@ _NAMES = frozenset(
         "timing.json",
         "switch.json",
         "switch.json.request",
+        "restart.json",
         "lease.json",
         "run",
         "run.pid",
@@ -70,6 +71,11 @@ class Layout:
     def switch_file(self) -> str:
         """The record of the last switch."""
         return self.inside("switch.json")
+
+    @property
+    def restart_file(self) -> str:
+        """The record of a restart, while that is under way."""
+        return self.inside("restart.json")
 
     @property
     def run_file(self) -> str:

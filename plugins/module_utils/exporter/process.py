@@ -118,6 +118,7 @@ def stop_other(wanted: Definition, planned: ProcessPlan) -> None:
     """Stop the process that a rotation left on the other port; the caller holds the lock."""
     if planned.other is not None:
         processes.stop(*planned.other, wanted.stop_signal, wanted.stop_timeout, wanted.force_kill)
+        planned.other = None
 
 
 def _plan_process(

@@ -25,6 +25,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.runni
     Wanted,
     family,
     inspect,
+    is_neighbour,
     port_holder,
     read_state,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "family",
     "home_of",
     "inspect",
+    "is_neighbour",
     "is_recorded",
     "located",
     "longest_stop",

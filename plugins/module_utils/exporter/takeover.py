@@ -113,18 +113,14 @@ def _is_own(
 
 
 def _stranger(definition: Definition, process: processes.Process, options: Mapping[str, str | None]) -> Stranger:
-    wallet, pid_file = options.get("certificate-directory"), options.get("pid-file")
-    state_file = os.path.basename(Layout(definition.certificate_directory).state_file(definition.spare))
-    neighbour = pid_file is not None and os.path.lexists(
-        os.path.join(os.path.dirname(processes.resolved(process, pid_file)), state_file)
-    )
+    wallet = options.get("certificate-directory")
     return Stranger(
         process,
         processes.described(process),
         None if wallet is None else processes.resolved(process, wallet),
         processes.home_of(process),
         systemd.manager(process.pid),
-        neighbour,
+        processes.is_neighbour(process, options.get("pid-file"), definition.certificate_directory),
     )
 
 

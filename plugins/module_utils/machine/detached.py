@@ -13,7 +13,7 @@ import os
 import secrets
 import signal
 import time
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
@@ -74,12 +74,13 @@ class Record:
                 return record
             time.sleep(_POLL)
 
-    def launch(self, work: Callable[[str], None], **values: Any) -> dict[str, Any]:
+    def launch(self, work: Callable[[str], None], keep: Sequence[int] = (), **values: Any) -> dict[str, Any]:
         """Start a detached process that does some work, and return its first record.
 
         Everything that ``work`` needs has to be imported: the archive that the module came in is gone when it has ended.
 
         :param work: gets the token of its requests.
+        :param keep: descriptors that stay open in it, such as that of a lock.
         :param values: further values of the record.
         """
         token = secrets.token_hex(8)
@@ -91,7 +92,7 @@ class Record:
                 os.close(go)
                 # Until the record names it, nobody could tell that it is there.
                 started = os.read(ready, 1)
-                _detach()
+                _detach(keep)
                 if started:
                     work(token)
                     status = 0
@@ -118,7 +119,7 @@ class Record:
         return record
 
 
-def _detach() -> None:
+def _detach(keep: Sequence[int]) -> None:
     """Leave the session, the directory and the streams of whoever called."""
     os.setsid()
     os.chdir("/")
@@ -127,7 +128,7 @@ def _detach() -> None:
     null = os.open(os.devnull, os.O_RDWR)
     # Replaced, not closed: an object of the caller that is cleared away later closes its number a second time.
     for name in os.listdir("/proc/self/fd"):
-        if int(name) != null:
+        if int(name) != null and int(name) not in keep:
             with contextlib.suppress(OSError):
                 os.fstat(int(name))
                 os.dup2(null, int(name), inheritable=int(name) < 3)

@@ -34,6 +34,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotat
     record_of,
     write_record,
 )
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.unattended import unattended
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.wallet import WalletPlan
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine import lease
@@ -153,8 +154,13 @@ def _revert(definition: Definition, run: Mapping[str, Any]) -> dict[str, Any]:
         # There is no leader any more.
         old = str(values.get("previous"))
         if is_spare_port(values) or values.get("status") != "waiting" or directory.current_id() != old:
+            utility = Utility(definition.timesten_home, definition.environment)
             with directory.locked():
-                go_back(definition, directory, Utility(definition.timesten_home, definition.environment), old)
+                if not unattended(directory, lambda: go_back(definition, directory, utility, old)):
+                    raise TimesTenError(
+                        f"exporter {definition.name}: the process that went back to generation {old} was ended; run timesten.monitoring.site, which "
+                        "starts what is down"
+                    )
         values = write_record(record, status="reverted", error="the leader was gone; this run went back")
     lease.give_back(directory.path)
     return {"name": definition.name, "changed": True, **answer(record, values)}

@@ -19,6 +19,7 @@ from typing import Any, Mapping, Sequence
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import utility as _utility
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.layout import Layout
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.command_line import (
     described,
     exporter_options,
@@ -332,7 +333,7 @@ class _Search:
             return True
         if options["port"] != str(self.wanted.port) or not self._listens(process):
             return False
-        if _has_own_state(process, pid_file, self.wanted):
+        if is_neighbour(process, pid_file, os.path.dirname(self.wanted.state_file)):
             return False
         ours = os.path.realpath(os.path.dirname(self.wanted.state_file)) + os.sep
         if wallet and f"{resolved(process, wallet)}{os.sep}".startswith(ours):
@@ -342,12 +343,17 @@ class _Search:
         return is_named(process.argv) and same_home
 
 
-def _has_own_state(process: Process, pid_file: str | None, wanted: Wanted) -> bool:
-    """Tell whether a process is another exporter of this collection: there is a state file beside its pid file."""
+def is_neighbour(process: Process, pid_file: str | None, own_directory: str) -> bool:
+    """Tell whether a process is another exporter of this collection: its pid file lies beside a state file, and not in our directory.
+
+    A pid file in our directory tells nothing: a process of somebody else that came back after a takeover had failed may have got it there.
+    """
     if not pid_file:
         return False
-    state_file = os.path.join(os.path.dirname(resolved(process, pid_file)), os.path.basename(wanted.state_file))
-    return os.path.lexists(state_file) and state_file != os.path.realpath(wanted.state_file)
+    there = Layout(os.path.dirname(resolved(process, pid_file)))
+    if there.path == os.path.realpath(own_directory):
+        return False
+    return any(os.path.lexists(there.state_file(spare)) for spare in (False, True))
 
 
 def _stopped(wanted: Wanted, why: str, snapshot: Snapshot) -> ProcessState:
@@ -358,7 +364,8 @@ def _stopped(wanted: Wanted, why: str, snapshot: Snapshot) -> ProcessState:
         seen, unseen = snapshot.holders(wanted.port)
         pid_files = [(exporter_options(process.argv) or {}).get("pid-file") for process in seen]
         neighbour = not unseen and all(
-            _has_own_state(process, pid_file, wanted) for process, pid_file in zip(seen, pid_files)
+            is_neighbour(process, pid_file, os.path.dirname(wanted.state_file))
+            for process, pid_file in zip(seen, pid_files)
         )
     stale = os.path.lexists(wanted.pid_file)
     return ProcessState(STOPPED, why, port_holder=holder, held_by_neighbour=neighbour, stale_pid_file=stale)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import types
 
 import pytest
 
@@ -15,6 +16,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.defin
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.command_line import arguments
 
 HAND = "was not started as this exporter"
+BASE = {"timesten_home": "/tt", "name": "exp1", "port": 8888}
 
 
 def refusal(tmp_path, takes, **more):
@@ -104,3 +106,52 @@ def test_the_home_that_a_command_line_tells(tmp_path, argv, home):
     shown = [argument.replace("HOME", str(tmp_path)) for argument in argv]
     gone = processes.Process(1 << 30, 1, 1, 1, os.geteuid(), tuple(shown))
     assert processes.home_of(gone) == (None if home is None else str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("there", "pid_file", "expected"),
+    [
+        ([], "owner/tt.pid", False),
+        (["own/state.json", "own/exporter.pid"], "owner/tt.pid", False),
+        (["own/state.json"], "own/exporter.pid", False),
+        (["own/state.json", "own/state.json.spare"], "own/tt.pid", False),
+        (["own/state.json"], "link/exporter.pid", False),
+        (["other/state.json"], "other/exporter.pid", True),
+        (["other/state.json.spare"], "other/exporter.pid.spare", True),
+        (["other/exporter.pid"], "other/exporter.pid", False),
+        (["own/state.json", "other/state.json"], None, False),
+    ],
+    ids=[
+        "by hand",
+        "our leftovers beside it",
+        "its pid file is where ours was",
+        "its pid file is in our directory",
+        "in our directory through a link",
+        "another exporter",
+        "another exporter on its spare port",
+        "a pid file alone",
+        "no pid file",
+    ],
+)
+@pytest.mark.parametrize("spare", [False, True])
+def test_who_is_another_exporter_of_this_collection(tmp_path, there, pid_file, expected, spare):
+    """On whichever port this exporter is: what lies in our own directory says nothing of somebody else's process."""
+    for name in ("own", "other", "owner"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to("own")
+    for name in there:
+        (tmp_path / name).write_text("{}")
+    options = ("ttExporter", "-port", "8888", "-certificate-directory", str(tmp_path / "owner"))
+    given = () if pid_file is None else ("-pid-file", str(tmp_path / pid_file))
+    process = processes.Process(1 << 30, 1, 1, 1, os.geteuid(), (*options, *given))
+    own = tmp_path / "own"
+    wanted = define(
+        {"timesten_home": "/tt", "certificate_directory": str(own), "name": "exp1", "port": 8889, "spare_port": 8888}
+    )
+    wanted = wanted.on_other_port() if spare else define({**BASE, "certificate_directory": str(own)})
+
+    seen = types.SimpleNamespace(
+        boot_id="boot", processes={process.pid: process}, holders=lambda _port: ([process], [])
+    )
+    found = takeover.find(wanted, seen)
+    assert found is not None and found.neighbour == expected
