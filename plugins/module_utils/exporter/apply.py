@@ -9,7 +9,7 @@ import copy
 from typing import TYPE_CHECKING
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError, system_error
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import boot, processes, takeover
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import boot, processes, takeover, timing
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contract import Manifest
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.decide import Plan
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
@@ -128,6 +128,7 @@ def _apply_to_process(
     # Imported where it is needed: most calls restart nothing.
     from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.unattended import unattended
 
+    processes.load()
     if former is not None and former.rehearses(process):
         stop_other(definition, process)
     if not unattended(directory, lambda: _replace(definition, directory, process, former)):
@@ -151,12 +152,9 @@ def _begin(definition: Definition, directory: ExporterDirectory, process: Proces
     """Start or restart the process as planned."""
     if process.wanted is None or process.state is None:
         raise ValueError("no process is planned")
-    # Imported where it is needed: most calls start nothing.
-    from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.timing import measured
-
     proof = ready(definition, directory)
     _apply_boot(process)
-    with measured(directory.path, process.action):
+    with timing.measured(directory.path, process.action):
         if process.action == "start":
             return processes.start(process.wanted, proof, definition.start_timeout)
         return processes.restart(

@@ -62,6 +62,12 @@ def __getattr__(name: str) -> Any:
     return getattr(room, name)
 
 
+def load() -> None:
+    """Import what starts and stops processes now, for a detached process: it outlives the archive that the module came in."""
+    for name in _WHERE:
+        globals()[name] = __getattr__(name)
+
+
 Ready = Condition
 
 __all__ = [
@@ -83,6 +89,7 @@ __all__ = [
     "inspect",
     "is_neighbour",
     "is_recorded",
+    "load",
     "located",
     "longest_stop",
     "port_holder",
