@@ -803,7 +803,7 @@ def check_options(params: dict[str, Any]) -> None:
         raise TimesTenError(f"rendered: is not used by layout {params['layout']}, only by template; leave it out")
     names.check_name(params["name"], "name")
     options.check(params)
-    options.check_call(params["exporters"], params["remove"] or (), params["switch"])
+    options.check_call(params["exporters"], params["remove"] or (), params["switch"], params["fleet_exporters"])
 
 
 def work(module: AnsibleModule) -> dict[str, Any]:

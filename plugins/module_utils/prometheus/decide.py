@@ -274,6 +274,7 @@ def check_element(number: int, item: Mapping[str, Any], check_mode: bool) -> dic
         for alt_name in alt_names:
             names.check_host(alt_name.rstrip("."), f"{where} ({name}): alt_names", wildcard=True)
     rule_file.check(element.get("rules", ""), "exporters[].rules")
+    names.check_name(element.get("previous", "x"), f"{where} ({name}): previous")
     if element.get("insecure"):
         return element
     missing = [key for key in _PAIR if not element.get(key)]

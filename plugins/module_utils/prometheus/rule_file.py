@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import json
-import posixpath
 import re
 from typing import Iterable, Mapping
 
@@ -19,6 +18,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config import ConfigView
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import Settings, StateEntry
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.paths import rules_beside
 
 JOB, INSTANCE = "@job@", "@instance@"
 HEADER = "# Written by timesten.monitoring: changes are lost with its next run.\n"
@@ -39,7 +39,7 @@ _MEMBERS = {
 
 def place(settings: Settings) -> str:
     """The path of our rule file on the host."""
-    return settings.rules_file or f"{posixpath.normpath(settings.store)}.rules.yml"
+    return settings.rules_file or rules_beside(settings.store)
 
 
 def check(text: str, option: str) -> None:
