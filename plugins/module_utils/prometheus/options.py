@@ -183,7 +183,9 @@ def check_call(
     """
     for name, targets in fleet_exporters.items():
         if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
-            raise TimesTenError(f"fleet_exporters: {str(name)[:100]!r}: give each exporter a list of its targets (host:port)")
+            raise TimesTenError(
+                f"fleet_exporters: {str(name)[:100]!r}: give each exporter a list of its targets (host:port)"
+            )
     for index, name in enumerate(remove):
         _names.check_name(name, f"remove[{index}]")
     for item in exporters:

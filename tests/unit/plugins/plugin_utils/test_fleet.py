@@ -356,10 +356,15 @@ def test_given_with_e(name, meant):
 
 def test_the_place_of_the_rule_file_is_one_that_a_container_sees() -> None:
     mounts = {"/srv/prometheus.d": "/etc/prometheus", "/srv/timesten": "/timesten"}
-    inside = {"prometheus_host_config_file": "/srv/prometheus.d/prometheus.yml", "prometheus_host_store": "/srv/timesten"}
+    inside = {
+        "prometheus_host_config_file": "/srv/prometheus.d/prometheus.yml",
+        "prometheus_host_store": "/srv/timesten",
+    }
     given = {"prometheus_host_path_map": mounts, **inside}
     (message,) = fleet.problems(hostvars({"prom1": given}), GROUPS, ALL)
-    assert "prometheus_host_path_map: prometheus_host_rules_file /srv/timesten.rules.yml is below none" in message, message
+    assert "prometheus_host_path_map: prometheus_host_rules_file /srv/timesten.rules.yml is below none" in message, (
+        message
+    )
     for way_out in ({"prometheus_host_rules_file": "/srv/timesten/rules.yml"}, {"prometheus_host_rules": False}):
         assert fleet.problems(hostvars({"prom1": {**given, **way_out}}), GROUPS, ALL) == []
 
