@@ -31,15 +31,18 @@ class ActionModule(HostAction):
         if raw.get("failed"):
             return {"changed": False, "could_not": answers.plain(answers.reason(raw), 1000)}
         try:
-            found = discovery.parse_exporters(raw) if look_for == "exporters" else discovery.parse_jobs(raw)
+            if look_for == "exporters":
+                return {"changed": False, "exporters": [one.as_dict() for one in discovery.parse_exporters(raw)]}
+            jobs, takers = discovery.parse_jobs(raw), discovery.parse_takers(raw)
         except answers.Nonsense as error:
             return {"changed": False, "could_not": str(error)}
-        return {"changed": False, look_for: [one.as_dict() for one in found]}
+        return {"changed": False, "jobs": [one.as_dict() for one in jobs], "takers": [one.as_dict() for one in takers]}
 
     def _report(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
         hostvars, groups = task_vars["hostvars"], task_vars["groups"]
         exporters: dict[str, tuple[discovery.Found, ...]] = {}
         jobs: dict[str, tuple[discovery.Job, ...]] = {}
+        takers: dict[str, tuple[discovery.Taker, ...]] = {}
         failed: dict[str, str] = {}
         sides: list[tuple[str, str, Any, Any]] = [
             (fleet.EXPORTERS, "exporters", exporters, discovery.parse_exporters),
@@ -57,11 +60,18 @@ class ActionModule(HostAction):
                     continue
                 try:
                     found[host] = parse(registered)
+                    if key == "jobs":
+                        takers[host] = discovery.parse_takers(registered)
                 except answers.Nonsense as error:
                     failed[host] = str(error)
         known_as = {host: _names(hostvars[host], host) for host in exporters}
         rows, left = discovery.matched(exporters, jobs, known_as)
-        for line in ["", *discovery.lines(rows, left, failed), "", discovery.inventory(rows, list(jobs))]:
+        for line in [
+            "",
+            *discovery.lines(rows, left, failed, takers),
+            "",
+            discovery.inventory(rows, list(jobs), takers),
+        ]:
             display.display(line)
         if failed or not looked:
             told = "; ".join(f"{host}: {reason}" for host, reason in failed.items())

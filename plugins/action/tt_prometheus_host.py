@@ -248,6 +248,9 @@ class ActionModule(HostAction):
         task_vars: dict[str, Any],
     ) -> tuple[PrometheusAnswer, list[str] | None]:
         full = {**client.options, "name": client.name, "state": state, "run": this_run(), **arguments}
+        # Where the role is used alone, nobody has checked the other hosts' variables.
+        with contextlib.suppress(Problems):
+            full["fleet_exporters"] = templates.targets(self.inventory.fleet)
         asked = [item["name"] for item in arguments["exporters"]] if "exporters" in arguments else None
         if client.layout == "template" and state in RENDERED:
             try:

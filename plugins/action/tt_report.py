@@ -38,6 +38,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         problems: list[str] = []
         if arguments["operation"] == "site":
             notes, problems = handover.at_the_end(inventory, self._task.check_mode)
+        elif arguments["operation"] == "remove":
+            notes, problems = handover.after_removal(inventory, self._task.check_mode)
         made = ledger.of_run(arguments["operation"], inventory, self._task.check_mode)
         made = dataclasses.replace(
             made,

@@ -48,11 +48,32 @@ options:
     type: list
     elements: int
     default: []
+  kind:
+    description:
+      - For O(look_for=jobs), as for M(timesten.monitoring.tt_prometheus_host).
+    type: str
+    choices: [prometheus, scrape_file]
+    default: prometheus
+    version_added: 1.0.0
+  path_map:
+    description:
+      - For O(look_for=jobs), as for M(timesten.monitoring.tt_prometheus_host).
+    type: dict
+    default: {}
+    version_added: 1.0.0
+  instances:
+    description:
+      - For O(look_for=jobs), the clients of the host where it has several. Each has O(kind), O(config_file), O(scrape_file), O(store) and O(path_map)
+        of its own, or this task's; other keys are not looked at.
+    type: list
+    elements: dict
+    default: []
+    version_added: 1.0.0
   config_file:
     description:
-      - For O(look_for=jobs), the configuration of Prometheus.
+      - For O(look_for=jobs), the configuration of Prometheus. V(/etc/prometheus/prometheus.yml), if not set, and that of each process of Prometheus
+        or VictoriaMetrics on the host.
     type: path
-    default: /etc/prometheus/prometheus.yml
   scrape_file:
     description:
       - For O(look_for=jobs), as for M(timesten.monitoring.tt_prometheus_host). C(timesten.yml) beside O(config_file), if not set.
@@ -153,21 +174,89 @@ jobs:
       description: Name of the exporter whose job of this collection it is, null for a hand-written one.
       type: str
       sample: null
+takers:
+  description: Processes of Prometheus and VictoriaMetrics, by their configurations. At most 20.
+  returned: O(look_for=jobs)
+  type: list
+  elements: dict
+  contains:
+    kind:
+      description: What it is for M(timesten.monitoring.tt_prometheus_host).
+      type: str
+      sample: prometheus
+    pid:
+      description: The process.
+      type: int
+      sample: 4711
+    user:
+      description: The user who runs it, by number where the host does not know the user.
+      type: str
+      sample: prometheus
+    config_file:
+      description: Its configuration, by the host's path; null where the host does not have it.
+      type: str
+      sample: /srv/prometheus/etc/prometheus.yml
+    path_map:
+      description: The directory on the host, and where the process has it.
+      type: dict
+      sample: {"/srv/prometheus/etc": "/etc/prometheus"}
+    port:
+      description: The port of its own interface; null where it has a network of its own, or that cannot be told.
+      type: int
+      sample: 9090
+    lifecycle:
+      description: Whether it can be reloaded by HTTP.
+      type: bool
+      sample: false
+    problem:
+      description: V(mounted alone) or V(in the container alone) where it cannot be given jobs as it is, V(cannot be read) where its configuration
+        was not understood, else null.
+      type: str
+      sample: null
 """
 
 from typing import Any
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.module import ExporterModule, run
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import options
 
 OPTIONS = {
     "look_for": {"type": "str", "choices": ["exporters", "jobs", "report"], "required": True},
     "directories": {"type": "list", "elements": "path", "default": []},
     "ports": {"type": "list", "elements": "int", "default": []},
-    "config_file": {"type": "path", "default": "/etc/prometheus/prometheus.yml"},
+    "kind": {"type": "str", "choices": ["prometheus", "scrape_file"], "default": "prometheus"},
+    "path_map": {"type": "dict", "default": {}},
+    "instances": {"type": "list", "elements": "dict", "default": []},
+    "config_file": {"type": "path"},
     "scrape_file": {"type": "path"},
     "store": {"type": "path", "default": "/etc/prometheus/timesten"},
 }
+
+
+OF_CLIENT = ("kind", "config_file", "scrape_file", "store", "path_map")
+
+
+def _configured(params: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the variables say of each client.
+
+    :raises TimesTenError: naming what cannot be.
+    """
+    shared = {key: params[key] for key in OF_CLIENT}
+    clients = []
+    for number, element in enumerate(params["instances"] or [{}]):
+        own = {key: value for key, value in element.items() if key in OF_CLIENT and value is not None}
+        for key, value in own.items():
+            if not isinstance(value, dict if key == "path_map" else str):
+                raise TimesTenError(f"instances[{number}].{key}: {str(value)[:80]!r} is not what {key} takes")
+        client = {**shared, **own}
+        named = client["config_file"] is not None
+        client["config_file"] = client["config_file"] or "/etc/prometheus/prometheus.yml"
+        if client["kind"] not in ("prometheus", "scrape_file"):
+            raise TimesTenError(f"instances[{number}].kind: {client['kind']!r} is neither prometheus nor scrape_file")
+        options.check(client)
+        clients.append({**client, "named": named})
+    return clients
 
 
 def work(module: Any) -> dict[str, Any]:
@@ -181,8 +270,7 @@ def work(module: Any) -> dict[str, Any]:
     if params["look_for"] == "jobs":
         from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import discover as jobs
 
-        found = jobs.discover(params["config_file"], params["store"], params["scrape_file"], params["ports"])
-        return {"changed": False, "jobs": found}
+        return {"changed": False, **jobs.discover(_configured(params), params["ports"])}
     raise TimesTenError("look_for: report works in a task of a playbook only")
 
 

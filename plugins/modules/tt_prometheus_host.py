@@ -102,6 +102,11 @@ options:
           - Generation of the exporter's wallet. This and the next three are required unless
             O(exporters[].insecure=true).
         type: str
+      previous:
+        description:
+          - Generation that the exporter's host had before O(exporters[].generation). By either it is recognized when its target changes.
+        type: str
+        version_added: 1.0.0
       delivery:
         description:
           - Name of the delivery that has to be in use.
@@ -381,9 +386,18 @@ options:
     description:
       - Whose jobs these are, where several inventories share a Prometheus. A job belongs to the fleet that mentioned it first; a job
         of another fleet is neither reported, re-pointed nor removed.
-      - If not set, the fleet of the exporters that the call mentions; where it mentions none, the only one that the store knows.
+      - If not set, and O(fleet_exporters) is, the fleet is recognized by these. If neither is set, the fleet of the exporters that the call mentions;
+        where it mentions none, the only one that the store knows.
       - A job without one belongs to everybody.
     type: str
+  fleet_exporters:
+    description:
+      - All exporters of the inventory, by name the list of their targets (C(host:port)). The store keeps whose each exporter is; the fleet is the one
+        that shares half of these, with the same target or a wallet that the exporter's host remembers. Where there is none, a name is derived from
+        these, and kept.
+    type: dict
+    default: {}
+    version_added: 1.0.0
   switch:
     description:
       - For O(state=following). By name of the exporter C(moments), the times at which it may switch, and
@@ -649,6 +663,7 @@ EXPORTER = {
     "usual_port": {"type": "int"},
     "insecure": {"type": "bool", "default": False},
     "generation": {"type": "str"},
+    "previous": {"type": "str"},
     "delivery": {"type": "str"},
     "sha256": {"type": "str"},
     "ca_sha256": {"type": "str"},
@@ -699,6 +714,7 @@ SPEC = {
     "revision": {"type": "str"},
     "switch": {"type": "dict", "default": {}},
     "fleet": {"type": "str"},
+    "fleet_exporters": {"type": "dict", "default": {}},
     "run": argspec.RUN,
     **JOB,
 }
@@ -754,6 +770,7 @@ class HostModule(CheckedModule):
                 "rendered": None,
                 "url_headers": None,
                 "rules": None,
+                "fleet_exporters": None,
             }
             kwargs["invocation"] = {"module_args": {**self.params, **bulky}}
         super()._return_formatted(kwargs)
@@ -786,7 +803,7 @@ def check_options(params: dict[str, Any]) -> None:
         raise TimesTenError(f"rendered: is not used by layout {params['layout']}, only by template; leave it out")
     names.check_name(params["name"], "name")
     options.check(params)
-    options.check_call(params["exporters"], params["remove"] or (), params["switch"])
+    options.check_call(params["exporters"], params["remove"] or (), params["switch"], params["fleet_exporters"])
 
 
 def work(module: AnsibleModule) -> dict[str, Any]:

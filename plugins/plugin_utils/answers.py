@@ -155,6 +155,7 @@ class ExporterAnswer(_Answer):
 
     :ivar failed: why it failed, else None.
     :ivar pairs: by client; only clients that the call asked for.
+    :ivar previous: the generation before ``generation``, where the call or the switch has changed it.
     :ivar removed: ids of generations or, of an exporter that is removed, names in its directory for a person.
     :ivar clients: of the phase ``forget``, clients that still have a pair.
     """
@@ -523,6 +524,7 @@ def _made(given: Mapping[str, Any], where: str, call: _Call, name: str) -> dict[
         "port": checks.port(given.get("port"), f"{where}.port"),
         "spare": checks.truth(given.get("spare"), f"{where}.spare"),
         "generation": generation,
+        "previous": optional(checks.generation, given.get("previous"), f"{where}.previous"),
         "rotation_due": optional(checks.text, given.get("rotation_due"), f"{where}.rotation_due"),
         # Evicted clients may be in no call.
         "evicted": checks.distinct_names(given.get("evicted") or [], f"{where}.evicted"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import posixpath
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,8 +19,18 @@ from ansible_collections.timesten.monitoring.plugins.plugin_utils.checks import 
 REGISTERED = "timesten_discovered"
 """The names that the tasks register begin with this, and end with what was looked for."""
 
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\$?\Z")
 _MOST_EXPORTERS = 100
 _MOST_JOBS = 1000
+_MOST_TAKERS = 20
+_MOST_MOUNTS = 10
+CONFIG, STORE, URL_PORT = "/etc/prometheus/prometheus.yml", "/etc/prometheus/timesten", 9090
+"""The defaults of the role, which an inventory need not repeat."""
+PROBLEMS = {
+    "mounted alone": "is seen through a mount of that file alone: mount its directory",
+    "in the container alone": "is not on the host: mount a directory that has it",
+    "cannot be read": "was not understood",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +66,24 @@ class Job:
     def as_dict(self) -> dict[str, Any]:
         """The element that it was parsed from."""
         return {**dataclasses.asdict(self), "targets": list(self.targets)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Taker:
+    """One process that scrapes; see the module tt_discover."""
+
+    kind: str
+    pid: int
+    user: str
+    lifecycle: bool
+    config_file: str | None = None
+    path_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    port: int | None = None
+    problem: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The element that it was parsed from."""
+        return {**dataclasses.asdict(self), "path_map": dict(self.path_map)}
 
 
 def _safe(check: Callable[[Any, str], str]) -> Callable[[Any, str], str]:
@@ -120,6 +149,35 @@ def parse_jobs(raw: object) -> tuple[Job, ...]:
     return tuple(found)
 
 
+def parse_takers(raw: object) -> tuple[Taker, ...]:
+    """Turn the raw result of looking for jobs into what scrapes there.
+
+    :raises Nonsense: with the field.
+    """
+    elements = checks.items(checks.fields(raw, "the answer", 1000).get("takers") or [], "takers", _MOST_TAKERS)
+    found = []
+    for index, element in enumerate(elements):
+        where = f"takers[{index}]"
+        given = checks.fields(element, where, 100)
+        mounts = checks.fields(given.get("path_map"), f"{where}.path_map", _MOST_MOUNTS)
+        found.append(
+            Taker(
+                kind=checks.one_of(given.get("kind"), f"{where}.kind", ("prometheus", "scrape_file")),
+                pid=checks.whole(given.get("pid"), f"{where}.pid", 1, 1 << 22),
+                user=checks.matched(given.get("user"), f"{where}.user", _USER, "no user", 100),
+                lifecycle=checks.truth(given.get("lifecycle"), f"{where}.lifecycle"),
+                config_file=optional(_path, given.get("config_file"), f"{where}.config_file"),
+                path_map={
+                    _path(host, f"{where}.path_map"): _path(inside, f"{where}.path_map")
+                    for host, inside in mounts.items()
+                },
+                port=optional(checks.port, given.get("port"), f"{where}.port"),
+                problem=optional(checks.one_of, given.get("problem"), f"{where}.problem", tuple(PROBLEMS)),
+            )
+        )
+    return tuple(found)
+
+
 # --- put together -----------------------------------------------------------------------------------------------------
 
 
@@ -178,10 +236,16 @@ def _address(port: int | None) -> Callable[[str], str | None]:
 _COLUMNS = ("host", "port", "owner", "process", "wallet", "valid until", "exporter", "jobs")
 
 
-def lines(rows: Sequence[Scraped], left: Sequence[tuple[str, Job]], failed: Mapping[str, str]) -> list[str]:
+def lines(
+    rows: Sequence[Scraped],
+    left: Sequence[tuple[str, Job]],
+    failed: Mapping[str, str],
+    takers: Mapping[str, Sequence[Taker]] | None = None,
+) -> list[str]:
     """The table, a line for each exporter, and what it does not show.
 
     :param failed: by host, why it could not be looked at.
+    :param takers: by Prometheus host, what scrapes there.
     """
     table = [_COLUMNS, *(_cells(row) for row in rows)]
     widths = [max(len(cells[column]) for cells in table) for column in range(len(_COLUMNS))]
@@ -190,6 +254,12 @@ def lines(rows: Sequence[Scraped], left: Sequence[tuple[str, Job]], failed: Mapp
     said += [
         f"{server}: {job.job} ({job.where}) scrapes {', '.join(job.targets)}, which is none of these"
         for server, job in left
+    ]
+    said += [
+        f"{server}: the configuration of process {taker.pid} ({taker.config_file or taker.kind}) {PROBLEMS[taker.problem]}"
+        for server, listed in (takers or {}).items()
+        for taker in listed
+        if taker.problem is not None
     ]
     return said + [f"{host} could not be looked at: {reason}" for host, reason in failed.items()]
 
@@ -214,17 +284,71 @@ def _cells(row: Scraped) -> tuple[str, ...]:
 # --- the inventory ----------------------------------------------------------------------------------------------------
 
 
-def inventory(rows: Sequence[Scraped], servers: Sequence[str]) -> str:
-    """The variables that describe what runs, as an inventory to paste."""
+def inventory(
+    rows: Sequence[Scraped], servers: Sequence[str], takers: Mapping[str, Sequence[Taker]] | None = None
+) -> str:
+    """The variables that describe what runs, as an inventory to paste.
+
+    :param takers: by Prometheus host, what scrapes there.
+    """
     exporters: dict[str, dict[str, Any]] = {}
     for host in dict.fromkeys(row.host for row in rows):
         running = [row for row in rows if row.host == host and row.found.pid is not None]
         if running:
             exporters[host] = _variables(host, running)
     by_hand = {server for row in rows for server, job in row.jobs if job.exporter is None}
-    hosts = {server: {"prometheus_host_on_existing": "adopt"} if server in by_hand else {} for server in servers}
+    hosts = {
+        server: {
+            **({"prometheus_host_on_existing": "adopt"} if server in by_hand else {}),
+            **_of_takers((takers or {}).get(server, ())),
+        }
+        for server in servers
+    }
     children = {"timesten_exporters": {"hosts": exporters}, "prometheus_servers": {"hosts": hosts}}
     return yaml.safe_dump({"all": {"children": children}}, sort_keys=False, allow_unicode=True, width=1000)
+
+
+def _of_takers(takers: Sequence[Taker]) -> dict[str, Any]:
+    """What the variables of a Prometheus host have to say of the processes that jobs can be given to."""
+    usable = [taker for taker in takers if taker.config_file is not None and taker.problem is None]
+    if len(usable) <= 1:
+        return {f"prometheus_host_{key}": value for taker in usable for key, value in _client(taker, "").items()}
+    instances = {_name_of(taker, usable): taker for taker in usable}
+    return {
+        "prometheus_host_instances": [{"instance": name, **_client(taker, name)} for name, taker in instances.items()]
+    }
+
+
+def _name_of(taker: Taker, takers: Sequence[Taker]) -> str:
+    """A name for one of several: its kind where that is enough, else its port, else its process."""
+    if [other.kind for other in takers].count(taker.kind) == 1:
+        return {"prometheus": "prometheus", "scrape_file": "vmagent"}[taker.kind]
+    ports = [other.port for other in takers]
+    return str(taker.port) if taker.port is not None and ports.count(taker.port) == 1 else f"process-{taker.pid}"
+
+
+def _client(taker: Taker, instance: str) -> dict[str, Any]:
+    """The variables of one client, without their prefix, where they are not the defaults."""
+    path = str(taker.config_file)
+    # Each of several needs a store of its own.
+    store = posixpath.join(posixpath.dirname(path), f"timesten-{instance}" if instance else "timesten")
+    client: dict[str, Any] = {}
+    if taker.kind == "scrape_file":
+        client.update(kind="scrape_file", scrape_file=path)
+    elif instance or path != CONFIG:
+        client["config_file"] = path
+    if taker.path_map:
+        client["path_map"] = dict(taker.path_map)
+    if store != STORE:
+        client["store"] = store
+    if taker.user != "prometheus":
+        client["user"] = taker.user
+    if taker.kind == "prometheus" and taker.port is not None and (instance or taker.port != URL_PORT):
+        client["url"] = f"http://127.0.0.1:{taker.port}"
+    if instance and taker.kind == "prometheus" and not taker.lifecycle:
+        # The unit prometheus is that of one of them at most.
+        client["reload"] = "signal"
+    return client
 
 
 def _variables(host: str, running: Sequence[Scraped]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import definition as exporter_definition
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import units
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import options as prometheus_options
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.paths import rules_beside
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import outsiders, reports, rules, steps, words
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.outsiders import Outsider
@@ -137,7 +138,7 @@ class Client:
         """What two clients of a host must not share, by option."""
         if self.options.get("kind") == "scrape_file":
             return {"scrape_file": self.options.get("scrape_file"), "store": self.options.get("store")}
-        beside = f"{posixpath.normpath(self.options['store'])}.rules.yml" if self.options.get("store") else None
+        beside = rules_beside(self.options["store"]) if self.options.get("store") else None
         own = {key: self.options.get(key) for key in ("config_file", "store", "url")}
         return {**own, "rules_file": self.options.get("rules_file") or beside}
 
@@ -434,7 +435,7 @@ def _check_client(client: Client, index: int, element: Mapping[str, Any]) -> Non
     if client.name.lower() == names.PROBE:
         raise TimesTenError(f"{what}: {client.name!r} is reserved for local handshakes; choose another")
     try:
-        prometheus_options.check(_on_host(client.options, PROMETHEUS))
+        prometheus_options.check({**_on_host(client.options, PROMETHEUS), "rules": client.rules})
         rules.check(client.alert_thresholds, client.alerts)
     except TimesTenError as error:
         option = re.match(r"\w+", error.message)

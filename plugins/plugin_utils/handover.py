@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When a run writes the outsiders' directories: at its end, before a rotation switches anything, and after it has."""
+"""When a run writes the outsiders' directories: at its end, before a rotation switches anything, after it has, and after a removal."""
 
 from __future__ import annotations
 
@@ -69,6 +69,46 @@ def at_the_end(inventory: Inventory, check_mode: bool) -> tuple[list[str], list[
         if changed:
             done = "would change" if check_mode else "changed; hand it over, README.md in it says how to use it"
             notes.append(f"Outsider {outsider.name}: {directory} ({', '.join(changed)}) {done}.")
+    return notes, problems
+
+
+def after_removal(inventory: Inventory, check_mode: bool) -> tuple[list[str], list[str]]:
+    """Take what the outsiders have of removed exporters out of their directories; return notes of what went, and problems.
+
+    What an exporter that could not be removed has stays, and so does a directory that does not say whose it is.
+    """
+    fleet, removal = inventory.fleet, inventory.removal()
+    if removal.forget or removal.problems:
+        return [], []
+    answers = inventory.exporters(removal.exporters, steps.CONVERGED)
+    gone = {
+        name
+        for host, exporters in removal.exporters.items()
+        for name in exporters
+        if host in answers and name in answers[host].exporters and not answers[host].exporters[name].failed
+    }
+    notes, problems = [], []
+    for outsider in fleet.run.timesten_outsiders:
+        directory = fleet.run.folder_of(outsider)
+        has = outsiders.read(directory, outsider.public_key)
+        mine = sorted(gone & set(has))
+        if not mine:
+            if gone and not has and os.path.isdir(directory) and fleet.run.remove_everything:
+                notes.append(f"Outsider {outsider.name}: {directory} does not hold what was written there, and stays.")
+            continue
+        stay = sources(fleet, outsider, {}, only=set(fleet.exporters) - gone)
+        try:
+            outsiders.converge(_next(fleet, outsider), outsider, [], check_mode)
+            outsiders.converge(directory, outsider, stay, check_mode)
+        except OSError as error:
+            problems.append(
+                f"what outsider {outsider.name} has could not be taken out of {directory}: {error.strerror}"
+            )
+            continue
+        done = "would go" if check_mode else "went; what was handed over from there opens nothing any more"
+        rest = not check_mode and fleet.run.remove_everything and os.path.isdir(directory)
+        more = " What else lies there stays." if rest else ""
+        notes.append(f"Outsider {outsider.name}: the pairs of {', '.join(mine)} in {directory} {done}.{more}")
     return notes, problems
 
 

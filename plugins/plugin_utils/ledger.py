@@ -1028,7 +1028,7 @@ def repointed(fleet: Fleet, inspected: Mapping[str, PrometheusAnswer]) -> list[s
                 moved.setdefault((exporter.name, *targets), []).append(client)
     return [
         f"{name} was scraped at {before} ({', '.join(clients)}), this inventory says {after}. If another inventory gives its own exporter this name, "
-        "the two take the target from each other at every run: rename one"
+        "rename one"
         for (name, before, after), clients in sorted(moved.items())
     ]
 

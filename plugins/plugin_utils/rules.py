@@ -23,7 +23,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core import na
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import LATER
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.rule_file import INSTANCE, JOB
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.rule_file import INSTANCE, JOB, scoped
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import pem
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import words
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import ExporterAnswer
@@ -104,6 +104,13 @@ class Alert:
     summary: str
     description: str
     unverified: str = ""
+
+    @property
+    def of(self) -> str:
+        """What it is about: a ``target`` with its labels, an ``exporter`` of the inventory, or "" for Prometheus itself."""
+        if "exporter:" in self.expr:
+            return "exporter"
+        return "target" if "timesten_" in self.expr else ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -725,7 +732,7 @@ def _alert(alert: Alert, values: Mapping[str, str]) -> str:
     }
     return (
         f"      - alert: {alert.name}\n"
-        f"        expr: {_quoted(_filled(alert.expr, values))}\n"
+        f"        expr: {_quoted(scoped(_filled(alert.expr, values), alert.of))}\n"
         f"        for: {alert.duration}\n"
         + _mapping("labels", {"severity": alert.severity})
         + _mapping("annotations", annotations)

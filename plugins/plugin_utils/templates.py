@@ -27,6 +27,14 @@ def wanted(fleet: Fleet, client: str) -> list[dict[str, Any]]:
     ]
 
 
+def targets(fleet: Fleet) -> dict[str, list[str]]:
+    """Return the targets of all exporters of the inventory, by name: what it is recognized by where it has no name."""
+    return {
+        exporter.name: [names.target(exporter.address, port) for port in (exporter.port, exporter.spare_port) if port]
+        for exporter in fleet.exporters.values()
+    }
+
+
 def exporters(
     fleet: Fleet, answered: Mapping[str, ExporterHostAnswer], client: str, only: Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
@@ -59,6 +67,7 @@ def exporters(
                 continue
             material = {
                 "generation": answer.generation,
+                "previous": answer.previous or (answer.rotation.from_generation if answer.rotation else None),
                 "ca_sha256": answer.ca_sha256,
                 "alt_names": None if answer.alt_names is None else list(answer.alt_names),
                 "delivery": pair.delivery,

@@ -113,12 +113,13 @@ class Host:
             "check_mode": False,
         }
         call = {"changed": True, "exporters": [{**state, **answer, "pairs": pairs}]}
+        self.mentions(exporter)
+        self.variables["exporter_host_answer"] = {"changed": True, "calls": [{"asked": asked, "answer": call}]}
+
+    def mentions(self, exporter: kit.Exporter) -> None:
+        """Let this be the inventory's exporter."""
         self.exporter = exporter.name
-        self.variables = {
-            "exporter_host_address": "127.0.0.1",
-            "exporter_host_port": exporter.port,
-            "exporter_host_answer": {"changed": True, "calls": [{"asked": asked, "answer": call}]},
-        }
+        self.variables = {"exporter_host_address": "127.0.0.1", "exporter_host_port": exporter.port}
 
 
 @pytest.fixture
@@ -176,7 +177,8 @@ def test_template_layout_holds_the_whole_file(host: Host) -> None:
     assert host.run("main", **chosen)[0]["changed"] is False
 
 
-def test_two_inventories_share_a_prometheus(host: Host) -> None:
+@pytest.mark.parametrize("named", [True, False])
+def test_two_inventories_share_a_prometheus(host: Host, named: bool) -> None:
     """None is reported, re-pointed, purged or removed by the other; the layout template has to know the jobs of both."""
     host.instances.pop("old").stop()
     template = host.directory / "whole.yml.j2"
@@ -188,10 +190,12 @@ def test_two_inventories_share_a_prometheus(host: Host) -> None:
     config = host.instances["new"].config
 
     def run(fleet: str, part: str = "main", exporter: kit.Exporter | None = None, **more: Any) -> dict[str, Any]:
-        inspected, output = host.run("inspect", prometheus_host_fleet=fleet, **chosen)
+        host.mentions(exporter or exporters[fleet])
+        own = {**chosen, **({"prometheus_host_fleet": fleet} if named else {})}
+        inspected, output = host.run("inspect", **own)
         assert inspected, output
         host.answered(exporter or exporters[fleet], inspected["results"])
-        done, output = host.run(f"inspect+{part}", prometheus_host_fleet=fleet, **chosen, **more)
+        done, output = host.run(f"inspect+{part}", **own, **more)
         return done["results"][0] if done else {"output": " ".join(output.split())}
 
     assert run("north")["exporters"][0]["up"]
@@ -204,7 +208,9 @@ def test_two_inventories_share_a_prometheus(host: Host) -> None:
     both = config.read_text()
     assert both.count("job_name: timesten-exp1\n") == both.count("job_name: timesten-exp2\n") == 1
     moved = run("south", exporter=kit.Exporter("exp1", kit.new_wallet(3)))
-    assert "belongs to fleet 'north'" in moved["output"] and config.read_text() == both
+    whose = "fleet 'north'" if named else "another inventory"
+    assert f"exp1 belongs to {whose}" in moved["output"], moved
+    assert config.read_text() == both
     assert run("south", "absent")["removed"] == ["exp2"]
     assert "timesten-exp1" in config.read_text() and "exp2" not in config.read_text()
 

@@ -83,6 +83,7 @@ def result(plan: Plan, directory: ExporterDirectory, before: dict[str, Any], aft
         "port": definition.port,
         "spare": definition.spare,
         "generation": after["generation"],
+        **({"previous": before["generation"]} if before["generation"] not in (None, after["generation"]) else {}),
         "rotation_due": plan.rotation_due,
         "evicted": list(plan.evicted),
         "pairs": [_pair(directory, pair, after) for pair in plan.pairs],

@@ -552,7 +552,7 @@ class Change:
         wanted = [plan.jobs[name] for name in rest if name not in plan.rejected]
         entries = {name: plan.entries[name] for name in rest}
         entries.update({name: old for name, old in seen.state["exporters"].items() if name in touched})
-        rules = rule_file.compose(plan.common_rules, entries, plan.view) if plan.common_rules else None
+        rules = rule_file.compose(plan.common_rules, entries, plan.view) if any(plan.common_rules.values()) else None
         edit = edit_config(ctx.settings, seen, wanted, plan.removed, None if rules is None else ctx.rules_file.path)
         if rules is not None:
             self._rewrite(ctx.rules_file, plan.rules, rules)
@@ -584,7 +584,7 @@ class Change:
         elif "rewritten" in before:
             state["rewritten"] = before["rewritten"]
         if plan.common_rules:
-            state["rules"] = plan.common_rules
+            state["rules"] = dict(plan.common_rules)
         stays = ("client", "exporters", "rewritten", "rules")
         if "unfinished" in before or any(state.get(key) != before.get(key) for key in stays):
             store.write_state(state)

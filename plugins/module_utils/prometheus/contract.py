@@ -50,8 +50,8 @@ class Rewritten(TypedDict):
 
 
 class StoreState(TypedDict, total=False):
-    """``.state.json``: whose store it is, and what is ours in it. ``rules`` are the groups of our rule file that are no
-    exporter's."""
+    """``.state.json``: whose store it is, and what is ours in it. ``rules`` are, by fleet, the groups of our rule file that are no
+    exporter's; an older version has one text for all."""
 
     version: int
     revision: str
@@ -60,7 +60,7 @@ class StoreState(TypedDict, total=False):
     exporters: dict[str, StateEntry]
     unfinished: bool
     rewritten: Rewritten
-    rules: str
+    rules: str | dict[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,6 +155,7 @@ class Settings:
     defaults: Mapping[str, Any]
     both_ports: bool = False
     fleet: str | None = None
+    fleet_exporters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     kind: Kind = "prometheus"
     path_map: Mapping[str, str] = dataclasses.field(default_factory=dict)
     rules: str | None = None

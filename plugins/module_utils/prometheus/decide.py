@@ -20,10 +20,11 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
     Expected,
     Settings,
     StateEntry,
-    StoreState,
+    several,
     some,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import Deliveries, Observation
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.owner import Fleet, fleet_of
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.store import check_delivery_name
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -48,7 +49,7 @@ class Plan:
     :ivar deliver: exporters whose delivery has to be written first, with the elements that carry them.
     :ivar reasons: by exporter, what changes for it and why.
     :ivar obsolete: path to content of the scrape files of ours that go.
-    :ivar common_rules: the groups of our rule file that are no exporter's; "" where there is to be none.
+    :ivar common_rules: by fleet the groups of our rule file that are no exporter's; "" where a fleet wants none.
     :ivar rules: our rule file as it will be, None where there is to be none; what is not ours there stays.
     :ivar rules_source: what is in its place before.
     :ivar present: our jobs as the configuration has them before.
@@ -74,7 +75,7 @@ class Plan:
     scrape_source: bytes | None
     obsolete: Mapping[str, bytes]
     edit: config.EditResult
-    common_rules: str
+    common_rules: Mapping[str, str]
     rules: bytes | None
     rules_source: bytes | None
     present: config.ConfigView
@@ -115,21 +116,6 @@ class _Delivery:
     reasons: list[str] = dataclasses.field(default_factory=list)
 
 
-def fleet_of(settings: Settings, state: StoreState) -> str:
-    """The fleet that a task speaks for: as given, else that of the exporters it mentions, else the only one there is."""
-    if settings.fleet is not None:
-        return settings.fleet
-    known = state["exporters"]
-    mentioned = [item["name"] for item in settings.exporters] or settings.remove or known
-    fleets = {known[name].get("fleet", "") for name in mentioned if name in known}
-    return fleets.pop() if len(fleets) == 1 else ""
-
-
-def is_owned(entry: StateEntry | None, fleet: str) -> bool:
-    """Whether an exporter is this fleet's to change: its own, or nobody's."""
-    return entry is None or entry.get("fleet", "") in ("", fleet)
-
-
 def decide(settings: Settings, seen: Observation, rejected: Mapping[str, str], check_mode: bool, store: str) -> Plan:
     """Compare what the task asks for with what is there.
 
@@ -142,7 +128,7 @@ def decide(settings: Settings, seen: Observation, rejected: Mapping[str, str], c
     fleet = fleet_of(settings, seen.state)
     elements, faults = _accept(settings, seen, rejected, check_mode, store)
     removal = _removal(settings, known, elements, fleet)
-    protected = {name for name in known if name in faults or not is_owned(known[name], fleet)}
+    protected = {name for name in known if name in faults or not fleet.owns(known[name])}
     previous = {name: entry["definition"] for name, entry in known.items()}
     definitions = jobs.merge(previous, elements.values(), settings.defaults, removal, settings.purge, both_ports=True)
     definitions = dict(sorted({**{name: previous[name] for name in protected}, **definitions}.items()))
@@ -160,7 +146,7 @@ def decide(settings: Settings, seen: Observation, rejected: Mapping[str, str], c
         name: jobs.build(definition, store, _named(settings, known.get(name), pairs.get(name)))
         for name, definition in definitions.items()
     }
-    common_rules = _common_rules(settings, seen, definitions)
+    common_rules = _common_rules(settings, seen, definitions, elements, fleet)
     rules_path = _rules_path(settings, seen, common_rules)
     edit = _edit(settings, seen, built, gone, faults, rules_path)
     return _Decision(
@@ -168,20 +154,35 @@ def decide(settings: Settings, seen: Observation, rejected: Mapping[str, str], c
     ).plan()
 
 
-def _common_rules(settings: Settings, seen: Observation, definitions: Mapping[str, Any]) -> str:
-    """The groups of our rule file that are no exporter's; "" where there is to be none, and so without any exporter."""
+def _common_rules(
+    settings: Settings, seen: Observation, definitions: Mapping[str, Any], elements: Mapping[str, Any], fleet: Fleet
+) -> dict[str, str]:
+    """By fleet the groups of our rule file that are no exporter's, of fleets that have exporters here."""
     if settings.kind == "scrape_file":
-        return ""  # what reads it evaluates none
-    asked = seen.state.get("rules", "") if settings.rules is None else settings.rules
-    return asked if definitions else ""
+        return {}  # what reads it evaluates none
+    known = seen.state["exporters"]
+    owners = {name: known[name].get("fleet", "") if name in known else "" for name in definitions}
+    owners.update(
+        {name: fleet.name for name, owner in owners.items() if name in elements or owner == fleet.former != ""}
+    )
+    texts = rule_file.commons(seen.state.get("rules"))
+    if settings.rules is not None:
+        # A text of nobody's is from before there were owners.
+        texts = {
+            **{name: text for name, text in texts.items() if name not in ("", fleet.former)},
+            fleet.name: settings.rules,
+        }
+    elif fleet.former in texts and fleet.former:
+        texts[fleet.name] = texts.pop(fleet.former)
+    return {name: text for name, text in texts.items() if name in owners.values()}
 
 
-def _rules_path(settings: Settings, seen: Observation, common_rules: str) -> str | None:
+def _rules_path(settings: Settings, seen: Observation, common_rules: Mapping[str, str]) -> str | None:
     """The rule file that the configuration has to name.
 
     :raises TimesTenError: if something else is in its place.
     """
-    if not common_rules:
+    if not any(common_rules.values()):
         return None
     path = rule_file.place(settings)
     if seen.rules is not None and not rule_file.is_ours(seen.rules):
@@ -215,17 +216,16 @@ def _check_task(settings: Settings, seen: Observation) -> None:
         raise TimesTenError(f"remove: {', '.join(both)} cannot be in both remove and exporters")
 
 
-def _removal(settings: Settings, known: Mapping[str, StateEntry], elements: Mapping[str, Any], fleet: str) -> set[str]:
+def _removal(
+    settings: Settings, known: Mapping[str, StateEntry], elements: Mapping[str, Any], fleet: Fleet
+) -> set[str]:
     removal = set(settings.remove or ())
-    foreign = sorted(name for name in removal if not is_owned(known.get(name), fleet))
+    foreign = [name for name in removal if not fleet.owns(known.get(name))]
     if foreign:
-        raise TimesTenError(
-            f"remove: {some(foreign)} belong to fleet {known[foreign[0]].get('fleet')!r}, not to {fleet!r}: remove them "
-            f"there, or set fleet. Nothing was changed"
-        )
+        raise TimesTenError(f"remove: {fleet.refusal(known, foreign)}. Nothing was changed")
     if not settings.both_ports:
         left = jobs.left_ports(elements.values())
-        removal |= {name for name in left if is_owned(known.get(name), fleet)}
+        removal |= {name for name in left if fleet.owns(known.get(name))}
     return removal
 
 
@@ -245,8 +245,8 @@ def _accept(
             continue
         try:
             element = check_element(number, item, check_mode)
-            if not is_owned(known.get(name), fleet):
-                raise TimesTenError(f"it belongs to fleet {known[name].get('fleet')!r}; this run speaks for {fleet!r}")
+            if not fleet.owns(known.get(name)):
+                raise TimesTenError(f"exporter {fleet.refusal(known, [name])}")
             definition = jobs.merge({}, [element], settings.defaults)[name]
             jobs.build(definition, store)
             _check_carried(element, seen.deliveries.get(name, Deliveries()), check_mode)
@@ -274,6 +274,7 @@ def check_element(number: int, item: Mapping[str, Any], check_mode: bool) -> dic
         for alt_name in alt_names:
             names.check_host(alt_name.rstrip("."), f"{where} ({name}): alt_names", wildcard=True)
     rule_file.check(element.get("rules", ""), "exporters[].rules")
+    names.check_name(element.get("previous", "x"), f"{where} ({name}): previous")
     if element.get("insecure"):
         return element
     missing = [key for key in _PAIR if not element.get(key)]
@@ -385,7 +386,11 @@ def _edit(
     if settings.layout == "template":
         if settings.rendered is None:
             raise TimesTenError("rendered: layout template needs the whole file; the role prometheus_host renders it")
-        edit = config.check_rendered(seen.files, settings.rendered.encode("utf-8"), built.values())
+        try:
+            edit = config.check_rendered(seen.files, settings.rendered.encode("utf-8"), built.values())
+        except TimesTenError as error:
+            # The template was given the jobs of all: what keeps one of them out is the reason.
+            raise TimesTenError(several([*faults.values(), error.message] if faults else [error.message])) from error
         return _with_rules(seen.files, edit, rules_path)
     return edit_config(settings, seen, [job for name, job in built.items() if name not in faults], gone, rules_path)
 
@@ -436,7 +441,7 @@ class _Decision:
 
     settings: Settings
     seen: Observation
-    fleet: str
+    fleet: Fleet
     definitions: dict[str, Definition]
     built: dict[str, jobs.Job]
     accepted: tuple[str, ...]
@@ -445,7 +450,7 @@ class _Decision:
     edit: config.EditResult
     pairs: dict[str, _Delivery]
     store: str
-    common_rules: str
+    common_rules: Mapping[str, str]
 
     def plan(self) -> Plan:
         """Put the plan together."""
@@ -472,7 +477,7 @@ class _Decision:
         contents = {**seen.files.others, seen.files.scrape_path: seen.files.scrape_file or b""}
         entries = self._entries()
         rules = seen.rules
-        if self.common_rules:
+        if any(self.common_rules.values()):
             rules = rule_file.compose(self.common_rules, entries, view)
         elif rules is not None and rule_file.is_ours(rules):
             rules = None
@@ -520,17 +525,18 @@ class _Decision:
                 entry.pop("files", None)
                 entry.pop("not_after", None)
                 entry.update(self.pairs[name].entry)
-                if self.fleet:
-                    entry["fleet"] = self.fleet
                 if name in given:
                     entry["rules"] = given[name]
+            # A name that is given replaces the derived one everywhere, or those that left the inventory would be nobody's.
+            if self.fleet.name and (name in self.pairs or entry.get("fleet", "") == self.fleet.former != ""):
+                entry["fleet"] = self.fleet.name
             entries[name] = entry
         return entries
 
     def _unmentioned(self) -> tuple[str, ...]:
         known = self.seen.state["exporters"]
         rest = set(self.definitions) - set(self.accepted) - set(self.rejected)
-        return tuple(sorted(name for name in rest if is_owned(known.get(name), self.fleet)))
+        return tuple(sorted(name for name in rest if self.fleet.owns(known.get(name))))
 
     def _warnings(self, reasons: dict[str, list[str]], named_files: Iterable[str], lost: list[str]) -> list[str]:
         settings, seen = self.settings, self.seen

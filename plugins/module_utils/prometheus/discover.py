@@ -1,37 +1,75 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The jobs of a Prometheus that scrape certain ports, whoever has written them. Nothing is changed."""
+"""What scrapes on a host, and its jobs that scrape certain ports, whoever has written them. Nothing is changed."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pwd
 import re
-from typing import Any, Collection
+from typing import Any, Collection, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config_file import ConfigFile
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, reload
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config_file import ConfigFile, ListFile
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import others_of
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.paths import PathMap
 
 _MOST = 1000
-"""Jobs of one Prometheus."""
+"""Jobs of one host."""
+_MOST_TAKERS = 20
+ALONE = "mounted alone"
+CONTAINER_ALONE = "in the container alone"
+UNREADABLE = "cannot be read"
 
 
-def discover(path: str, store: str, scrape_file: str | None, ports: Collection[int]) -> list[dict[str, Any]]:
-    """Return the jobs with a target on one of some ports, and whose they are.
+def discover(configured: Sequence[Mapping[str, Any]], ports: Collection[int]) -> dict[str, list[dict[str, Any]]]:
+    """Return what scrapes, and the jobs with a target on one of some ports, and whose they are.
 
-    :param path: prometheus.yml.
-    :param scrape_file: of this collection, where the layout ``files`` is in use; ``timesten.yml`` beside prometheus.yml, if not given.
-    :raises TimesTenError: if the configuration cannot be read.
+    :param configured: what the variables say of each client: ``kind``, ``config_file``, ``scrape_file``, ``store`` and ``path_map``.
+    :raises TimesTenError: if a configuration that the variables name cannot be read, or there is none at all.
     """
+    takers = _takers()
+    jobs: list[dict[str, Any]] = []
+    seen = set()
+    for given in configured:
+        path = given["scrape_file"] if given["kind"] == "scrape_file" else given["config_file"]
+        if path is None:
+            raise TimesTenError("scrape_file: is not set, and kind 'scrape_file' has its jobs there; name the file")
+        # Where something else is found, a place that nobody named may well be empty.
+        if os.path.exists(path) or given["named"] or not takers:
+            seen.add(os.path.realpath(path))
+            jobs += _jobs(path, given, ports)
+    for taker in takers:
+        path = taker["config_file"]
+        if path is None or os.path.realpath(path) in seen:
+            continue
+        seen.add(os.path.realpath(path))
+        given = {"kind": taker["kind"], "scrape_file": None, "store": None, "path_map": taker["path_map"]}
+        try:
+            jobs += _jobs(path, given, ports)
+        except TimesTenError:
+            taker["problem"] = UNREADABLE
+    return {"jobs": jobs[:_MOST], "takers": takers}
+
+
+def _jobs(path: str, given: Mapping[str, Any], ports: Collection[int]) -> list[dict[str, Any]]:
     main = ConfigFile(path)
-    own = ConfigFile(scrape_file or os.path.join(os.path.dirname(path), "timesten.yml"), "scrape_file")
+    paths = PathMap(given["path_map"])
+    directory = os.path.dirname(path)
+    own = ConfigFile(given["scrape_file"] or os.path.join(directory, "timesten.yml"), "scrape_file")
     source = main.read()
+    if source is None and given["kind"] == "scrape_file":
+        source = b""  # it is ours to make
     if source is None:
         raise TimesTenError(f"config_file: {path} does not exist; set config_file to where prometheus.yml is")
-    others = others_of(source, main, own)
-    view = config.read(config.Files(source, main.path, store, own.path, own.read(), others))
+    if given["kind"] == "scrape_file" and re.match(rb"(?:\s*#.*\n|---\n|\s*\n)*- ", source):
+        source = ListFile(path).read()
+    store = paths.inside(given["store"] or os.path.join(directory, "timesten"), "store")
+    others = others_of(source, main, own, paths)
+    view = config.read(config.Files(source, main.path, store, own.path, own.read(), others, paths=paths))
     rows = list(view.ours.items())
     found = []
     for exporter, job in [*rows, *((None, job) for job in view.foreign)]:
@@ -39,9 +77,61 @@ def discover(path: str, store: str, scrape_file: str | None, ports: Collection[i
         if targets:
             row = {"job": job.job_name, "where": job.place, "targets": targets[:_MOST], "interval": job.interval}
             found.append({**row, "exporter": exporter})
-    return found[:_MOST]
+    return found
 
 
 def _port(target: str) -> int:
     port = target.rpartition(":")[2]
     return int(port) if re.fullmatch("[0-9]{1,5}", port) else 0
+
+
+# --- what scrapes -------------------------------------------------------------------------------------------------------
+
+
+def _takers() -> list[dict[str, Any]]:
+    """The processes of Prometheus and VictoriaMetrics, by their configurations, as far as this user may see them."""
+    found: dict[tuple[str, Any], dict[str, Any]] = {}
+    for kind in ("prometheus", "scrape_file"):
+        for process in reload.running(kind):
+            taker = {"kind": kind, "pid": process.pid, **_place(process), "user": _user(process)}
+            listens = "web.listen-address" if kind == "prometheus" else "httpListenAddr"
+            default = ":9090" if kind == "prometheus" else ":8429"
+            port = _port(reload.argument(process.words, listens) or default)
+            taker["port"] = port if 0 < port < 65536 and not reload.is_elsewhere(process.pid, "net") else None
+            taker["lifecycle"] = any(word.lstrip("-") == "web.enable-lifecycle" for word in process.words)
+            found.setdefault((kind, taker["config_file"] or process.pid), taker)
+    return sorted(found.values(), key=lambda taker: (str(taker["config_file"]), taker["pid"]))[:_MOST_TAKERS]
+
+
+def _user(process: reload.Process) -> str:
+    """The name of the user who runs a process; a number where the host has none, or another one in the process's eyes."""
+    if not reload.is_elsewhere(process.pid, "user"):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwuid(process.uid).pw_name
+    return str(process.uid)
+
+
+def _place(process: reload.Process) -> dict[str, Any]:
+    """Where the configuration of a process lies on the host, and the mount by which the process sees it."""
+    inside, root = os.path.normpath(process.config), f"/proc/{process.pid}/root"
+    nowhere: dict[str, Any] = {"config_file": None, "path_map": {}, "problem": CONTAINER_ALONE}
+    if not reload.is_elsewhere(process.pid) or reload.is_same(root + inside, inside):
+        return {"config_file": inside, "path_map": {}, "problem": None}
+    inner = [mount for mount in reload.mounts(process.pid) if _is_below(inside, mount.point)]
+    if not inner:
+        return nowhere
+    mount = max(reversed(inner), key=lambda one: len(one.point))
+    for outer in reload.mounts("self"):
+        if outer.device != mount.device or not _is_below(mount.root, outer.root):
+            continue
+        place = os.path.normpath(os.path.join(outer.point, os.path.relpath(mount.root, outer.root)))
+        path = os.path.normpath(os.path.join(place, os.path.relpath(inside, mount.point)))
+        if mount.point != "/" and reload.is_same(root + inside, path):
+            if mount.point == inside:
+                return {"config_file": path, "path_map": {}, "problem": ALONE}
+            return {"config_file": path, "path_map": {place: mount.point}, "problem": None}
+    return nowhere
+
+
+def _is_below(path: str, directory: str) -> bool:
+    return directory == "/" or path == directory or path.startswith(directory + "/")

@@ -38,8 +38,6 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import (
     Plan,
     beside_another_role,
-    fleet_of,
-    is_owned,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.jobs import JOB_OPTIONS, left_ports, merge
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import (
@@ -50,6 +48,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.obs
     read_config,
     read_state,
 )
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.owner import fleet_of
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.proof import (
     check_health,
     claims,
@@ -93,8 +92,9 @@ def inspect(ctx: Context) -> dict[str, Any]:
         private = ctx.store.transport_key()
         public = _public_key(ctx, private)
         stored = {}
-        fleet = fleet_of(ctx.settings, state)
-        own = {name: entry for name, entry in state["exporters"].items() if is_owned(entry, fleet)}
+        # Whether an exporter of that name is the same one its host can say, and it has not been asked yet.
+        fleet = fleet_of(ctx.settings, state, generous=True)
+        own = {name: entry for name, entry in state["exporters"].items() if fleet.owns(entry)}
         for name, entry in own.items():
             current = ctx.store.current(name)
             delivery = None if current is None else ctx.store.facts(name, current, entry)
@@ -170,7 +170,7 @@ def verify(ctx: Context) -> dict[str, Any]:
     state = read_state(ctx)
     known = state["exporters"]
     fleet = fleet_of(ctx.settings, state)
-    own = sorted(name for name, entry in known.items() if is_owned(entry, fleet))
+    own = sorted(name for name, entry in known.items() if fleet.owns(entry))
     wanted = [item["name"] for item in ctx.settings.exporters] or own
     strangers = sorted(set(wanted) - set(own))
     if strangers:
@@ -206,7 +206,7 @@ def verify(ctx: Context) -> dict[str, Any]:
         "warnings": ctx.warnings,
     }
     _fail_with(faults, result)
-    if state.get("rules"):
+    if any(rule_file.commons(state.get("rules")).values()):
         data = ctx.rules_file.read()
         try:
             if ctx.api is not None and (data is None or not rule_file.is_ours(data)):

@@ -15,7 +15,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.argspec i
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as _prometheus_jobs
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.jobs import JOB_OPTIONS
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.paths import PathMap
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.paths import PathMap, rules_beside
 
 _PATHS = (
     "config_file",
@@ -76,6 +76,9 @@ def _path_map(given: Mapping[str, Any]) -> None:
     for name in ("config_file", "scrape_file", "rules_file", "store"):
         if name in given and name not in unread:
             paths.inside(given[name], name)
+    # Where rules are wanted and nobody says where, the store decides, which may be a mount of its own.
+    if given.get("rules") and "store" in given and "rules_file" not in given and not unread:
+        paths.inside(rules_beside(given["store"]), "rules_file")
 
 
 def _kind(given: Mapping[str, Any]) -> None:
@@ -168,11 +171,21 @@ def check_job(options: Mapping[str, Any]) -> None:
         raise TimesTenError(re.sub(r"\Aexporter exporter: ", "", error.message)) from error
 
 
-def check_call(exporters: Sequence[Mapping[str, Any]], remove: Sequence[str], switch: Mapping[str, Any]) -> None:
-    """Check what only a task has: exporters that go, and when a rotation switches.
+def check_call(
+    exporters: Sequence[Mapping[str, Any]],
+    remove: Sequence[str],
+    switch: Mapping[str, Any],
+    fleet_exporters: Mapping[str, Any],
+) -> None:
+    """Check what only a task has: exporters that go, when a rotation switches, and all exporters of the inventory.
 
     :raises TimesTenError: naming the option.
     """
+    for name, targets in fleet_exporters.items():
+        if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
+            raise TimesTenError(
+                f"fleet_exporters: {str(name)[:100]!r}: give each exporter a list of its targets (host:port)"
+            )
     for index, name in enumerate(remove):
         _names.check_name(name, f"remove[{index}]")
     for item in exporters:

@@ -11,6 +11,11 @@ from typing import Mapping, Sequence
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 
 
+def rules_beside(store: str) -> str:
+    """Where the rule file is, if nobody says: beside the store."""
+    return f"{posixpath.normpath(store)}.rules.yml"
+
+
 class PathMap:
     """Host paths and the container paths that the same directories have.
 

@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import time
-from typing import Sequence
+from typing import Iterator, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
@@ -24,6 +24,8 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
 _TIMEOUT = 60.0
 """Seconds. A reload of 1,000 jobs takes less than one, but rules and service discovery may need more."""
 _OCTAL = re.compile(r"\\([0-7]{3})")
+_MOUNTINFO = 1 << 22
+"""Characters. A host with 1,000 containers has 10,000 lines of 150."""
 
 
 # --- the process ------------------------------------------------------------------------------------------------------
@@ -35,12 +37,14 @@ class Process:
 
     :ivar config: the path of its configuration as the process sees it.
     :ivar lists: whether that is another file, of VictoriaMetrics, whose ``scrape_config_files`` name ours.
+    :ivar words: its command line.
     """
 
     pid: int
     uid: int
     config: str
     lists: bool = False
+    words: Sequence[str] = ()
 
 
 _SCRAPE_FLAG = "promscrape.config"
@@ -54,6 +58,20 @@ def find_processes(config_file: str, kind: Kind = "prometheus", seen_as: str | N
     """
     found = []
     real = os.path.realpath(config_file)
+    for process in running(kind):
+        inside, root = process.config, f"/proc/{process.pid}/root"
+        if is_same(root + inside, real) or (
+            # A container may have another file of the same name.
+            os.path.realpath(inside) == real and (not is_elsewhere(process.pid) or is_mounted_alone(process))
+        ):
+            found.append(process)
+        elif kind == "scrape_file" and _lists(root + inside, inside, seen_as or config_file):
+            found.append(dataclasses.replace(process, lists=True))
+    return found
+
+
+def running(kind: Kind) -> Iterator[Process]:
+    """All processes of Prometheus, or of what of VictoriaMetrics scrapes."""
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
@@ -61,7 +79,7 @@ def find_processes(config_file: str, kind: Kind = "prometheus", seen_as: str | N
             with open(f"/proc/{name}/cmdline", "rb") as stream:
                 words = [word.decode("utf-8", "replace") for word in stream.read().split(b"\0")]
             program = os.path.basename(words[0])
-            given = _argument(words, "config.file" if kind == "prometheus" else _SCRAPE_FLAG)
+            given = argument(words, "config.file" if kind == "prometheus" else _SCRAPE_FLAG)
             if kind == "scrape_file":
                 if given is None:
                     continue
@@ -69,17 +87,10 @@ def find_processes(config_file: str, kind: Kind = "prometheus", seen_as: str | N
             elif not program.startswith("prometheus") or (given is None and program != "prometheus"):
                 continue
             inside = os.path.join(os.readlink(f"/proc/{name}/cwd"), given or "prometheus.yml")
-            process = Process(int(name), os.stat(f"/proc/{name}").st_uid, inside)
-            if _is_same(f"/proc/{name}/root{inside}", real) or (
-                # A container may have another file of the same name.
-                os.path.realpath(inside) == real and (not _is_elsewhere(name) or is_mounted_alone(process))
-            ):
-                found.append(process)
-            elif kind == "scrape_file" and _lists(f"/proc/{name}/root{inside}", inside, seen_as or config_file):
-                found.append(dataclasses.replace(process, lists=True))
+            process = Process(int(name), os.stat(f"/proc/{name}").st_uid, inside, words=words)
         except OSError:
             continue
-    return found
+        yield process
 
 
 def _lists(place: str, inside: str, path: str) -> bool:
@@ -97,24 +108,26 @@ def _lists(place: str, inside: str, path: str) -> bool:
     return any(patterns.matches(name, path, os.path.dirname(inside)) for name in names)
 
 
-def _is_elsewhere(pid: str) -> bool:
-    """Whether a process has mounts of its own; not if that cannot be told."""
+def is_elsewhere(pid: int, what: str = "mnt") -> bool:
+    """Whether a process has mounts, or a network, of its own; not if that cannot be told."""
     with contextlib.suppress(OSError):
-        return os.readlink(f"/proc/{pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt")
+        return os.readlink(f"/proc/{pid}/ns/{what}") != os.readlink(f"/proc/self/ns/{what}")
     return False
 
 
-def _is_same(one: str, other: str) -> bool:
+def is_same(one: str, other: str) -> bool:
+    """Whether two paths name one file, as far as can be seen."""
     with contextlib.suppress(OSError):
         return os.path.samefile(one, other)
     return False
 
 
-def _argument(words: list[str], name: str) -> str | None:
+def argument(words: Sequence[str], name: str) -> str | None:
+    """The value of a flag in a command line."""
     for number, word in enumerate(words):
         flag, equals, value = word.partition("=")
         if flag in (f"--{name}", f"-{name}"):
-            return value if equals else (words + [""])[number + 1]
+            return value if equals else [*words, ""][number + 1]
     return None
 
 
@@ -125,16 +138,38 @@ def sees_another(process: Process, inside: str, path: str) -> bool:
         os.stat(root)
     except OSError:
         return False  # it cannot be looked at from here
-    return not _is_same(root + inside, path)
+    return not is_same(root + inside, path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mount:
+    """One line of a process's mountinfo.
+
+    :ivar root: what of the device's file system is mounted.
+    """
+
+    device: str
+    root: str
+    point: str
+
+
+def mounts(pid: int | str) -> list[Mount]:
+    """The mounts that a process has; none where that cannot be told."""
+    try:
+        with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
+            lines = [line.split(" ") for line in stream.read(_MOUNTINFO).splitlines()]
+    except OSError:
+        return []
+    return [Mount(words[2], _unescaped(words[3]), _unescaped(words[4])) for words in lines if len(words) > 4]
+
+
+def _unescaped(text: str) -> str:
+    return _OCTAL.sub(lambda code: chr(int(code.group(1), 8)), text)
 
 
 def is_mounted_alone(process: Process) -> bool:
     """Tell whether the process sees the file through a mount of that file alone: it then never sees a new one."""
-    try:
-        with open(f"/proc/{process.pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
-            points = {_OCTAL.sub(lambda code: chr(int(code.group(1), 8)), line.split(" ")[4]) for line in stream}
-    except OSError:
-        return False
+    points = {mount.point for mount in mounts(process.pid)}
     return not points.isdisjoint((os.path.normpath(process.config), os.path.realpath(process.config)))
 
 

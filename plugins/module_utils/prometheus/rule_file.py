@@ -8,8 +8,8 @@ Only the host knows the labels of a target, since an adopted job keeps its name;
 
 from __future__ import annotations
 
+import functools
 import json
-import posixpath
 import re
 from typing import Iterable, Mapping
 
@@ -18,6 +18,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config import ConfigView
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import Settings, StateEntry
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.paths import rules_beside
 
 JOB, INSTANCE = "@job@", "@instance@"
 HEADER = "# Written by timesten.monitoring: changes are lost with its next run.\n"
@@ -25,11 +26,20 @@ LIMITS = {"rules": 1 << 20, "exporters[].rules": 1 << 16}
 """Characters. All groups with every alert are 35,000, those of an exporter 2,000."""
 
 _GROUP = re.compile(r"^  - name: (.*)$", re.MULTILINE)
+_GROUPS = re.compile(r"^(?=  - name: )", re.MULTILINE)
+_RULES = re.compile(r"^(?=      - (?:record|alert): )", re.MULTILINE)
+_EXPR = re.compile(r"^        expr: .*\n", re.MULTILINE)
+_SCOPED = re.compile(r"^(        expr: ')(.*) # of: (target|exporter)'$", re.MULTILINE)
+_MEMBERS = {
+    "target": "on (job, instance) target:timesten_fleet:info",
+    "exporter": "on (exporter) exporter:timesten_fleet:vector",
+}
+"""What tells whose a series is, by what an alert is about."""
 
 
 def place(settings: Settings) -> str:
     """The path of our rule file on the host."""
-    return settings.rules_file or f"{posixpath.normpath(settings.store)}.rules.yml"
+    return settings.rules_file or rules_beside(settings.store)
 
 
 def check(text: str, option: str) -> None:
@@ -49,22 +59,86 @@ def is_ours(data: bytes) -> bool:
 
 def group_names(data: bytes) -> list[str]:
     """Names of the groups in a rule file of ours."""
-    return _GROUP.findall(data.decode("utf-8", "replace"))
+    found: list[str] = _GROUP.findall(data.decode("utf-8", "replace"))
+    return [json.loads(name) if name.startswith('"') else name for name in found]
 
 
-def compose(common: str, entries: Mapping[str, StateEntry], view: ConfigView) -> bytes:
-    """Put the file together.
+def scoped(expr: str, of: str) -> str:
+    """Mark an expression with what it is about, for the case that fleets share a Prometheus. To Prometheus it is a comment."""
+    return f"{expr} # of: {of}" if of else expr
 
+
+def commons(rules: str | Mapping[str, str] | None) -> dict[str, str]:
+    """The groups that are no exporter's, by fleet, from the store's state; an older one has one text for all."""
+    if isinstance(rules, str):
+        return {"": rules} if rules else {}
+    return dict(rules or {})
+
+
+def compose(common: Mapping[str, str], entries: Mapping[str, StateEntry], view: ConfigView) -> bytes:
+    """Put the file together. Where several fleets share it, each has alerts about its own exporters, with its own thresholds.
+
+    :param common: by fleet the groups that are no exporter's; "" where a fleet wants no rules.
     :param entries: what the store's state says of each exporter.
     :param view: the configuration as it will be.
     """
-    parts = [HEADER, "groups:\n", common]
+    shared = len(common) > 1
+    parts = [HEADER, "groups:\n", _of_fleets(common) if shared else _SCOPED.sub(r"\1\2'", "".join(common.values()))]
     for name, entry in sorted(entries.items()):
+        fleet = entry.get("fleet", "")
         # While a rotation has a job on both ports, their series have the same labels.
-        if entry.get("rules") and (name == _names.exporter_of(name) or _names.exporter_of(name) not in entries):
-            job, instance = target_labels(name, entry, view)
-            parts.append(entry["rules"].replace(JOB, _inside(job)).replace(INSTANCE, _inside(instance)))
+        twin = name != _names.exporter_of(name) and _names.exporter_of(name) in entries
+        if not entry.get("rules") or twin or common.get(fleet) == "":
+            continue
+        job, instance = (_inside(label) for label in target_labels(name, entry, view))
+        parts.append(entry["rules"].replace(JOB, job).replace(INSTANCE, instance))
+        if shared:
+            target = f'job="{job}",instance="{instance}"'
+            if entry["definition"].get("honor_labels") or (name in view.ours and view.ours[name].adopted):
+                # The label instance of its series may be TimesTen's.
+                target = f'job="{job}",__name__=~"up|timesten_.+"'
+            parts.append(_members(_names.exporter_of(name), fleet, target))
     return "".join(parts).encode("utf-8")
+
+
+def _of_fleets(common: Mapping[str, str]) -> str:
+    """What is recorded once, for all; and each fleet's alerts about its own exporters."""
+    once: dict[str, list[str]] = {}
+    own: dict[str, list[str]] = {}
+    seen = set()
+    for fleet, text in sorted(common.items()):
+        for group in filter(None, _GROUPS.split(text)):
+            head, *rules = _RULES.split(group)
+            once.setdefault(head, [])
+            named = _GROUP.sub(functools.partial(_named, fleet), head, 1)
+            for rule in rules:
+                sign = (head, _EXPR.sub("", rule))
+                if _SCOPED.search(rule):
+                    own.setdefault(named, []).append(_SCOPED.sub(functools.partial(_limited, fleet), rule))
+                elif sign not in seen:
+                    seen.add(sign)
+                    once[head].append(rule)
+    return "".join(head + "".join(rules) for groups in (once, own) for head, rules in groups.items() if rules)
+
+
+def _limited(fleet: str, found: re.Match[str]) -> str:
+    return f"""{found[1]}({found[2]}) and {_MEMBERS[found[3]]}{{fleet="{_inside(fleet)}"}}'"""
+
+
+def _named(fleet: str, found: re.Match[str]) -> str:
+    return "  - name: " + json.dumps(f"{found[1]} of {fleet or 'nobody'}", ensure_ascii=False)
+
+
+def _members(exporter: str, fleet: str, target: str) -> str:
+    """Two more rules of an exporter's group: whose it is."""
+    quoted = fleet.replace("'", "''")
+    label = f"          fleet: '{quoted}'\n"
+    return (
+        "      - record: exporter:timesten_fleet:vector\n        expr: 'vector(1)'\n"
+        f"        labels:\n          exporter: '{exporter}'\n{label}"
+        f"      - record: target:timesten_fleet:info\n        expr: 'group by (job, instance) ({{{target}}})'\n"
+        f"        labels:\n{label}"
+    )
 
 
 def target_labels(name: str, entry: StateEntry, view: ConfigView) -> tuple[str, str]:

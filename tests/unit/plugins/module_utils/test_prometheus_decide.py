@@ -17,12 +17,13 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
     Settings,
     Stored,
 )
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import Plan, decide, fleet_of
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import Plan, decide
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import (
     Deliveries,
     Observation,
     neighbours,
 )
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.owner import fleet_of
 
 STORE = "/etc/prometheus/timesten"
 GENERATION = "20261124T104900Z-00000001"
@@ -364,11 +365,11 @@ def test_another_fleets_exporters_are_left_alone(purge: bool) -> None:
         "exp1", "exp2", "exp3", entries={"exp2": entry("exp2", fleet="other"), "exp3": entry("exp3", fleet="ours")}
     )
     made = plan(seen, light(), light(name="exp2", port=1), fleet="ours", purge=purge)
-    assert made.rejected == {"exp2": "it belongs to fleet 'other'; this run speaks for 'ours'"}
+    assert "exp2 belongs to fleet 'other'; this run speaks for 'ours'" in made.rejected["exp2"]
     assert made.removed == (("exp3",) if purge else ())
     assert made.unmentioned == (() if purge else ("exp3",))
     assert made.entries["exp1"]["fleet"] == "ours" and made.entries["exp2"] == entry("exp2", fleet="other")
-    with pytest.raises(TimesTenError, match="exp2 belong to fleet 'other'"):
+    with pytest.raises(TimesTenError, match="exp2 belongs to fleet 'other'"):
         plan(seen, fleet="ours", remove=("exp2",))
 
 
@@ -392,7 +393,98 @@ def test_the_fleet_of_what_is_mentioned_is_the_default() -> None:
 def test_whom_a_call_speaks_for(given: str | None, mentioned: list[str], known: dict[str, str], fleet: str) -> None:
     settings = dataclasses.replace(SETTINGS, fleet=given, exporters=tuple({"name": name} for name in mentioned))
     state = {"exporters": {name: entry(name, fleet=owner) for name, owner in known.items()}}
-    assert fleet_of(settings, state) == fleet
+    assert fleet_of(settings, state).name == fleet
+
+
+def inventory(*exporters: str, port: int = 8888) -> dict[str, list[str]]:
+    return {name: [f"{name}.example.com:{port}"] for name in exporters}
+
+
+def owned(fleet: str, *exporters: str) -> dict[str, Any]:
+    return {name: entry(name, fleet=fleet, generation=f"{fleet}-{name}") for name in exporters}
+
+
+AUTO = "auto-0123456789ab"
+
+
+@pytest.mark.parametrize(
+    ("exporters", "known", "fleet"),
+    [
+        pytest.param(inventory("a", "b"), owned(AUTO, "a", "b"), AUTO, id="the same again"),
+        pytest.param(inventory("a", "x", "y", "z"), owned(AUTO, "a"), AUTO, id="it has grown"),
+        pytest.param(inventory("a"), owned(AUTO, "a", "b", "c"), AUTO, id="it has shrunk"),
+        pytest.param(inventory("a", "x"), owned(AUTO, "a", "b"), AUTO, id="half is new"),
+        pytest.param(inventory("a", "b"), owned("north", "a", "b"), "north", id="a name is kept"),
+        pytest.param(inventory("x"), owned(AUTO, "a", "b"), None, id="nothing is shared"),
+        pytest.param(inventory("a", "x", "y"), owned(AUTO, "a", "b", "c"), None, id="one of three is shared"),
+        pytest.param(inventory("a", port=1), owned(AUTO, "a"), None, id="the same name elsewhere"),
+        pytest.param(
+            inventory("a", "x", "y"),
+            {**owned(AUTO, "a", "b"), **owned("south", "x", "y")},
+            "south",
+            id="the larger part",
+        ),
+        pytest.param(inventory("a"), {"a": entry("a")}, None, id="nobody's so far"),
+    ],
+)
+def test_an_inventory_without_a_name_is_recognized_by_its_exporters(
+    exporters: dict[str, Any], known: dict[str, Any], fleet: str | None
+) -> None:
+    settings = dataclasses.replace(SETTINGS, fleet_exporters=exporters)
+    found = fleet_of(settings, {"exporters": known})
+    if fleet is None:
+        assert found.name.startswith("auto-") and found.name != AUTO and found.former == ""
+        # The same for every client, and whoever runs it.
+        assert found == fleet_of(settings, {"exporters": {}})
+    else:
+        assert found.name == fleet
+
+
+@pytest.mark.parametrize(
+    ("pair", "recognized"),
+    [
+        ({"generation": f"{AUTO}-a"}, True),
+        ({"generation": "new", "previous": f"{AUTO}-a"}, True),
+        ({"generation": "new"}, False),
+        ({"insecure": True}, False),
+    ],
+)
+def test_an_exporter_that_moved_is_known_by_its_wallet(pair: dict[str, Any], recognized: bool) -> None:
+    known = {"exporters": owned(AUTO, "a")}
+    settings = dataclasses.replace(SETTINGS, fleet_exporters=inventory("a", port=1), exporters=({"name": "a", **pair},))
+    assert (fleet_of(settings, known).name == AUTO) is recognized
+    assert fleet_of(settings, known, generous=True).name == AUTO
+
+
+def test_a_name_replaces_the_derived_one() -> None:
+    seen = look("exp1", "exp2", entries=owned(AUTO, "exp1", "exp2"))
+    mine = {"fleet": "north", "fleet_exporters": inventory("exp1", "exp3")}
+    made = plan(seen, light(), element("exp3"), **mine)
+    assert {name: kept["fleet"] for name, kept in made.entries.items()} == dict.fromkeys(made.entries, "north")
+    assert made.unmentioned == ("exp2",) and not made.rejected
+    seen = look("exp1", "exp2", entries={**owned("south", "exp1"), **owned(AUTO, "exp2")})
+    made = plan(seen, light(), element("exp3"), **mine)
+    assert "exp1 belongs to fleet 'south'" in made.rejected["exp1"] and made.entries["exp2"]["fleet"] == AUTO
+
+
+@pytest.mark.parametrize("purge", [False, True])
+def test_two_inventories_without_a_name(purge: bool) -> None:
+    north = {"fleet_exporters": inventory("exp1", "exp2"), "purge": purge}
+    south = {
+        "fleet_exporters": {"exp3": ["exp3.example.com:8888"], "exp1": ["elsewhere:1"], "exp4": ["x:1"]},
+        "purge": purge,
+    }
+    first = plan(look(), element("exp1"), element("exp2"), **north)
+    seen = look("exp1", "exp2", entries=dict(first.entries))
+    others = "20261124T104900Z-00000009"
+    theirs = element("exp1", address="elsewhere", port=1, generation=others, delivery=f"{others}-1")
+    second = plan(seen, element("exp3"), theirs, **south)
+    assert second.removed == second.unmentioned == ()
+    assert "exp1 belongs to another inventory, which also has exp2 (fleet 'auto-" in second.rejected["exp1"]
+    assert second.entries["exp1"] == first.entries["exp1"] and second.definitions["exp1"]["port"] == 8888
+    seen = look("exp1", "exp2", "exp3", entries=dict(second.entries))
+    third = plan(seen, light(), **north)
+    assert third.removed == (("exp2",) if purge else ()) and third.unmentioned == (() if purge else ("exp2",))
 
 
 def test_what_goes_is_told_with_its_content() -> None:
@@ -508,7 +600,7 @@ def after_rules() -> tuple[Observation, Plan]:
     """What a run with rules leaves behind, and its plan."""
     seen = look()
     made = with_rules(seen, exporters=(element(rules=OWN),), rules=COMMON)
-    state = {**seen.state, "exporters": dict(made.entries), "rules": made.common_rules}
+    state = {**seen.state, "exporters": dict(made.entries), "rules": dict(made.common_rules)}
     stored_now = {"exp1": in_use()}
     view = config.read(files(made.edit.config))
     return dataclasses.replace(
@@ -538,8 +630,26 @@ def test_rules_change_alone() -> None:
 def test_rules_go(changes: dict[str, Any]) -> None:
     seen, _made = after_rules()
     gone = with_rules(seen, **changes)
-    assert gone.configures and gone.rules is None and gone.common_rules == ""
+    assert gone.configures and gone.rules is None and not any(gone.common_rules.values())
     assert RULES_PATH.encode() not in gone.edit.config
+
+
+def test_each_fleet_keeps_its_rules() -> None:
+    seen, made = after_rules()
+    state = {"exporters": {"exp1": {**made.entries["exp1"], "fleet": "north"}}, "revision": "r", "rules": COMMON}
+    seen = dataclasses.replace(seen, state=state)
+    north = with_rules(seen, exporters=(light(),), rules=COMMON, fleet="north")
+    assert north.common_rules == {"north": COMMON} and not north.configures
+    seen = dataclasses.replace(seen, state={**state, "rules": {"north": COMMON}})
+    other = COMMON.replace("all", "others")
+    south = with_rules(seen, exporters=(element("exp2"),), rules=other, fleet="south")
+    assert south.common_rules == {"north": COMMON, "south": other} and not south.rejected
+    both = {**state, "exporters": dict(south.entries), "rules": dict(south.common_rules)}
+    seen = dataclasses.replace(seen, state=both, rules=south.rules)
+    gone = with_rules(seen, remove=("exp2",), fleet="south")
+    assert gone.common_rules == {"north": COMMON} and gone.rules == made.rules
+    named = with_rules(seen, exporters=(light(),), rules="", fleet="north")
+    assert named.common_rules == {"north": "", "south": other} and named.rules is not None
 
 
 def test_without_rules_nothing_of_them_is_looked_at() -> None:

@@ -68,6 +68,8 @@ REFUSED: list[dict[str, Any]] = [
     {"path_map": {"/srv": "/etc"}, "store": "/other"},
     {"path_map": {"/srv": "/etc"}, "config_file": "/other/prometheus.yml"},
     {"path_map": {"/srv": "/etc"}, "kind": "scrape_file", "scrape_file": "/other/x.yml"},
+    {"path_map": {"/srv/store": "/etc/store"}, "store": "/srv/store", "rules": True},
+    {"path_map": {"/srv/store": "/etc/store"}, "store": "/srv/store/", "rules_file": "/srv/r.yml"},
 ]
 
 
@@ -81,6 +83,11 @@ def test_the_configuration_of_a_scrape_file_needs_no_mount() -> None:
     options.check(
         {"path_map": {"/srv": "/etc"}, "kind": "scrape_file", "scrape_file": "/srv/x.yml", "config_file": "/x/y"}
     )
+
+
+@pytest.mark.parametrize("more", [{"rules": False}, {"rules": True, "rules_file": "/srv/store/r.yml"}])
+def test_the_place_beside_the_store_needs_a_mount_only_for_rules(more: dict[str, Any]) -> None:
+    options.check({"path_map": {"/srv/store": "/etc/store"}, "store": "/srv/store", **more})
 
 
 @pytest.mark.parametrize(

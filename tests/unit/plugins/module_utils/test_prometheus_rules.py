@@ -257,7 +257,7 @@ def entry(name: str, **definition: object) -> dict[str, object]:
 
 def composed(entries: dict[str, object], text: str = "") -> list[str]:
     files = config.Files(text.encode(), PATH, "/store", "/etc/prometheus/timesten.yml")
-    data = rule_file.compose("", entries, config.read(files))
+    data = rule_file.compose({}, entries, config.read(files))
     assert rule_file.is_ours(data)
     groups = yaml.safe_load(data)["groups"] or []
     assert rule_file.group_names(data) == [group["name"] for group in groups]

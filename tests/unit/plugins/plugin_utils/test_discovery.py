@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import discovery
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import discovery, fleet
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.checks import Nonsense
 
 pytestmark = pytest.mark.controller
@@ -83,6 +83,136 @@ def test_nonsense_of_an_exporter_host_costs_that_host(key: str, value: object) -
 def test_nonsense_of_a_prometheus_host_costs_that_host(key: str, value: object) -> None:
     with pytest.raises(Nonsense, match=key):
         job(**{key: value})
+
+
+TAKER: dict[str, Any] = {
+    "kind": "prometheus",
+    "pid": 4711,
+    "user": "prometheus",
+    "lifecycle": True,
+    "config_file": "/etc/prometheus/prometheus.yml",
+    "path_map": {},
+    "port": 9090,
+    "problem": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("kind", "vmagent"),
+        ("pid", 0),
+        ("user", "{{ x }}"),
+        ("user", None),
+        ("lifecycle", 1),
+        ("config_file", "{{ x }}"),
+        ("config_file", "prometheus.yml"),
+        ("path_map", None),
+        ("path_map", {"/srv": "etc"}),
+        ("path_map", {"/srv/{{ x }}": "/etc"}),
+        ("path_map", {f"/{number}": "/etc" for number in range(11)}),
+        ("port", 0),
+        ("problem", "something else"),
+    ],
+)
+def test_nonsense_of_what_scrapes_costs_that_host(key: str, value: object) -> None:
+    with pytest.raises(Nonsense, match=key):
+        discovery.parse_takers({"takers": [{**TAKER, key: value}]})
+
+
+def taker(**more: Any) -> discovery.Taker:
+    [found] = discovery.parse_takers({"takers": [{**TAKER, **more}]})
+    assert discovery.parse_takers({"takers": [found.as_dict()]}) == (found,)
+    return found
+
+
+VM = {
+    "kind": "scrape_file",
+    "user": "vmagent",
+    "config_file": "/etc/vmagent/scrape.yml",
+    "port": 8429,
+    "lifecycle": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("takers", "variables"),
+    [
+        pytest.param([], {}, id="nothing runs"),
+        pytest.param([{}], {}, id="a package"),
+        pytest.param(
+            [{"config_file": "/opt/p/prometheus.yml", "user": "prom", "port": 9095}],
+            {
+                "prometheus_host_config_file": "/opt/p/prometheus.yml",
+                "prometheus_host_store": "/opt/p/timesten",
+                "prometheus_host_user": "prom",
+                "prometheus_host_url": "http://127.0.0.1:9095",
+            },
+            id="a binary",
+        ),
+        pytest.param(
+            [
+                {
+                    "config_file": "/srv/etc/prometheus.yml",
+                    "path_map": {"/srv/etc": "/etc/p"},
+                    "user": "65534",
+                    "port": None,
+                }
+            ],
+            {
+                "prometheus_host_config_file": "/srv/etc/prometheus.yml",
+                "prometheus_host_path_map": {"/srv/etc": "/etc/p"},
+                "prometheus_host_store": "/srv/etc/timesten",
+                "prometheus_host_user": "65534",
+            },
+            id="a container",
+        ),
+        pytest.param(
+            [VM],
+            {
+                "prometheus_host_kind": "scrape_file",
+                "prometheus_host_scrape_file": "/etc/vmagent/scrape.yml",
+                "prometheus_host_store": "/etc/vmagent/timesten",
+                "prometheus_host_user": "vmagent",
+            },
+            id="vmagent",
+        ),
+        pytest.param([{"config_file": None, "problem": "in the container alone"}], {}, id="it cannot be used"),
+        pytest.param([{}, {"config_file": "/srv/p.yml", "problem": "mounted alone"}], {}, id="one of two cannot"),
+        pytest.param(
+            [{}, {"pid": 2, "config_file": "/etc/prometheus/b.yml", "port": 9091, "lifecycle": False}, VM],
+            {
+                "prometheus_host_instances": [
+                    {
+                        "instance": "9090",
+                        "config_file": "/etc/prometheus/prometheus.yml",
+                        "store": "/etc/prometheus/timesten-9090",
+                        "url": "http://127.0.0.1:9090",
+                    },
+                    {
+                        "instance": "9091",
+                        "config_file": "/etc/prometheus/b.yml",
+                        "store": "/etc/prometheus/timesten-9091",
+                        "url": "http://127.0.0.1:9091",
+                        "reload": "signal",
+                    },
+                    {
+                        "instance": "vmagent",
+                        "kind": "scrape_file",
+                        "scrape_file": "/etc/vmagent/scrape.yml",
+                        "store": "/etc/vmagent/timesten-vmagent",
+                        "user": "vmagent",
+                    },
+                ]
+            },
+            id="several",
+        ),
+    ],
+)
+def test_variables_of_what_scrapes(takers: list[dict[str, Any]], variables: dict[str, Any]) -> None:
+    text = discovery.inventory([], ["prom1"], {"prom1": [taker(**one) for one in takers]})
+    assert yaml.safe_load(text)["all"]["children"]["prometheus_servers"]["hosts"] == {"prom1": variables}
+    fleet.prometheus_host("prom1", variables)
 
 
 @pytest.mark.parametrize("raw", [None, [], {"exporters": None}, {"exporters": [FOUND] * 101}, {"exporters": [7]}])

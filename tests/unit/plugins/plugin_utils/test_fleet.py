@@ -355,6 +355,21 @@ def test_given_with_e(name, meant):
     assert meant in message
 
 
+def test_the_place_of_the_rule_file_is_one_that_a_container_sees() -> None:
+    mounts = {"/srv/prometheus.d": "/etc/prometheus", "/srv/timesten": "/timesten"}
+    inside = {
+        "prometheus_host_config_file": "/srv/prometheus.d/prometheus.yml",
+        "prometheus_host_store": "/srv/timesten",
+    }
+    given = {"prometheus_host_path_map": mounts, **inside}
+    (message,) = fleet.problems(hostvars({"prom1": given}), GROUPS, ALL)
+    assert "prometheus_host_path_map: prometheus_host_rules_file /srv/timesten.rules.yml is below none" in message, (
+        message
+    )
+    for way_out in ({"prometheus_host_rules_file": "/srv/timesten/rules.yml"}, {"prometheus_host_rules": False}):
+        assert fleet.problems(hostvars({"prom1": {**given, **way_out}}), GROUPS, ALL) == []
+
+
 @pytest.mark.parametrize("name", sorted(fleet._FACTS))
 def test_what_the_playbooks_set_themselves(name):
     """With -e it would stand above what a run finds out; among a host's variables it is from an earlier play of the same run."""

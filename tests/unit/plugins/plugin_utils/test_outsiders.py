@@ -577,6 +577,52 @@ def test_what_was_rotated_after_it_had_answered_is_not_taken_back(tmp_path: Path
     assert files(tmp_path) == before
 
 
+def removing(tmp_path: Path, **order: Any) -> Site:
+    """After a run of site, the hosts have removed what the order says."""
+    made = Site(2, 1, timesten_outsiders=[TEAM_B], timesten_outsiders_dir=str(tmp_path), **order)
+    for name in ("exp1", "exp2"):
+        made.hostvars[name][steps.CONVERGED] = registered(encrypted(name, forge.made(name)))
+    handover.at_the_end(made.inventory(), False)
+    assert set(known(tmp_path / "team-b")) == {"exp1", "exp2"}
+    for name in ("exp1", "exp2"):
+        made.hostvars[name][steps.CONVERGED] = registered(forge.removed(name))
+    return made
+
+
+def test_a_removal_takes_everything_out_of_the_directory(tmp_path: Path) -> None:
+    made = removing(tmp_path, remove_everything=True)
+    before = files(tmp_path)
+    [note], problems = handover.after_removal(made.inventory(), True)
+    assert "the pairs of exp1, exp2" in note and "would go" in note and problems == [] and files(tmp_path) == before
+    (tmp_path / "team-b" / "notes.txt").write_text("theirs")
+    (tmp_path / "team-b" / "pairs" / "exp9").mkdir()
+    [note], problems = handover.after_removal(made.inventory(), False)
+    assert "opens nothing any more. What else lies there stays." in note and problems == []
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert left == ["team-b", "team-b/notes.txt", "team-b/pairs", "team-b/pairs/exp9"]
+    [note], problems = handover.after_removal(made.inventory(), False)
+    assert note.endswith("does not hold what was written there, and stays.")
+
+
+def test_a_removal_leaves_no_directory_of_ours(tmp_path: Path) -> None:
+    handover.after_removal(removing(tmp_path, remove_everything=True).inventory(), False)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("order", [{"remove_everything": True}, {"remove_exporter": "exp2"}])
+def test_only_what_was_removed_leaves_the_directory(tmp_path: Path, order: dict[str, Any]) -> None:
+    made = removing(tmp_path, **order)
+    made.hostvars["exp1"][steps.CONVERGED] = registered(forge.failed("exp1"))
+    [note], _problems = handover.after_removal(made.inventory(), False)
+    assert "the pairs of exp2 in" in note and set(known(tmp_path / "team-b")) == {"exp1"}
+
+
+def test_a_removal_that_was_refused_or_of_a_prometheus_takes_nothing_from_outsiders(tmp_path: Path) -> None:
+    for order in ({"remove_prometheus": "prom1"}, {"remove_everything": True, "remove_exporter": "exp1"}):
+        made = removing(tmp_path, **order)
+        assert handover.after_removal(made.inventory(), False) == ([], [])
+
+
 def test_the_run_says_who_is_down(tmp_path: Path) -> None:
     read = rotating(tmp_path).inventory().fleet
     assert handover.down(read, [], (), False) == [] == handover.down(read, ["exp1"], ("team-b",), False)
