@@ -22,5 +22,5 @@ def test_the_variables_of_the_page() -> None:
     groups = {"timesten_exporters": ["exp1"], "prometheus_servers": ["prom1"]}
     assert fleet.problems(variables, groups, ["exp1", "prom1"], operation="verify", extra_vars=run) == []
     page = (ROOT / "docs/silences.md").read_text()
-    told = {name for name in re.findall(r"`(\w+)`", "".join(re.findall(r"(?m)^\| `rotate_.*", page)))}
+    told = set(re.findall(r"`(\w+)`", "".join(re.findall(r"(?m)^\| `rotate_.*", page))))
     assert {name for name in fleet.RUN if re.match(r"rotate_(silence|annotation)", name)} <= told
