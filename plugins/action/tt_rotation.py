@@ -73,10 +73,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             if name in rows and rows[name].refused is None:
                 rows[name] = dataclasses.replace(rows[name], refused=reason)
         done = around.before(fleet.run, rows, this_run()["name"], self._task.check_mode)
-        if done.refused is not None:
-            rows = {name: dataclasses.replace(row, refused=row.refused or done.refused) for name, row in rows.items()}
         told = {"began": began, "silence": done.silence, "notes": list(done.notes)}
-        return {"rows": {name: dataclasses.asdict(row) for name, row in rows.items()}, **told}
+        return {"rows": {name: dataclasses.asdict(row) for name, row in done.rows.items()}, **told}
 
     def _gets_grace(self, exporter: str) -> bool:
         """Tell whether both ports of an exporter serve for a while: an outsider that keeps its access cannot follow at once."""

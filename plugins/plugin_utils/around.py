@@ -81,27 +81,30 @@ def fault(run: Run) -> str | None:
 class Before:
     """What was done before a wave.
 
+    :ivar rows: its plan; where there is no silence although one was asked for, nothing may be switched.
     :ivar silence: the id of its silence; "" where there is none.
-    :ivar refused: why nothing may be switched.
     """
 
+    rows: Mapping[str, Row]
     silence: str = ""
     notes: Sequence[str] = ()
-    refused: str | None = None
 
 
 def before(run: Run, rows: Mapping[str, Row], who: str, check_mode: bool) -> Before:
     """Silence what a wave is going to switch."""
     asked, subject = server(run), silences.subject_of(rows.values())
     if asked is None or subject is None:
-        return Before()
+        return Before(rows)
     if check_mode:
-        return Before(notes=[f"{SILENCE}: {asked.url} would be asked to silence {subject}, while they are rotated."])
+        return Before(
+            rows, notes=[f"{SILENCE}: {asked.url} would be asked to silence {subject}, while they are rotated."]
+        )
     try:
         made, notes = silences.make(asked, subject, time.time(), silences.end_of(rows.values()), who)
     except TimesTenError as error:
-        return Before(refused=error.message)
-    return Before(made, notes)
+        refused = {name: dataclasses.replace(row, refused=row.refused or error.message) for name, row in rows.items()}
+        return Before(refused)
+    return Before(rows, made, notes)
 
 
 def end(run: Run, silence: str) -> list[str]:

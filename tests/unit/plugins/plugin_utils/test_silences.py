@@ -445,26 +445,24 @@ def test_without_the_variables_nobody_is_asked(monkeypatch):
     run = fleet.Run()
     rows = {"exp1": row("exp1", "prom1")}
     assert around.fault(run) is None
-    assert around.before(run, rows, "alice", check_mode=False) == around.Before()
+    assert around.before(run, rows, "alice", check_mode=False) == around.Before(rows)
     assert around.end(run, "abc") == around.annotate(run, 0.0, {"exp1": "switched"}, check_mode=False) == []
 
 
 def test_a_wave_that_nothing_is_switched_in_has_neither():
-    run = fleet.Run(
-        rotate_silence=f"http://127.0.0.1:{free_port()}", rotate_annotation=f"http://127.0.0.1:{free_port()}"
-    )
-    assert (
-        around.before(run, {"exp1": row("exp1", "prom1", refused="no gap")}, "alice", check_mode=False)
-        == around.Before()
-    )
+    run = fleet.Run(rotate_silence=f"http://127.0.0.1:{free_port()}", rotate_annotation="http://127.0.0.1:1")
+    rows = {"exp1": row("exp1", "prom1", refused="no gap")}
+    assert around.before(run, rows, "alice", check_mode=False) == around.Before(rows)
     assert around.end(run, "") == around.annotate(run, 0.0, {}, check_mode=False) == []
 
 
 def test_no_silence_no_switch():
-    port = free_port()
-    run = fleet.Run(rotate_silence=f"http://127.0.0.1:{port}")
-    done = around.before(run, {"exp1": row("exp1", "prom1")}, "alice", check_mode=False)
-    assert done.silence == "" and f"rotate_silence: http://127.0.0.1:{port} does not answer" in done.refused
+    run = fleet.Run(rotate_silence=f"http://127.0.0.1:{free_port()}")
+    rows = {"exp1": row("exp1", "prom1"), "exp2": row("exp2", "prom1", refused="no gap")}
+    done = around.before(run, rows, "alice", check_mode=False)
+    assert (done.silence, done.notes) == ("", ())
+    assert done.rows["exp1"].refused.startswith(f"rotate_silence: {run.rotate_silence} does not answer")
+    assert done.rows["exp2"].refused == "no gap"
 
 
 def test_no_community_grafana_is_told():
