@@ -99,8 +99,9 @@ def before(run: Run, rows: Mapping[str, Row], who: str, check_mode: bool) -> Bef
         return Before(
             rows, notes=[f"{SILENCE}: {asked.url} would be asked to silence {subject}, while they are rotated."]
         )
+    now = time.time()
     try:
-        made, notes = silences.make(asked, subject, time.time(), silences.end_of(rows.values()), who)
+        made, notes = silences.make(asked, subject, now, silences.end_of(rows.values(), now), who)
     except TimesTenError as error:
         refused = {name: dataclasses.replace(row, refused=row.refused or error.message) for name, row in rows.items()}
         return Before(refused)

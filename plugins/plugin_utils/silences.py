@@ -26,6 +26,8 @@ CREATED_BY = "timesten.monitoring"
 """By this, and by the form of their matchers, our silences are known again."""
 AFTERWARDS = 120.0
 """Seconds after the last deadline of a wave at which a silence that nobody ends is over: both sides have gone back, and are scraped again."""
+LONGEST = 86400.0
+"""Seconds that a silence lasts at most if nobody ends it: a deadline depends on the scrape interval that a Prometheus host names."""
 _EARLY = 600.0
 """The Alertmanager's clock may be so many seconds behind, and the silence begins at once."""
 
@@ -63,9 +65,9 @@ def subject_of(rows: Iterable[Row]) -> Subject | None:
     return Subject(tuple(exporters), tuple(clients)) if exporters and clients else None
 
 
-def end_of(rows: Iterable[Row]) -> float:
+def end_of(rows: Iterable[Row], now: float) -> float:
     """Return when a wave's silence ends if nobody ends it, in seconds since the epoch."""
-    return max(row.deadline for row in rows if row.refused is None) + AFTERWARDS
+    return min(max(row.deadline for row in rows if row.refused is None) + AFTERWARDS, now + LONGEST)
 
 
 def body(subject: Subject, now: float, end: float, who: str) -> dict[str, Any]:

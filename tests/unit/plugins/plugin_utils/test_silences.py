@@ -82,7 +82,9 @@ def test_who_is_silenced(rows, expected):
 
 def test_it_ends_after_the_last_deadline():
     rows = [row("a", "p", deadline=1000.0), row("b", "p", deadline=1500.0), row("c", "p", deadline=9e9, refused="x")]
-    assert silences.end_of(rows) == 1500.0 + silences.AFTERWARDS
+    assert silences.end_of(rows, 900.0) == 1500.0 + silences.AFTERWARDS
+    # A host that names an interval of a year silences nobody for a year.
+    assert silences.end_of([*rows, row("d", "p", deadline=9e9)], 900.0) == 900.0 + silences.LONGEST
 
 
 @pytest.mark.parametrize("exporters", [("exp1",), ("exp1", "exp.2"), ("a-b_c", "10.0.0.1", "exp1-sales")])
