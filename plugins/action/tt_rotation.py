@@ -12,7 +12,8 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import handover, ledger, rotation, steps
+from ansible_collections.timesten.monitoring.plugins.lookup.this_run import this_run
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import around, handover, ledger, rotation, steps
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
 
 display = Display()
@@ -41,7 +42,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _plan(self) -> dict[str, Any]:
         """Choose the moments."""
-        inventory, fleet, run = self.inventory, self.inventory.fleet, self.inventory.run
+        inventory, fleet, run, began = self.inventory, self.inventory.fleet, self.inventory.run, time.time()
         staged = inventory.exporters(inventory.wave(), steps.STAGED)
         takers = {
             exporter.name: {
@@ -71,7 +72,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         for name, reason in unwritten.items():
             if name in rows and rows[name].refused is None:
                 rows[name] = dataclasses.replace(rows[name], refused=reason)
-        return {"rows": {name: dataclasses.asdict(row) for name, row in rows.items()}}
+        done = around.before(fleet.run, rows, this_run()["name"], self._task.check_mode)
+        told = {"began": began, "silence": done.silence, "notes": list(done.notes)}
+        return {"rows": {name: dataclasses.asdict(row) for name, row in done.rows.items()}, **told}
 
     def _gets_grace(self, exporter: str) -> bool:
         """Tell whether both ports of an exporter serve for a while: an outsider that keeps its access cannot follow at once."""
@@ -116,6 +119,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _record(self) -> dict[str, Any]:
         """Add what became of this wave to the record of the run."""
         inventory, check_mode = self.inventory, self._task.check_mode
+        run, planned = inventory.fleet.run, inventory.registered("timesten_plan")
+        notes = [*planned.get("notes", []), *around.end(run, planned.get("silence", ""))]
         before = inventory.registered("timesten_rotated")
         entries, problems = ledger.rotations(inventory, check_mode), []
         if not check_mode and inventory.run.timesten_outsiders:
@@ -123,8 +128,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             problems = handover.after_the_switch(inventory, switched)
             # Their directories hold the new pairs now.
             entries = ledger.rotations(inventory, False)
+        touched = {entry.exporter: entry.outcome for entry in entries if entry.changed}
+        notes += around.annotate(run, planned.get("began", 0.0), touched, check_mode)
         return {
             "entries": [*(before.get("entries") or []), *(dataclasses.asdict(entry) for entry in entries)],
             "problems": [*(before.get("problems") or []), *problems],
+            "notes": [*(before.get("notes") or []), *notes],
             "stop": bool(problems) or any(not entry.good for entry in entries),
         }

@@ -61,9 +61,6 @@ from typing import Any, Callable, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import fleet
 
-LIMITED = ("site", "rotate", "rollback", "evict")
-"""Operations that need an exporter and all its Prometheus hosts in one run."""
-
 
 def run_problems(
     hostvars: Mapping[str, Mapping[str, Any]],
@@ -77,7 +74,7 @@ def run_problems(
     manager = getattr(hostvars, "_variable_manager", None)
     extra_vars = getattr(manager, "extra_vars", None) or {}
     # Who removes or only looks may leave hosts out.
-    checked = limit if operation in LIMITED else None
+    checked = limit if operation in fleet.ROTATING else None
     return fleet.problems(hostvars, groups, hosts, checked, operation or "site", [str(name) for name in extra_vars])
 
 

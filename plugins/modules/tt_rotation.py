@@ -11,7 +11,8 @@ short_description: What the controller decides between the steps of a rotation
 version_added: 1.0.0
 description:
   - Makes the plan of a wave, refuses what a client does not follow, judges what became of the switches, and keeps the record.
-  - It reads what the tasks of the playbook C(timesten.monitoring.rotate) have registered, and contacts no host.
+  - It reads what the tasks of the playbook C(timesten.monitoring.rotate) have registered, and contacts no host of the inventory.
+  - Where C(rotate_silence) or C(rotate_annotation) is set, it asks that Alertmanager for a silence around the wave, and Grafana for an annotation.
 extends_documentation_fragment:
   - timesten.monitoring.attributes
 requirements: []
@@ -22,7 +23,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - It changes nothing in any mode.
+      - It asks neither Alertmanager nor Grafana for anything then, and says what it would ask for.
   diff_mode:
     support: none
   idempotent:
@@ -31,12 +32,12 @@ options:
   step:
     description:
       - V(join) has a host take part in a wave.
-      - V(plan) chooses the moments at which each exporter may switch.
+      - V(plan) chooses the moments at which each exporter may switch, and silences their alerts where C(rotate_silence) is set.
       - V(go) refuses the exporters that one of their clients does not follow.
       - V(judge) tells which switches are kept and which are taken back.
       - V(leave) tells which of their two ports exporters leave, with the strategy C(spare_port). Where outsiders have to follow, it waits for
         C(rotate_grace) seconds before.
-      - V(record) adds what became of the wave to the record of the run.
+      - V(record) ends the silence, adds what became of the wave to the record of the run, and the annotation where C(rotate_annotation) is set.
     type: str
     choices: [join, plan, go, judge, leave, record]
     required: true
@@ -70,6 +71,22 @@ rows:
   returned: O(step=plan) or O(step=go)
   type: dict
   sample: {"exp1": {"exporter": "exp1", "host": "exp1", "generation": "20261124T104900Z-1a2b3c4d", "window": 0.7, "gap": 7.2, "moments": [1795517344.52]}}
+began:
+  description: When the wave was planned, in seconds since the epoch.
+  returned: O(step=plan)
+  type: float
+  sample: 1795517344.52
+silence:
+  description: The id of the wave's silence; empty where there is none.
+  returned: O(step=plan)
+  type: str
+  sample: e1286ed2-f9b3-4797-aa4b-96633a6f4fb3
+notes:
+  description: What a person should know of silences and annotations; for O(step=record) of all waves so far.
+  returned: O(step=plan) or O(step=record)
+  type: list
+  elements: str
+  sample: []
 verdicts:
   description: By name of the exporter, what became of it and what its host has to do.
   returned: O(step=judge)

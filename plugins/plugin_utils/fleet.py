@@ -27,7 +27,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter impor
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import options as prometheus_options
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.paths import rules_beside
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import outsiders, reports, rules, steps, words
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import around, outsiders, reports, rules, steps, words
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.outsiders import Outsider
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.words import EXPORTER, PROMETHEUS, ROLES
 
@@ -36,6 +36,8 @@ SERVERS = "prometheus_servers"
 GROUP = {EXPORTER: EXPORTERS, PROMETHEUS: SERVERS}
 
 OPERATIONS = ("site", "verify", "rotate", "rollback", "evict", "remove")
+ROTATING = ("site", "rotate", "rollback", "evict")
+"""Operations that may rotate."""
 ONE_OF = (
     "one of -e remove_exporter=<exporter>, -e remove_prometheus=<client or Prometheus host>, -e remove_everything=true"
 )
@@ -61,6 +63,13 @@ RUN: dict[str, dict[str, Any]] = {
     "rotate_confirm": {"type": "float"},
     "rotate_grace": {"type": "float"},
     "rotate_force": {"type": "bool"},
+    "rotate_silence": {"type": "str"},
+    "rotate_silence_username": {"type": "str"},
+    "rotate_silence_password": {"type": "str", "no_log": True},
+    "rotate_silence_headers": {"type": "dict", "no_log": True},
+    "rotate_silence_ca_file": {"type": "path"},
+    "rotate_annotation": {"type": "str"},
+    "rotate_annotation_token": {"type": "str", "no_log": True},
     "evict": {"type": "str"},
     "remove_exporter": {"type": "str"},
     "remove_prometheus": {"type": "str"},
@@ -180,6 +189,13 @@ class Run:
     rotate_confirm: float = 120.0
     rotate_grace: float = 0.0
     rotate_force: bool = False
+    rotate_silence: str | None = None
+    rotate_silence_username: str | None = None
+    rotate_silence_password: str | None = dataclasses.field(default=None, repr=False)
+    rotate_silence_headers: Mapping[str, Any] | None = dataclasses.field(default=None, repr=False)
+    rotate_silence_ca_file: str | None = None
+    rotate_annotation: str | None = None
+    rotate_annotation_token: str | None = dataclasses.field(default=None, repr=False)
     evict: str | None = None
     remove_exporter: str | None = None
     remove_prometheus: str | None = None
@@ -526,6 +542,8 @@ def _plain(value: Any) -> Any:
 
 
 def _is_secret(name: str) -> bool:
+    if RUN.get(name, {}).get("no_log"):
+        return True
     return re.search(rf"(?:^|[._])(?:{'|'.join(argspec.SECRETS)})(?:\[|$)", name) is not None
 
 
@@ -629,15 +647,23 @@ def read_run(variables: Mapping[str, Any]) -> Run:
         value = values.get(name)
         if isinstance(value, (int, float)) and not low <= value <= high:
             messages.append(f"{name}: {value} is not between {low} and {high}")
-    for name in ("timesten_report", "timesten_report_html", "timesten_outsiders_dir", *_NAMED):
+    for name in (
+        "timesten_report",
+        "timesten_report_html",
+        "timesten_outsiders_dir",
+        "rotate_silence_ca_file",
+        *_NAMED,
+    ):
         for item in _listed(values.get(name)):
             try:
                 names.check_text(item, name)
             except TimesTenError as error:
                 messages.append(error.message)
+    run = Run(**values, timesten_outsiders=taken)
+    messages += around.check(run)
     if messages:
         raise Problems(messages)
-    return Run(**values, timesten_outsiders=taken)
+    return run
 
 
 # Variables that name hosts, exporters or clients.
@@ -803,7 +829,10 @@ def _read(hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequen
         faults[""] = error.messages
     faults.setdefault("", []).extend(_outsider_problems(exporter_hosts, prometheus_hosts, run, exporters, servers))
     # A host that has no strategy of its own would take part in the steps of another one.
-    both = {"timesten_outsiders": None, "rotate_strategy": Run.rotate_strategy}
+    both: dict[str, str | None] = {
+        **dict.fromkeys(("timesten_outsiders", "rotate_silence", "rotate_annotation")),
+        "rotate_strategy": Run.rotate_strategy,
+    }
     for variable, default in both.items():
         if len(_differing(hostvars, (*exporters, *servers), variable, default)) > 1:
             faults[""].append(
@@ -1054,6 +1083,10 @@ def _run_problems(fleet: Fleet, faults: Mapping[str, Sequence[str]], hosts: set[
     exporters, servers = fleet.inventory
     run = fleet.run
     yield from _report_problems(run)
+    # Whoever looks or removes switches nothing.
+    unusable = around.fault(run) if operation in ROTATING else None
+    if unusable is not None:
+        yield unusable
     # The exporters and clients of a host with wrong variables are not known.
     if not any(host in faults for host in exporters):
         for name in run.rotate_exporters or ():

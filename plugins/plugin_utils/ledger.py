@@ -993,7 +993,12 @@ def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
         tuple(hosts),
         tuple(f"{entry.exporter}: {entry.text}" for entry in rotated),
         (*same_certificates(converged, kept), *unscraped(fleet, exporter_names), *_unwritten(inventory)),
-        (*repointed(fleet, inspected), *departed(fleet, clients), *_left_behind(inventory, rotated, check_mode)),
+        (
+            *repointed(fleet, inspected),
+            *departed(fleet, clients),
+            *_left_behind(inventory, rotated, check_mode),
+            *_around(inventory),
+        ),
         described(fleet, exporter_names, converged, inspected),
     )
 
@@ -1001,6 +1006,11 @@ def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
 def _unwritten(inventory: Inventory) -> list[str]:
     """Return why a rotation could not write what outsiders need."""
     return list(inventory.registered("timesten_rotated").get("problems") or [])
+
+
+def _around(inventory: Inventory) -> list[str]:
+    """Return what a person should know of silences and annotations."""
+    return list(inventory.registered("timesten_rotated").get("notes") or [])
 
 
 def _left_behind(inventory: Inventory, rotated: Iterable[Rotated], check_mode: bool) -> list[str]:
@@ -1080,7 +1090,7 @@ def _of_rotation(operation: str, inventory: Inventory, check_mode: bool) -> Ledg
         tuple(hosts),
         tuple(f"{entry.exporter}: {entry.text}" for entry in entries),
         (*problems, *_unwritten(inventory)),
-        tuple(_left_behind(inventory, entries, check_mode)),
+        (*_left_behind(inventory, entries, check_mode), *_around(inventory)),
         exporters=tuple(
             item
             for item in described(fleet, by_host, {}, inventory.clients(fleet.prometheus_hosts, steps.INSPECTED))

@@ -1,9 +1,10 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The main job on one machine, without root: reference exporters, two real Prometheus servers, the playbooks, and a table of what was proven.
+"""The main job on one machine, without root: reference exporters, two real Prometheus servers, the playbooks, a table of what was proven, the same as a
+page, and an alert that fires and resolves.
 
-Everything lives in one directory below ``.cache`` and is gone at the end, also after a failure or an interrupt.
+Everything but that page lives in one directory below ``.cache`` and is gone at the end, also after a failure or an interrupt.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT / "tests"))
@@ -30,6 +32,7 @@ from gates.environments import CACHE  # noqa: E402
 from lab import packages  # noqa: E402
 
 VERSIONS = ("2.42", "2.53")
+ALERT = "TimesTenRecoveryRequired"
 SCRAPE_INTERVAL = "10s"  # two servers make 12 GETs a minute, within ttExporter's limit of 15
 
 
@@ -53,6 +56,7 @@ def prometheus(directory: Path, version: str, port: int) -> Iterator[packages.Pr
     unpacked = packages.prometheus(version)
     (directory / "prometheus.yml").write_text(
         f"# This file belongs to somebody else.\nglobal:\n  scrape_interval: {SCRAPE_INTERVAL}\n"
+        "  evaluation_interval: 1s\n"
         f"scrape_configs:\n  - job_name: prometheus   # itself\n    static_configs:\n      - targets: ['127.0.0.1:{port}']\n",
         encoding="utf-8",
     )
@@ -166,6 +170,36 @@ def proven(report: Path, expected: int) -> bool:
     return len(good) == len(ledger["pairs"]) == expected and bool(ledger["good"])
 
 
+def alert(port: int) -> dict[str, Any] | None:
+    """Return the alert ``ALERT`` as a Prometheus tells it; None where it has none."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/alerts", timeout=5) as answer:
+        found = json.load(answer)["data"]["alerts"]
+    return next((item for item in found if item["labels"]["alertname"] == ALERT), None)
+
+
+def seen(port: int, state: str) -> bool:
+    """Wait until the alert is in a state, or for ``resolved`` gone, and say what Prometheus says of it."""
+    began = time.monotonic()
+    while time.monotonic() - began < 60:
+        found = alert(port)
+        if (found["state"] if found else "resolved") == state:
+            text = f": {found['annotations']['summary']}" if found else ""
+            print(f"{ALERT} is {state} after {time.monotonic() - began:.0f} s{text}", flush=True)
+            return True
+        time.sleep(0.2)
+    print(f"{ALERT} was not {state} within a minute; Prometheus says {found}")
+    return False
+
+
+def fires_and_resolves(home: Path, port: int) -> bool:
+    """Have an exporter say that its database needed recovery, and no more; tell whether the delivered rule was seen firing, and resolved."""
+    file = home / "metrics.d" / "sales.prom"
+    file.write_text('timesten_required_recovery{dsn="sales",instance="exp1"} 1\n', encoding="utf-8")
+    fires = seen(port, "firing")
+    file.unlink()
+    return fires and seen(port, "resolved")
+
+
 def stop_exporters(run: Path) -> None:
     """Stop the exporters of this demo, whatever became of the playbooks; they are told by their directory."""
     mine = []
@@ -206,11 +240,14 @@ def main() -> int:
             playbook(run, "timesten.monitoring.verify", *wanted)
             say("What was proven")
             good = proven(run / "ledger.json", 3 * len(servers))
-            say(f"The same as a page for people, {(run / 'report.html').stat().st_size} bytes: docs/report.md")
+            page = shutil.copy(run / "report.html", CACHE / "demo-report.html")
+            say(f"The same as a page for people, to open in a browser (docs/report.md): {page}")
+            say(f"An alert of the rules that were delivered: {ALERT} fires and resolves on Prometheus {VERSIONS[0]}")
+            good = fires_and_resolves(run / "timesten" / "exp1", servers["prom1"][0]) and good
             say("Cleaning up")
     finally:
         shutil.rmtree(run, ignore_errors=True)
-    print(f"Nothing is left behind. The demo took {time.monotonic() - began:.0f} s.")
+    print(f"Nothing but that page is left behind. The demo took {time.monotonic() - began:.0f} s.")
     return 0 if good else 1
 
 

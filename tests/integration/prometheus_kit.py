@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal
+from lab import packages
 from waiting import fetch, free_port, until
 
 COLLECTIONS = str(Path(_certificates.__file__).parents[6])
@@ -315,6 +317,36 @@ class Prometheus:
 
     def text(self) -> str:
         return (self.directory / "log").read_text()
+
+
+# --- an Alertmanager --------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def alertmanager(directory: Path) -> Iterator[str]:
+    """Run a real Alertmanager and give its address."""
+    directory.mkdir()
+    address = f"127.0.0.1:{free_port()}"
+    (directory / "alertmanager.yml").write_text("route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
+    binary = packages.alertmanager()
+    # It reads its templates from /usr/share, which is the package's in a mount namespace of its own alone.
+    share = f"mount -t overlay overlay -o lowerdir={binary.parents[1]}/share:/usr/share /usr/share"
+    command = [
+        *("unshare", "-m", "sh", "-ec", f'{share}; exec "$@"', "sh"),
+        binary,
+        f"--config.file={directory}/alertmanager.yml",
+        f"--storage.path={directory}/data",
+        f"--web.listen-address={address}",
+        "--cluster.listen-address=",
+    ]
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        until(lambda: fetch(f"http://{address}/-/ready"), 30, "the Alertmanager")
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 # --- the module -------------------------------------------------------------------------------------------------------

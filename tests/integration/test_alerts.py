@@ -25,7 +25,6 @@ from ansible_collections.timesten.monitoring.plugins.plugin_utils import rules
 from gates.environments import ROOT
 from integration import prometheus_kit as kit
 from integration.test_prometheus_host import Host
-from lab import packages
 from waiting import fetch
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="runs Prometheus as another user, which needs root")
@@ -45,32 +44,6 @@ timesten_required_recovery{dsn="sales",instance="tt1"} 1
 # TYPE timesten_replication_peer_connection gauge
 timesten_replication_peer_connection{dsn="sales",instance="tt1"} 0
 """
-
-
-@contextlib.contextmanager
-def alertmanager(directory: Path) -> Iterator[str]:
-    """Run a real Alertmanager and give its address."""
-    directory.mkdir()
-    address = f"127.0.0.1:{kit.free_port()}"
-    (directory / "alertmanager.yml").write_text("route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
-    binary = packages.alertmanager()
-    # It reads its templates from /usr/share, which is the package's in a mount namespace of its own alone.
-    share = f"mount -t overlay overlay -o lowerdir={binary.parents[1]}/share:/usr/share /usr/share"
-    command = [
-        *("unshare", "-m", "sh", "-ec", f'{share}; exec "$@"', "sh"),
-        binary,
-        f"--config.file={directory}/alertmanager.yml",
-        f"--storage.path={directory}/data",
-        f"--web.listen-address={address}",
-        "--cluster.listen-address=",
-    ]
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    try:
-        yield address
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 @contextlib.contextmanager
@@ -113,7 +86,7 @@ def active(address: str) -> dict[tuple[str, str], dict[str, Any]]:
 
 def test_alerts_reach_the_alertmanager_and_resolve() -> None:
     directory = kit.public_directory()
-    with alertmanager(directory / "alertmanager") as address, contextlib.ExitStack() as stack:
+    with kit.alertmanager(directory / "alertmanager") as address, contextlib.ExitStack() as stack:
         config = kit.CONFIG.replace("global:\n", "global:\n  evaluation_interval: 1s\n")
         config += f"alerting: {{alertmanagers: [{{static_configs: [{{targets: ['{address}']}}]}}]}}\n"
         host = Host("3.5", "--rules.alert.resend-delay=1s", config=config)

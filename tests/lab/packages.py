@@ -4,6 +4,7 @@
 """Debian packages unpacked into the project's cache: nothing is installed on the machine.
 
 ``prometheus("2.42")`` gives the binaries of a Prometheus, ``alertmanager()``, ``vmagent()`` and ``age()`` those programs,
+``grafana_collection()`` that collection,
 ``host_layer()`` what a lab host needs beyond the machine's own packages, ``browser()`` a Chromium with its driver. All
 work without root, and without network once the cache holds the answer. apt runs with a configuration, lists and archives
 of its own, made from the machine's sources; the machine's apt state is only read.
@@ -102,8 +103,20 @@ def age() -> Path:
     return _one_package("age") / "usr/bin/age"
 
 
-def _one_package(name: str) -> Path:
-    """Return the root of one unpacked package of the oldest release that has it, without what it depends on."""
+def grafana_collection() -> Path:
+    """Return the collection community.grafana, which Debian's package ``ansible`` holds among a hundred others.
+
+    :raises PackageError: apt failed.
+    """
+    place = "usr/lib/python3/dist-packages/ansible_collections/community/grafana"
+    return _one_package("ansible", f"./{place}") / place
+
+
+def _one_package(name: str, *members: str) -> Path:
+    """Return the root of one unpacked package of the oldest release that has it, without what it depends on.
+
+    :param members: what is unpacked; all of it if none.
+    """
     tree = CACHE / name
     if not tree.is_dir():
         with _locked():
@@ -111,7 +124,7 @@ def _one_package(name: str) -> Path:
                 apt = _apt_for_release(RELEASES[0])
                 with tempfile.TemporaryDirectory(dir=_directory(CACHE), prefix=".download-") as download:
                     _run_apt(apt, ["apt-get", "download", name], cwd=Path(download))
-                    _unpack(sorted(Path(download).glob("*.deb")), tree)
+                    _unpack(sorted(Path(download).glob("*.deb")), tree, *members)
     return tree
 
 
@@ -188,7 +201,7 @@ def _fetch_layer(layer: Path, names: tuple[str, ...]) -> None:
     _unpack(sorted(archives.glob("*.deb")), layer)
 
 
-def _unpack(debs: list[Path], target: Path) -> None:
+def _unpack(debs: list[Path], target: Path, *members: str) -> None:
     """Unpack `debs` over each other into the new directory `target`, which appears complete or not at all."""
     building = Path(tempfile.mkdtemp(dir=_directory(target.parent), prefix=".new-"))
     try:
@@ -207,6 +220,7 @@ def _unpack(debs: list[Path], target: Path) -> None:
                 "--preserve-permissions",
                 "--keep-directory-symlink",
                 f"--directory={building}",
+                *members,
             ]
             with subprocess.Popen(contents, stdout=subprocess.PIPE) as reader:
                 extracted = subprocess.run(extract, stdin=reader.stdout, check=False, capture_output=True, text=True)

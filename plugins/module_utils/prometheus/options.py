@@ -136,25 +136,27 @@ def _headers(headers: Mapping[str, Any]) -> None:
             )
 
 
-def check_url(url: str) -> None:
-    """:raises TimesTenError: if this is not the address of a Prometheus."""
+def is_address(url: str) -> bool:
+    """Whether this is the address of an HTTP server, with neither user nor password in it."""
     try:
         parts = urllib.parse.urlsplit(url)
         right = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:  # a port that is none, or half an IPv6 address
-        right = False
-    if (
-        not right
-        or parts.username
-        or parts.password
-        or parts.query
-        or parts.fragment
-        or re.search(r"[\s\x00-\x1f\x7f]", url)
-    ):
-        # A password that stands in the address is not repeated.
-        shown = re.sub(r"//.*@", "//...@", url, flags=re.DOTALL)
+        return False
+    rest = parts.username or parts.password or parts.query or parts.fragment
+    return bool(right) and not rest and not re.search(r"[\s\x00-\x1f\x7f]", url)
+
+
+def shown_address(url: str) -> str:
+    """The address as a message may have it: a password that stands in it is not repeated."""
+    return repr(re.sub(r"//.*@", "//...@", url, flags=re.DOTALL))
+
+
+def check_url(url: str) -> None:
+    """:raises TimesTenError: if this is not the address of a Prometheus."""
+    if not is_address(url):
         raise TimesTenError(
-            f"url: {shown!r} is not the address of a Prometheus (http://host:port, with a path where it has a "
+            f"url: {shown_address(url)} is not the address of a Prometheus (http://host:port, with a path where it has a "
             f"route prefix; user and password belong in url_username and url_password)"
         )
 

@@ -297,6 +297,15 @@ def test_check_mode_predicts_or_refuses(refused: str | None) -> None:
     assert wave.good() == (refused is None)
 
 
+@pytest.mark.parametrize("operation", ["rotate", "site"])
+def test_what_is_around_a_wave_has_no_say_in_what_became_of_it(operation: str) -> None:
+    wave = Wave()
+    wave.controller["timesten_rotated"] = {"entries": [dataclasses.asdict(wave.entry())], "notes": ["not ended"]}
+    made = ledger.of_run(operation, wave.inventory(), False)
+    assert "not ended" in made.notes and "not ended" in made.lines()
+    assert made.good or operation == "site"  # whose other steps did not run here
+
+
 # --- whom a run rotates
 
 
