@@ -566,7 +566,7 @@ ssh_args = -F none {ssh_args}
         (layers / release).mkdir()
         self._switch_run(["mount", "-o", "bind,ro", str(root), f"/run/layers/{release}"])
         over = layers / f"{release}-setuid"
-        for directory in ("usr/bin", "etc/pam.d", "opt/lab"):
+        for directory in ("usr/bin", "usr/local/bin", "etc/pam.d", "opt/lab", "var/log"):
             _directories(over / directory)
         crontab_group = (layers / "exporter/usr/bin/crontab").stat().st_gid
         for name, mode, group in (("sudo", 0o4755, 0), ("crontab", 0o2755, crontab_group)):
