@@ -13,6 +13,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.timesten.monitoring.plugins.lookup.this_run import this_run
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.automatic import AUTO
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as prometheus_jobs
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import (
     answers,
@@ -145,17 +146,45 @@ class ActionModule(HostAction):
         if prepared.trouble is not None:
             answer = steps.failed_host(host.host, "converge", [item.name for item in host.exporters], prepared.trouble)
             return self._registered([(answer, host.exporters, clients)])
-        answer = self._ask(host, "converge", exporters, clients, arguments, task_vars)
+        auto = [exporter for exporter in exporters if exporter.definition.get("boot") == AUTO]
+        of_units = {"units": {"owner": host.owner, "after": list(host.boot_after)}} if auto and host.become else {}
+        answer = self._ask(host, "converge", exporters, clients, {**arguments, **of_units}, task_vars)
         done = prepared
-        if any(exporter.leftover_unit for exporter in answer.exporters.values()):
+        waiting = [exporter for exporter in auto if answer.exporters[exporter.name].needs_unit]
+        if waiting:
+            installed, made = self._with_units(host, waiting, clients, arguments, task_vars)
+            done, answer = done.after(installed), steps.joined(answer, made)
+        left = [exporter for exporter in exporters if answer.exporters[exporter.name].leftover_unit]
+        if left:
             # The unit's end stops its exporter, which the second call starts again, without a unit.
-            removed = self._units(host, host.exporters, task_vars)
+            removed = self._units(host, _booted_by(left, "none"), task_vars)
             done = done.after(removed)
             if removed.trouble is not None:
                 answer = dataclasses.replace(answer, failed=answer.failed or removed.trouble)
             elif not self._task.check_mode:
-                answer = self._ask(host, "converge", exporters, clients, arguments, task_vars)
+                answer = steps.joined(answer, self._ask(host, "converge", left, clients, arguments, task_vars))
         return self._registered([(steps.with_failures(done.within(answer), refused), host.exporters, clients)])
+
+    def _with_units(
+        self,
+        host: ExporterHost,
+        exporters: Sequence[Exporter],
+        clients: Sequence[Mapping[str, Any]],
+        arguments: Mapping[str, Any],
+        task_vars: dict[str, Any],
+    ) -> tuple[_AsRoot, ExporterHostAnswer]:
+        """Have root install the units that ``boot: auto`` waits for; where root cannot, the host chooses again, without one."""
+        with_unit = _booted_by(exporters, "systemd")
+        installed = self._units(host, with_unit, task_vars)
+        if installed.trouble is None:
+            return installed, self._ask(host, "converge", with_unit, clients, arguments, task_vars)
+        answer = self._ask(host, "converge", exporters, clients, arguments, task_vars)
+        told = {
+            name: dataclasses.replace(item, unattended=f"{item.unattended} ({installed.trouble})")
+            for name, item in answer.exporters.items()
+            if item.unattended
+        }
+        return _AsRoot(), dataclasses.replace(answer, exporters={**answer.exporters, **told})
 
     def _stage(self, host: ExporterHost, task_vars: dict[str, Any]) -> dict[str, Any]:
         run = self.inventory.run
@@ -243,8 +272,8 @@ class ActionModule(HostAction):
             answer = self._ask(host, "forget", exporters, forgotten, arguments, task_vars)
             return self._registered([(answer, exporters, forgotten)])
         gone = [
-            dataclasses.replace(exporter, definition={**exporter.definition, "state": "absent", "boot": "none"})
-            for exporter in exporters
+            dataclasses.replace(exporter, definition={**exporter.definition, "state": "absent"})
+            for exporter in _booted_by(exporters, "none")
         ]
         answer = self._ask(host, "converge", gone, [], {}, task_vars)
         if any(exporter.leftover_unit for exporter in answer.exporters.values()):
@@ -406,6 +435,10 @@ def _in_the_way(host: ExporterHost, inspected: Mapping[str, PrometheusAnswer]) -
         for client, answer in inspected.items()
         if exporter.name in answer.in_the_way
     }
+
+
+def _booted_by(exporters: Sequence[Exporter], boot: str) -> list[Exporter]:
+    return [dataclasses.replace(exporter, definition={**exporter.definition, "boot": boot}) for exporter in exporters]
 
 
 def _dicts(value: Any) -> list[Mapping[str, Any]]:

@@ -186,8 +186,11 @@ options:
           - V(systemd) is a unit, which also brings it back whenever it ends. M(timesten.monitoring.tt_exporter_unit)
             installs it. The exporter is then started by systemd alone, and restarted by a signal.
           - With V(cron) and V(systemd), the start script is C(run) in O(exporters[].certificate_directory).
+          - V(auto) keeps what starts it already. Where nothing does, it is V(systemd) where systemd runs the host and O(units) says that root may
+            be asked, else V(cron) where the user can have a crontab, else V(none), and RV(exporters[].unattended) says why.
+          - With V(auto), an exporter with O(exporters[].spare_port) gets no unit, and one that has a unit changes to V(cron) where that works.
         type: str
-        choices: [none, cron, systemd]
+        choices: [none, cron, systemd, auto]
         default: none
       takeover:
         description:
@@ -328,6 +331,25 @@ options:
         the next of these moments.
     type: dict
     default: {}
+  units:
+    description:
+      - For O(phase=converge) and O(exporters[].boot=auto), what M(timesten.monitoring.tt_exporter_unit) would be called with as root. An exporter
+        whose unit is missing or differs is then left as it is, and RV(exporters[].needs_unit) says so; call that module, and this one again.
+      - If not set, root is not asked, and V(auto) installs no unit.
+    type: dict
+    version_added: 1.0.0
+    suboptions:
+      owner:
+        description:
+          - The user who runs C(ttExporter).
+        type: str
+        required: true
+      after:
+        description:
+          - Units that have to be up before the exporter starts.
+        type: list
+        elements: str
+        default: []
 seealso:
   - module: timesten.monitoring.tt_prometheus_host
 """
@@ -720,6 +742,16 @@ exporters:
       type: str
       returned: when there is one
       sample: timesten-exporter-exp1.service
+    needs_unit:
+      description: Whether nothing was done because root has to install or to change its unit first, with M(timesten.monitoring.tt_exporter_unit).
+      type: bool
+      returned: with O(exporters[].boot=auto), when it has
+      sample: true
+    unattended:
+      description: Why nothing starts it after a reboot.
+      type: str
+      returned: with O(exporters[].boot=auto), when nothing does
+      sample: "systemd does not run this host; boot: cannot run crontab: ..."
     rate_limit:
       description: GETs per minute that the exporter accepts, null where the utility has no option for it.
       type: int
@@ -734,6 +766,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core import ar
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.module import ExporterModule, run
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import automatic
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import host as _exporter_host
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import (
     Definition,
@@ -752,7 +785,7 @@ EXPORTER = _argspec.exporter(
     state={"type": "str", "choices": ["started", "stopped", "restarted", "absent"], "default": "started"},
     keep_generations={"type": "int", "default": 2},
     **_argspec.WALLET,
-    **_argspec.PROCESS,
+    **{**_argspec.PROCESS, "boot": {"type": "str", "choices": ["none", "cron", "systemd", "auto"], "default": "none"}},
 )
 
 CLIENT = {
@@ -779,6 +812,13 @@ SPEC: dict[str, Any] = {
     "since": {"type": "str"},
     "strategy": {"type": "str", "choices": ["gap", "spare_port"], "default": "gap"},
     "switch": {"type": "dict", "default": {}},
+    "units": {
+        "type": "dict",
+        "options": {
+            "owner": {"type": "str", "required": True},
+            "after": {"type": "list", "elements": "str", "default": []},
+        },
+    },
     "run": _argspec.RUN,
 }
 
@@ -795,6 +835,7 @@ USED_BY: dict[str, tuple[str, ...]] = {
     "since": ("stage",),
     "strategy": ("stage",),
     "switch": ("switch", "converge"),
+    "units": ("converge",),
 }
 """The phases that use an option; any other refuses it."""
 
@@ -808,12 +849,19 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     _argspec.refuse_unused(params, SPEC, "phase", USED_BY)
     if phase != "converge" and any(exporter.state == "absent" for exporter in exporters):
         raise TimesTenError(f"exporters: state absent and phase {phase} do not go together; leave phase out")
+    if phase != "converge":
+        exporters = [automatic.kept(exporter) for exporter in exporters]
     if phase == "forget":
         forgotten = [
             _names.check_name(name, f"forget_clients[{index}]") for index, name in enumerate(params["forget_clients"])
         ]
         return _exporter_host.forget_host(exporters, forgotten, module.check_mode)
     if phase == "converge":
+        if params["units"] is not None:
+            # Imported where it is needed: Ansible compiles what a module imports at every call.
+            from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.units import check_names
+
+            check_names(params["units"]["owner"], params["units"]["after"])
         clients = define_clients(params["clients"])
         return _exporter_host.converge_host(
             exporters,
@@ -824,6 +872,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
             params["run"],
             params["switch"],
             [_names.check_name(name, f"away[{index}]") for index, name in enumerate(params["away"])],
+            params["units"],
         )
     return rotate(module, exporters)
 

@@ -187,6 +187,8 @@ class ExporterAnswer(_Answer):
     process: Process | None = None
     rate_limit: int | None = None
     leftover_unit: str | None = None
+    needs_unit: bool = False
+    unattended: str | None = None
     rotation: Rotation | None = None
     status: Status | None = None
     moment: float | None = None
@@ -547,6 +549,8 @@ def _made(given: Mapping[str, Any], where: str, call: _Call, name: str) -> dict[
         "rate_limit": optional(checks.whole, given.get("rate_limit"), f"{where}.rate_limit", 1, 1000),
         "removed": checks.texts(_some(given, "removed"), f"{where}.removed"),
         "left": checks.texts(_some(given, "left"), f"{where}.left"),
+        "needs_unit": checks.truth(given.get("needs_unit", False), f"{where}.needs_unit"),
+        "unattended": optional(checks.text, given.get("unattended"), f"{where}.unattended"),
     }
     own = f"timesten-exporter-{name}.service"
     if given.get("leftover_unit") is not None:

@@ -647,6 +647,20 @@ def prometheus_hosts(
     return found
 
 
+def unattended(answers: Mapping[str, ExporterHostAnswer]) -> list[str]:
+    """Return a note of the exporters that nothing starts after a reboot, although that was left to their hosts."""
+    found: dict[str, list[str]] = {}
+    for answer in answers.values():
+        for exporter in answer.exporters.values():
+            if exporter.unattended is not None:
+                found.setdefault(exporter.unattended, []).append(exporter.name)
+    return [
+        f"Nothing starts {some(exporters)} after a reboot but the next run of timesten.monitoring.site: {reason}. "
+        "exporter_host_boot: none says that this is meant so."
+        for reason, exporters in found.items()
+    ]
+
+
 def departed(fleet: Fleet, answers: Mapping[str, PrometheusAnswer]) -> list[str]:
     """Return a note of the exporters that a Prometheus still scrapes although they have left the inventory.
 
@@ -994,6 +1008,7 @@ def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
         tuple(f"{entry.exporter}: {entry.text}" for entry in rotated),
         (*same_certificates(converged, kept), *unscraped(fleet, exporter_names), *_unwritten(inventory)),
         (
+            *unattended(converged),
             *repointed(fleet, inspected),
             *departed(fleet, clients),
             *_left_behind(inventory, rotated, check_mode),

@@ -86,8 +86,10 @@ def _exporters_in_words(answer: ExporterHostAnswer) -> ExporterHostAnswer:
         return None if text is None else words.in_words(text, words.EXPORTER)
 
     named = {
-        name: dataclasses.replace(item, failed=said(item.failed), error=said(item.error))
-        if item.failed or item.error
+        name: dataclasses.replace(
+            item, failed=said(item.failed), error=said(item.error), unattended=said(item.unattended)
+        )
+        if item.failed or item.error or item.unattended
         else item
         for name, item in answer.exporters.items()
     }

@@ -146,6 +146,7 @@ class Fleet:
             "scrape_interval": f"{SCRAPE_INTERVAL}s",
             "fetched": self.work / "fetched",
             "exporter_host_timesten_home": HOME,
+            "exporter_host_boot": "none",
             "exporter_host_port": 8888,
         }
         wanted = {host.name for host in [*self.lab.exporters[:exporters], *self.lab.prometheus[:servers]]}

@@ -113,6 +113,8 @@ def write_inventory(run: Path, servers: dict[str, tuple[int, packages.Prometheus
                 "timesten_exporters": {
                     "vars": {
                         "exporter_host_become": False,
+                        # Nothing of it is to come back when this machine is rebooted.
+                        "exporter_host_boot": "none",
                         "exporter_host_address": "localhost",
                         "reference_exporter_python": interpreter,
                     },

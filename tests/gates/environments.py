@@ -89,7 +89,7 @@ def _candidates() -> Iterator[Path]:
 @functools.lru_cache(maxsize=None)
 def interpreters() -> dict[tuple[int, int], Path]:
     """Version -> an interpreter of this machine that can make virtualenvs. A pyenv shim counts as what it starts."""
-    code = "import sys, venv, ensurepip; print(sys.version_info[0], sys.version_info[1], sys._base_executable)"
+    code = "import sys, venv, ensurepip; print(*sys.version_info[:2], getattr(sys, '_base_executable', sys.executable))"
     found: dict[tuple[int, int], Path] = {}
     asked: set[Path] = set()
     for candidate in _candidates():

@@ -191,6 +191,8 @@ class Fleet:
                     "timesten_exporters": {
                         "vars": {
                             "exporter_host_become": False,
+                            # The crontab of this machine is not a test's.
+                            "exporter_host_boot": "none",
                             "exporter_host_address": "localhost",
                             "exporter_host_rate_budget": "warn",
                         },

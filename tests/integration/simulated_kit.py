@@ -62,6 +62,8 @@ class Simulated:
             self._write(name, files)
         groups = {"timesten_exporters": self.exporters, "prometheus_servers": self.servers}
         common = {"ansible_connection": "local", "ansible_become": False, "exporter_host_become": False}
+        # The crontab of this machine is not a test's.
+        common |= {"exporter_host_boot": "none"}
         common |= {"exporter_host_timesten_home": "/opt/tt", "ansible_remote_tmp": str(place / "tmp")}
         hosts = {
             group: {"hosts": {name: {"ansible_python_interpreter": str(place / name / "python3")} for name in names}}

@@ -113,6 +113,8 @@ class Fleet:
             "ansible_user": "deploy",
             "ansible_ssh_private_key_file": str(lab.directory / "ssh" / "id_ed25519"),
             "ansible_python_interpreter": COUNTER,
+            # What starts exporters after a reboot is the matter of few tests, which say so.
+            "exporter_host_boot": "none",
             **variables,
         }
         self.exporters, self.servers = list(exporters), list(servers)

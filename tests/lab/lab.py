@@ -78,12 +78,16 @@ class LabError(Exception):
 
 
 class Host(NamedTuple):
-    """One host of a lab. `version` is the Prometheus it runs, empty on an exporter host; `systemd` tells its init."""
+    """One host of a lab. `version` is the Prometheus it runs, empty on an exporter host; `systemd` tells its init.
+
+    `release` is the Debian that its root is, where that is not the machine's own root.
+    """
 
     name: str
     address: str
     version: str
     systemd: bool = False
+    release: str = ""
 
 
 def _root_of(pid: int) -> Path:
@@ -102,6 +106,7 @@ class Lab:
     :param versions: Prometheus host i runs ``versions[i % len(versions)]``, a version or the beginning of one.
     :param directory: the run directory: made by ``up()``, removed by ``down()``.
     :param systemd: names of the exporter hosts whose init is systemd, with cron.
+    :param release: a Debian release that is the root of every host, instead of the machine's own root.
 
     As context manager it is up inside and down after, also after a failure. ``open()`` finds one that is up already.
     """
@@ -113,6 +118,7 @@ class Lab:
         versions: Sequence[str] = ("2.42", "2.53"),
         directory: Path | None = None,
         systemd: Sequence[str] = (),
+        release: str = "",
     ) -> None:
         self.directory = Path(os.path.abspath(directory or LABS / "default"))
         if re.search(r"[^\w./@+-]", str(self.directory)):
@@ -126,10 +132,11 @@ class Lab:
         if prometheus and not versions:
             raise LabError("no Prometheus version was named")
         self.exporters = [
-            Host(f"exp{n}", f"{NETWORK}.1.{n}", "", f"exp{n}" in systemd) for n in range(1, exporters + 1)
+            Host(f"exp{n}", f"{NETWORK}.1.{n}", "", f"exp{n}" in systemd, release) for n in range(1, exporters + 1)
         ]
         self.prometheus = [
-            Host(f"prom{n}", f"{NETWORK}.2.{n}", versions[(n - 1) % len(versions)]) for n in range(1, prometheus + 1)
+            Host(f"prom{n}", f"{NETWORK}.2.{n}", versions[(n - 1) % len(versions)], False, release)
+            for n in range(1, prometheus + 1)
         ]
         self.inventory = self.directory / "inventory.ini"
         self.ansible_cfg = self.directory / "ansible.cfg"
@@ -537,6 +544,8 @@ ssh_args = -F none {ssh_args}
                 _write(base / "etc/default/prometheus", 'ARGS="--web.enable-lifecycle"\n')
         if any(host.systemd for host in self.hosts):
             _write_units(layers / "systemd/etc/systemd/system")
+        for release in {host.release for host in self.hosts if host.release}:
+            self._write_release(layers, release)
         known = []
         for host in self.hosts:
             for directory in ("disk", "work", "root"):
@@ -551,12 +560,28 @@ ssh_args = -F none {ssh_args}
             known.append(f"{host.name},{host.address} {public}")
         _write(self.directory / "ssh" / "known_hosts", "".join(known))
 
+    def _write_release(self, layers: Path, release: str) -> None:
+        """Lay down the root of another release, and what its packages' scripts would have made."""
+        root = packages.root_of(release)
+        (layers / release).mkdir()
+        self._switch_run(["mount", "-o", "bind,ro", str(root), f"/run/layers/{release}"])
+        over = layers / f"{release}-setuid"
+        for directory in ("usr/bin", "usr/local/bin", "etc/pam.d", "opt/lab", "var/log"):
+            _directories(over / directory)
+        crontab_group = (layers / "exporter/usr/bin/crontab").stat().st_gid
+        for name, mode, group in (("sudo", 0o4755, 0), ("crontab", 0o2755, crontab_group)):
+            shutil.copyfile(root / "usr/bin" / name, over / "usr/bin" / name)
+            os.chown(over / "usr/bin" / name, 0, group)
+            (over / "usr/bin" / name).chmod(mode)
+        for kind in ("auth", "account", "session", "password"):
+            _write(over / "etc/pam.d" / f"common-{kind}", f"{kind} required pam_permit.so\n")
+
     def _boot(self, names: list[str]) -> None:
-        layers = {
-            host.name: "systemd:exporter:packages:/" if host.systemd else "exporter:packages:/"
-            for host in self.exporters
-        }
-        layers |= {host.name: f"prometheus:prometheus-{host.version}:packages:/" for host in self.prometheus}
+        layers = {host.name: "systemd:exporter" if host.systemd else "exporter" for host in self.exporters}
+        layers |= {host.name: f"prometheus:prometheus-{host.version}" for host in self.prometheus}
+        for host in self.hosts:
+            own = f"{host.release}-setuid:{layers[host.name]}:{host.release}" if host.release else ""
+            layers[host.name] = own or f"{layers[host.name]}:packages:/"
         commands = []
         for name in names:
             lower = ":".join(part if part == "/" else f"/run/layers/{part}" for part in layers[name].split(":"))

@@ -47,6 +47,8 @@ HOST_PACKAGES = (
     "sysvinit-utils",  # runs the init script of the prometheus package
     "tini",
 )
+# What makes a whole system of a release, beside what is essential in it.
+ROOT_PACKAGES = (*HOST_PACKAGES, "dbus", "iproute2", "openssl", "openssl-provider-fips", "procps", "systemd")
 BROWSER_PACKAGES = ("chromium", "chromium-driver", "fonts-dejavu-core")
 SYSTEMD_PACKAGES = ("systemd", "systemd-container")  # beyond HOST_PACKAGES, for hosts whose init is systemd
 # Searched in this order, so that a version that several releases have comes from the oldest.
@@ -112,8 +114,8 @@ def grafana_collection() -> Path:
     return _one_package("ansible", f"./{place}") / place
 
 
-def _one_package(name: str, *members: str) -> Path:
-    """Return the root of one unpacked package of the oldest release that has it, without what it depends on.
+def _one_package(name: str, *members: str, release: str = RELEASES[0]) -> Path:
+    """Return the root of one unpacked package of a release, without what it depends on.
 
     :param members: what is unpacked; all of it if none.
     """
@@ -121,7 +123,7 @@ def _one_package(name: str, *members: str) -> Path:
     if not tree.is_dir():
         with _locked():
             if not tree.is_dir():
-                apt = _apt_for_release(RELEASES[0])
+                apt = _apt_for_release(release)
                 with tempfile.TemporaryDirectory(dir=_directory(CACHE), prefix=".download-") as download:
                     _run_apt(apt, ["apt-get", "download", name], cwd=Path(download))
                     _unpack(sorted(Path(download).glob("*.deb")), tree, *members)
@@ -134,6 +136,35 @@ def host_layer(more: tuple[str, ...] = ()) -> Path:
     :raises PackageError: apt failed.
     """
     return _layer("hosts", HOST_PACKAGES + more)
+
+
+def root_of(release: str) -> Path:
+    """Return the root of a whole Debian of another release than the machine's: unpacked, with no script run.
+
+    :raises PackageError: apt failed.
+    """
+    tree = CACHE / "roots" / release
+    if not tree.is_dir():
+        with _locked():
+            if not tree.is_dir():
+                nothing = CACHE / "apt" / "nothing"
+                _directory(nothing.parent)
+                nothing.touch()
+                apt = _apt_directory(f"root-{release}", [{**_mirror(), "suites": release}], nothing)
+                archives = apt / "cache" / "archives"
+                install = ["apt-get", "install", "--yes", "--download-only", "--no-install-recommends"]
+                _run_apt(apt, [*install, "?essential", *ROOT_PACKAGES])
+                _unpack(sorted(archives.glob("*.deb")), tree)
+    return tree
+
+
+def fips_provider() -> Path:
+    """Return OpenSSL's FIPS provider, a module that any OpenSSL 3 loads.
+
+    :raises PackageError: apt failed.
+    """
+    root = _one_package("openssl-provider-fips", release=RELEASES[1])
+    return next(root.glob("usr/lib/*/ossl-modules/fips.so"))
 
 
 def browser() -> Path:
@@ -261,9 +292,14 @@ def _directory(path: Path) -> Path:
 
 @functools.cache
 def _apt_for_release(release: str) -> Path:
+    return _apt_directory(release, [{**_mirror(), "suites": release}])
+
+
+def _mirror() -> dict[str, str]:
+    """The machine's own source of its release, less everything but main."""
     codename = _codename()
     mirrors = [source for source in _machine_sources() if codename in source["suites"].split()]
-    return _apt_directory(release, [{**mirrors[0], "suites": release, "components": "main"}])
+    return {**mirrors[0], "components": "main"}
 
 
 @functools.cache
@@ -272,8 +308,11 @@ def _versions(apt: Path, package: str) -> list[str]:
     return [line.split("|")[1].strip() for line in lines if line.count("|") == 2]
 
 
-def _apt_directory(name: str, sources: list[dict[str, str]]) -> Path:
-    """Make apt's private world for these sources with fresh lists, and return its directory."""
+def _apt_directory(name: str, sources: list[dict[str, str]], status: Path = DPKG_STATUS) -> Path:
+    """Make apt's private world for these sources with fresh lists, and return its directory.
+
+    :param status: which packages are there already.
+    """
     apt = CACHE / "apt" / name
     for path in ("lists/partial", "cache/archives/partial", "empty"):
         _directory(apt / path)
@@ -283,7 +322,7 @@ def _apt_directory(name: str, sources: list[dict[str, str]]) -> Path:
     settings = {
         "Dir::State": apt,
         "Dir::State::lists": apt / "lists",
-        "Dir::State::status": DPKG_STATUS,
+        "Dir::State::status": status,
         "Dir::Cache": apt / "cache",
         "Dir::Cache::archives": apt / "cache" / "archives",
         "Dir::Cache::pkgcache": "",

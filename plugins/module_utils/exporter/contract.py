@@ -163,6 +163,8 @@ class Result(TypedDict, total=False):
     process: ProcessRow
     rate_limit: int | None
     leftover_unit: str
+    needs_unit: bool
+    unattended: str
     ca_sha256: str | None
     ca_certificate: str
     server_certificate: CertificateFacts | None

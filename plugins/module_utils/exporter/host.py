@@ -14,7 +14,7 @@ import os
 from typing import Any, Callable, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError, system_error
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes, takeover
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import automatic, processes, takeover
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.apply import apply
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.decide import Plan, decide
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
@@ -99,9 +99,11 @@ def converge_host(
     run: Mapping[str, Any] | None = None,
     gaps: Mapping[str, Mapping[str, Any]] | None = None,
     away: Sequence[str] = (),
+    units: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Bring all exporters of a host to what is wanted.
 
+    :param units: as of :func:`automatic.settle`.
     :raises TimesTenError: as :func:`over_all`.
     """
     call = Call(True, True, rate_budget, hand_over, check_mode, away)
@@ -111,10 +113,40 @@ def converge_host(
             from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.removal import remove
 
             return remove(definition, check_mode)
+        if definition.state == "stopped":
+            return converge(automatic.kept(definition), clients, call, run)
+        definition, choice = automatic.settle(definition, units)
+        if choice is not None and choice.needs_unit:
+            return _awaiting_unit(definition, clients, call)
         gap = takeover.Gap.of((gaps or {}).get(definition.name))
-        return converge(definition, clients, call, run, gap)
+        row = converge(definition, clients, call, run, gap)
+        if choice is not None and choice.unattended is not None:
+            row["unattended"] = choice.unattended
+        return row
 
     return over_all(exporters, work)
+
+
+def _awaiting_unit(definition: Definition, clients: Sequence[Client], call: Call) -> dict[str, Any]:
+    """The result of an exporter for which nothing was done yet, because root has to see to its unit first.
+
+    :raises TimesTenError: if the exporter would be refused: root installs nothing for that.
+    """
+    directory = ExporterDirectory(definition.certificate_directory, definition.name)
+    directory.check()
+    utility = Utility(definition.timesten_home, definition.environment)
+    _plan(dataclasses.replace(definition, boot="none"), directory, utility, clients, call)
+    return {
+        "name": definition.name,
+        "changed": False,
+        "why": [],
+        "insecure": definition.insecure,
+        "port": definition.port,
+        "spare": definition.spare,
+        "generation": None,
+        "pairs": [],
+        "needs_unit": True,
+    }
 
 
 def forget_host(exporters: Sequence[Definition], clients: Sequence[str], check_mode: bool) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def unit_texts(wanted: Definition, owner: str, after: Sequence[str] = ()) -> dic
                 f"exporter {wanted.name}: {option}: {getattr(wanted, option)!r} has characters that a systemd unit cannot hold; "
                 "choose another path, or set boot to cron"
             )
-    _check_names(owner, after)
+    check_names(owner, after)
     directory = wanted.certificate_directory
     folders = {directory, os.path.dirname(wanted.pid_file), os.path.dirname(wanted.log_file)}
     values = {
@@ -124,7 +124,8 @@ def unit_texts(wanted: Definition, owner: str, after: Sequence[str] = ()) -> dic
     }
 
 
-def _check_names(owner: str, after: Sequence[str]) -> None:
+def check_names(owner: str, after: Sequence[str]) -> None:
+    """:raises TimesTenError: if a unit file cannot hold one of them."""
     if not _USER.match(owner):
         raise TimesTenError(f"owner: {owner!r} is no name of a user")
     for unit in after:
@@ -158,7 +159,7 @@ def converge_units(
 
     :raises TimesTenError: if systemd does not run this host, or a file of somebody else's is in the way.
     """
-    _check_names(owner, after)
+    check_names(owner, after)
     units = [plan for wanted in exporters for plan in _plan(wanted, owner, after)]
     present = [unit for unit in units if unit.after is not None]
     if present:

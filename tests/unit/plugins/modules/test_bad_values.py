@@ -159,6 +159,7 @@ BASES = {
     "tt_prometheus_host": {"name": "prom1", "exporters": [ELEMENT]},
 }
 WHERE_USED = {
+    ("tt_exporter_host", "units"): {"units": {"owner": "oracle"}},
     ("tt_exporter_host", "switch"): {"phase": "switch", "clients": []},
     ("tt_exporter_host", "forget_clients"): {"phase": "forget", "clients": []},
     **{("tt_exporter_host", option): {"phase": "stage"} for option in ("to", "evict", "optional", "only_due", "since", "strategy")},

@@ -199,6 +199,8 @@ FORGED_EXPORTER = [
     ("absent", "exporters/0/leftover_unit", "timesten-exporter-exp2.service", "leftover_unit"),
     ("absent", "exporters/0/leftover_unit", "sshd.service", "leftover_unit is not timesten-exporter-exp1.service"),
     ("absent", "exporters/0/leftover_unit", ["x"], "leftover_unit"),
+    ("converge", "exporters/0/needs_unit", "yes", "needs_unit"),
+    ("converge", "exporters/0/unattended", ["x"], "unattended"),
     ("stage", "exporters/0/rotation/clients", ["prom9"], "rotation.clients[0]"),
     ("stage", "exporters/0/rotation/clients", ["prom1", "prom1"], "twice"),
     ("stage", "exporters/0/rotation/clients", None, "rotation.clients"),

@@ -1,0 +1,362 @@
+# Copyright (c) 2026 The timesten.monitoring contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the collection was tried with: one site, second run, rotation, reboot and verification on each platform, with real hosts.
+
+``make platforms`` runs every row and writes docs/platforms.json and the tables of docs/platforms.md; ``make platforms ARGS='fips su'`` runs some rows and
+keeps what is noted of the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+from gates import environments
+from integration import site_kit as kit
+from integration.site_kit import HOMES, Fleet, Run, shell
+from lab import lab as lab_module
+from lab import packages, pythons
+from lab.lab import Lab
+
+RESULTS = environments.ROOT / "docs" / "platforms.json"
+PAGE = environments.ROOT / "docs" / "platforms.md"
+SYSTEM = "/usr/bin/python3"
+UP = {("prom1", "exp1"): "up"}
+NAMES = ("managed hosts", "controller", "way in")
+Prepare = Callable[[Lab, Fleet], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One platform, or one way to reach hosts.
+
+    :ivar kind: the table that it is a row of.
+    :ivar what: how the page names it.
+    :ivar python: name, version and libraries of another interpreter of the hosts; None for that of their root.
+    :ivar release: the Debian of the hosts, where it is not the machine's own.
+    :ivar core: requirement of the controller's ansible-core, and its Python; None for the one that runs the tests.
+    :ivar prepare: what makes the hosts or the inventory so.
+    :ivar refused: the reason that a run has to give; None where it has to work.
+    """
+
+    kind: str
+    what: str
+    python: tuple[str, tuple[int, int], tuple[str, ...]] | None = None
+    release: str = ""
+    core: tuple[str, tuple[int, int]] | None = None
+    prepare: Prepare | None = None
+    refused: str | None = None
+
+
+class Tried(Fleet):
+    """A fleet whose playbooks another ansible-core may run."""
+
+    programs: Path | None = None
+
+    def argv(self, playbook: str | Path, *options: str, inventory: Path | None = None) -> list[str]:
+        """Return the command line of a run."""
+        own, *rest = super().argv(playbook, *options, inventory=inventory)
+        return [own if self.programs is None else str(self.programs / "ansible-playbook"), *rest]
+
+
+# --- what makes a host so ---------------------------------------------------------------------------------------------
+
+FIPS = """\
+openssl_conf = openssl_init
+.include /etc/ssl/fipsmodule.cnf
+[openssl_init]
+providers = providers
+alg_section = algorithms
+[providers]
+fips = fips_sect
+base = base_sect
+[base_sect]
+activate = 1
+[algorithms]
+default_properties = fips=yes
+"""
+
+
+def fips(lab: Lab, fleet: Fleet) -> None:
+    """Modules and exporter get what OpenSSL's FIPS provider has, and nothing else. (sshd of Debian does not start so.)"""
+    policy, program = "/etc/ssl/fips.cnf", "/usr/local/bin/python3-fips"
+    modules = "/usr/lib/x86_64-linux-gnu/ossl-modules"
+    for host in lab.hosts:
+        if not host.release:
+            module = packages.fips_provider().read_bytes()
+            lab.run(["sh", "-c", f"mkdir -p {modules}; cat >{modules}/fips.so"], host.name, check=True, input=module)
+        shell(lab, host.name, f"openssl fipsinstall -out /etc/ssl/fipsmodule.cnf -module {modules}/fips.so")
+        shell(lab, host.name, f"cat >{policy}", input=FIPS)
+        script = f'#!/bin/sh\nOPENSSL_CONF={policy} exec {SYSTEM} "$@"\n'
+        shell(lab, host.name, f"cat >{program}; chmod 0755 {program}", input=script)
+        code = """
+import _hashlib, json
+from cryptography.hazmat.primitives.asymmetric import x25519
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+found = []
+for name, work in {
+    "MD5": lambda: _hashlib.new("md5", b""),
+    "X25519": x25519.X25519PrivateKey.generate,
+    "ChaCha20": lambda: ChaCha20Poly1305(b"k" * 32).encrypt(b"n" * 12, b"", None),
+}.items():
+    try:
+        work()
+        found.append(name)
+    except Exception:
+        pass
+print(json.dumps(found))
+"""
+        said = lab.run([program, "-c", code], host.name, check=True, capture_output=True, text=True).stdout
+        assert json.loads(said) == [], f"{host.name} allows {said}"
+    fleet.tree["all"]["vars"].update(
+        ansible_python_interpreter=program, exporter_host_environment={"OPENSSL_CONF": policy}
+    )
+
+
+ROWS: dict[str, Row] = {
+    "debian12": Row("managed hosts", "Debian 12"),
+    "debian13": Row("managed hosts", "Debian 13", release="trixie"),
+    "fips": Row("managed hosts", "Debian 12, OpenSSL with the FIPS provider alone", prepare=fips),
+    "fips13": Row("managed hosts", "Debian 13, OpenSSL with the FIPS provider alone", release="trixie", prepare=fips),
+    "ol8": Row(
+        "managed hosts",
+        "the interpreter of Oracle Linux 8, python39",
+        ("ol8", (3, 9), ("cryptography==3.3.1", "PyYAML==5.4.1")),
+    ),
+    "ol9": Row(
+        "managed hosts",
+        "the interpreter of Oracle Linux 9, python3",
+        ("ol9", (3, 9), ("cryptography==36.0.1", "PyYAML==5.4.1")),
+    ),
+    "ol-3.11": Row(
+        "managed hosts",
+        "the interpreter of Oracle Linux 8 and 9, python3.11",
+        ("ol-3.11", (3, 11), ("cryptography==37.0.2", "PyYAML==6.0")),
+    ),
+    "ol-3.12": Row(
+        "managed hosts",
+        "the interpreter of Oracle Linux 8 and 9, python3.12",
+        ("ol-3.12", (3, 12), ("cryptography==41.0.7", "PyYAML==6.0.1")),
+    ),
+    "oldest": Row(
+        "managed hosts",
+        "the oldest that is supported",
+        ("oldest", (3, 8), ("cryptography==3.3.2", "PyYAML==5.3.1")),
+        core=("2.17.14", (3, 11)),
+    ),
+    "newest": Row(
+        "managed hosts", "the newest libraries", ("newest", (3, 13), ("cryptography==50.0.2", "PyYAML==6.0.3"))
+    ),
+    "ol8-3.6": Row(
+        "managed hosts",
+        "the interpreter of Oracle Linux 8, platform-python",
+        ("ol8-3.6", (3, 6), ()),
+        refused="python39",
+    ),
+    **{
+        f"core-{core}-{environments.text(python)}": Row("controller", f"ansible-core {core}", core=(core, python))
+        for core, python in (
+            ("2.17.0", (3, 11)),
+            ("2.17.14", (3, 12)),
+            ("2.18.19", (3, 11)),
+            ("2.18.19", (3, 13)),
+            ("2.19.14", (3, 12)),
+            ("2.20.10", (3, 12)),
+            ("2.21.5", (3, 12)),
+            ("2.21.5", (3, 13)),
+        )
+    },
+}
+
+
+# --- a row ------------------------------------------------------------------------------------------------------------
+
+
+def controller(core: tuple[str, tuple[int, int]]) -> Path:
+    """Return the ``bin`` of an ansible-core on a Python of this machine."""
+    version, python = core
+    directory = environments.CACHE / f"controller-{version}-{environments.text(python)}"
+    if not (directory / "complete").exists():
+        shutil.rmtree(directory, ignore_errors=True)
+        subprocess.run([environments.interpreter(python, python), "-m", "venv", directory], check=True)
+        pip = [directory / "bin/python", "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
+        subprocess.run([*pip, f"ansible-core=={version}", "cryptography"], check=True)
+        (directory / "complete").touch()
+    return directory / "bin"
+
+
+@contextmanager
+def fleet_of(name: str, row: Row) -> Iterator[Tried]:
+    """A lab with one host of each kind, as the row has them."""
+    interpreter = SYSTEM if row.python is None else pythons.python_of(*row.python)
+    programs = None if row.core is None else controller(row.core)
+    directory = lab_module.LABS / f"platform-{name}"
+    with Lab(1, 1, ("3.5",), directory, systemd=("exp1",), release=row.release) as lab:
+        for host in lab.hosts:
+            kit.prepare_host(lab, host.name)
+        kit.install_exporter(lab, "exp1", {"ttinst": {"RATE": "unlimited"}})
+        made = Tried(
+            lab,
+            "fleet",
+            {"exp1": {"exporter_host_timesten_home": f"{HOMES}/ttinst"}},
+            ["prom1"],
+            ansible_python_interpreter=interpreter,
+            exporter_host_boot="auto",
+            prometheus_host_scrape_interval="5s",
+        )
+        made.programs = programs
+        if row.prepare is not None:
+            row.prepare(lab, made)
+        yield made
+
+
+_VERSIONS = """
+import json, platform
+found = {"python": platform.python_version()}
+try:
+    import cryptography
+    from cryptography.hazmat.backends.openssl import backend
+    found.update(cryptography=cryptography.__version__, openssl=backend.openssl_version_text().split()[1])
+except ImportError:
+    pass
+print(json.dumps(found))
+"""
+
+
+def versions(fleet: Tried) -> dict[str, str]:
+    """What host and controller themselves say that they run."""
+    lab, interpreter = fleet.lab, fleet.tree["all"]["vars"]["ansible_python_interpreter"]
+    said = lab.run([interpreter, "-I", "-c", _VERSIONS], "exp1", check=True, capture_output=True, text=True).stdout
+    found = dict(json.loads(said))
+    found["debian"] = shell(lab, "exp1", "cat /etc/debian_version").strip()
+    found["systemd"] = shell(lab, "exp1", "systemctl --version").split()[1]
+    python = Path(sys.executable) if fleet.programs is None else fleet.programs / "python"
+    code = "import ansible.release, platform; print(ansible.release.__version__, platform.python_version())"
+    said = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout
+    found["core"], found["controller_python"] = said.split()
+    return found
+
+
+def prove(fleet: Tried) -> list[str]:
+    """The main job and what comes after it; return what was done."""
+    lab = fleet.lab
+    fleet.run("timesten.monitoring.site", "--check")
+    assert fleet.run().ledger["good"]
+    assert fleet.run().changed() == set(), "the second run changes something"
+    fleet.await_health(UP)
+    before = lab.disk_file("exp1", f"{HOMES}/ttinst/monitoring/exp1/current").readlink()
+    # Whether the switch fits between two scrapes is not the matter here: that depends on how busy this machine is.
+    assert fleet.run("timesten.monitoring.rotate", rotate_force=True).ledger["good"]
+    assert lab.disk_file("exp1", f"{HOMES}/ttinst/monitoring/exp1/current").readlink() != before
+    assert fleet.run("timesten.monitoring.verify").ledger["good"]
+    lab.kill("exp1")
+    lab.boot("exp1")
+    kit.until(lambda: fleet.health() == UP, 60, lambda: f"after the reboot: {fleet.health()}")
+    assert {host for host, _task in fleet.run().changed() if host == "exp1"} == set()
+    return ["check mode", "site", "second run", "rotate", "verify", "reboot"]
+
+
+def refuse(fleet: Tried, reason: str) -> list[str]:
+    """The run changes nothing and says what to install."""
+    run: Run = fleet.run(expect=None)
+    assert run.code != 0 and reason in run.output, run.output[-3000:]
+    assert not lab_exists(fleet), "something was made"
+    return ["refused"]
+
+
+def lab_exists(fleet: Tried) -> bool:
+    """Whether anything of ours is on the exporter host."""
+    return fleet.lab.disk_file("exp1", f"{HOMES}/ttinst/monitoring").exists()
+
+
+def run_row(name: str) -> dict[str, Any]:
+    """Run one row; return what is noted of it."""
+    row, began = ROWS[name], time.monotonic()
+    with fleet_of(name, row) as fleet:
+        found = versions(fleet)
+        done = prove(fleet) if row.refused is None else refuse(fleet, row.refused)
+    return {"kind": row.kind, "what": row.what, "done": done, "seconds": round(time.monotonic() - began), **found}
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def tables(results: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The tables of the page, by the name that their marker has."""
+    known = [results[name] for name in ROWS if name in results]
+    hosts = [
+        "| managed hosts | Python | cryptography | OpenSSL | systemd | tried |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for item in known:
+        if item["kind"] == "managed hosts":
+            cells = (item["what"], *(item.get(key, "") for key in ("python", "cryptography", "openssl", "systemd")))
+            hosts.append(f"| {' | '.join(cells)} | {', '.join(item['done'])} |")
+    cores = ["| ansible-core | Python | tried |", "| --- | --- | --- |"]
+    for item in known:
+        if item["kind"] == "controller":
+            cores.append(f"| {item['core']} | {item['controller_python']} | {', '.join(item['done'])} |")
+    ways = ["| way | how | tried |", "| --- | --- | --- |"]
+    for item in known:
+        if item["kind"] == "way in":
+            way, _colon, how = item["what"].partition(": ")
+            ways.append(f"| {way} | {how} | {', '.join(item['done'])} |")
+    return {
+        name: "\n".join(lines)
+        for name, lines in {"hosts": hosts, "controllers": cores, "ways": ways}.items()
+        if len(lines) > 2
+    }
+
+
+def written(page: str, results: Mapping[str, Mapping[str, Any]]) -> str:
+    """The page with the tables of these results."""
+    for name, table in tables(results).items():
+        begin, end = f"<!-- tested: {name} -->\n", "<!-- end of tested -->"
+        before, _begin, rest = page.partition(begin)
+        assert rest, f"the page has no {begin.strip()}"
+        page = before + begin + "\n" + table + "\n\n" + rest[rest.index(end) :]
+    return page
+
+
+def main() -> int:
+    """Run rows, and write results and page after each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"{', '.join(ROWS)}; all where none is named")
+    names = parser.parse_args().rows or list(ROWS)
+    failed = []
+    for name in names:
+        try:
+            found = run_row(name)
+        except Exception:
+            traceback.print_exc()
+            failed.append(name)
+            print(f"{name}: FAILED", flush=True)
+            continue
+        print(f"{name}: {found}", flush=True)
+        # Read anew each time: several may run beside each other.
+        results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+        results[name] = found
+        kept = {key: results[key] for key in ROWS if key in results}
+        RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    if RESULTS.exists():
+        results = json.loads(RESULTS.read_text(encoding="utf-8"))
+        PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
+    print(f"{len(names) - len(failed)} rows worked, {len(failed)} failed{': ' if failed else ''}{', '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
