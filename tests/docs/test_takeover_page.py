@@ -26,7 +26,7 @@ JOB = {"job": "tt_8888", "where": "/etc/prometheus/prometheus.yml: line 7", "tar
 def test_table_and_inventory_are_what_the_playbook_says() -> None:
     exporters = {"exp1": discovery.parse_exporters({"exporters": [FOUND]})}
     jobs = {"prom1": discovery.parse_jobs({"jobs": [JOB]})}
-    rows, left = discovery.matched(exporters, jobs, {})
+    rows, left = discovery.matched(exporters, jobs, {"exp1": ["exp1"]})
     [table] = [block.text for block in blocks() if block.path == "docs/takeover.md" and block.text.startswith("host ")]
     assert table.splitlines() == discovery.lines(rows, left, {})
     assert yaml.safe_load(example("takeover-inventory")) == yaml.safe_load(discovery.inventory(rows, ["prom1"]))

@@ -19,7 +19,6 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.layou
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.process import ProcessPlan
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility
 
-
 _PATIENCE = 30.0
 """Seconds that the former process gets at least to start: it has worked, and nothing else is left to try."""
 
