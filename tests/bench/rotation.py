@@ -11,10 +11,10 @@
     rotation.py kill --interval 2 --count 30 --strategy takeover
 
 ``rotate`` runs the playbook; a rotation that the plan refuses is counted apart. ``book`` does what the manual suggests: new wallet, restart, new
-files copied to one Prometheus host after the other. ``kill`` ends the controller, or what leads on the exporter host, with SIGKILL at a random
-moment of a rotation, runs it again at once, and asks whether both sides use one generation and every target is up. With the strategy ``takeover``,
-``site`` takes over exporters that were started by hand, and count is that of each: of the controller, of modules, of the processes that restart an
-exporter, and of exporters; after each ``site`` runs once more, and every exporter has to be there and proven.
+files copied to one Prometheus host after the other. ``kill`` ends the controller, the exporter, or the detached process that leads or one that
+follows, with SIGKILL at a random moment of a rotation, runs it again at once, and asks whether both sides use one generation and every target is up.
+With the strategy ``takeover``, ``site`` takes over exporters that were started by hand, and count is that of each: of the controller, of modules, of
+the processes that restart an exporter, and of exporters; after each, ``site`` runs once more, and every exporter has to be there and proven.
 """
 
 from __future__ import annotations
@@ -132,6 +132,20 @@ def by_the_book(fleet: rotation_kit.Fleet, count: int) -> dict[str, object]:
     return {"rotations": count, "failed_scrapes": failed, "longest_hole_intervals": round(hole, 2)}
 
 
+def worker(fleet: rotation_kit.Fleet, victim: str, chance: random.Random) -> int | None:
+    """Whom to kill now; None where that is the controller."""
+    if victim == "exporter":
+        return next((process.pid for process in fleet.instances["exp1"].exporters()), None)
+    record = {}
+    if victim == "leader" and fleet.record().get("status") in ("waiting", "switched"):
+        record = fleet.record()
+    if victim == "follower":
+        server = fleet.servers[chance.choice(list(fleet.servers))]
+        with contextlib.suppress(OSError, ValueError):
+            record = json.loads((server.directory / "timesten/.follow.json").read_text())
+    return int(record["pid"]) if rotation_kit.lives(record) else None
+
+
 def kill(fleet: rotation_kit.Fleet, count: int, seed: int) -> dict[str, object]:
     """Kill at random moments, run again, and ask whether both sides agree."""
     strategy = ("-e", "rotate_strategy=spare_port") if fleet.spare else ()
@@ -139,14 +153,15 @@ def kill(fleet: rotation_kit.Fleet, count: int, seed: int) -> dict[str, object]:
     began = time.monotonic()
     fleet.play("rotate", "-e", "rotate_force=true", *strategy)
     length = time.monotonic() - began
-    killed = {"controller": 0, "exporter host": 0}
+    # With a spare port nobody follows.
+    killed = dict.fromkeys(("controller", "leader", "exporter", *(() if fleet.spare else ("follower",))), 0)
     for number in range(count):
         before = fleet.record().get("token")
         run = fleet.begin("rotate", "-e", "rotate_force=true", "-e", "rotate_confirm=5", *strategy)
-        victim = chance.choice(list(killed))
+        victim = min(killed, key=lambda who: (killed[who], chance.random()))
         moment = time.monotonic() + chance.uniform(0.1, length)
-        if victim == "exporter host":
-            # What leads there lives for a part of the run only.
+        if victim != "controller":
+            # Who leads and follows lives for a part of the run only.
             until(lambda before=before: fleet.record().get("token") != before, 300, f"round {number}: the leader")
             moment = time.monotonic() + chance.uniform(0.0, LEADS)
         while time.monotonic() < moment and run.poll() is None:
@@ -155,9 +170,9 @@ def kill(fleet: rotation_kit.Fleet, count: int, seed: int) -> dict[str, object]:
                 places = list((fleet.servers[name].directory / "timesten").glob("exp1*/current/client.key"))
                 assert places, f"no usable delivery on {name}"
             time.sleep(0.005)
-        record = fleet.record()
-        if victim == "exporter host" and rotation_kit.lives(record) and record.get("status") in ("waiting", "switched"):
-            os.kill(record["pid"], signal.SIGKILL)
+        pid = worker(fleet, victim, chance)
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
             run.wait(300)
         else:
             victim = "controller"
@@ -165,6 +180,8 @@ def kill(fleet: rotation_kit.Fleet, count: int, seed: int) -> dict[str, object]:
                 os.killpg(run.pid, signal.SIGKILL)
             run.wait()
         killed[victim] += 1
+        if victim == "exporter":
+            fleet.play("site")
         fleet.play("rotate", "-e", "rotate_force=true", *strategy)
         generation = fleet.current()
         spare = json.loads((fleet.directory() / "current/manifest.json").read_text()).get("spare")
