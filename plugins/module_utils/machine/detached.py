@@ -9,6 +9,7 @@ Hosts that have to act together act by themselves at an agreed moment, so that n
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import secrets
 import signal
@@ -93,6 +94,7 @@ class Record:
                 started = os.read(ready, 1)
                 _detach()
                 if started:
+                    gc.enable()
                     work(token)
                     status = 0
             finally:
