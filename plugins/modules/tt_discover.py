@@ -219,7 +219,6 @@ from typing import Any
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.module import ExporterModule, run
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import options
 
 OPTIONS = {
     "look_for": {"type": "str", "choices": ["exporters", "jobs", "report"], "required": True},
@@ -242,6 +241,8 @@ def _configured(params: dict[str, Any]) -> list[dict[str, Any]]:
 
     :raises TimesTenError: naming what cannot be.
     """
+    from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import options
+
     shared = {key: params[key] for key in OF_CLIENT}
     clients = []
     for number, element in enumerate(params["instances"] or [{}]):

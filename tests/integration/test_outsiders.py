@@ -264,3 +264,11 @@ def test_evicted_it_gets_in_nowhere(fleet: rotation_kit.Fleet, team_b: Outsider,
     states = fleet.states()
     assert states[("exp1", "team-b")] == "evicted" and states[("exp2", "team-c")] == "not asked"
     assert not team_b.directory.exists()
+
+
+def test_removed_it_has_nothing(fleet: rotation_kit.Fleet, team_c: Outsider) -> None:
+    assert (team_c.directory / "pairs.json").exists()
+    (team_c.directory / "notes.txt").write_text("theirs")
+    output = fleet.play("remove", "-e", "remove_everything=true")
+    assert "Outsider team-c: the pairs of exp2 in" in output and "What else lies there stays." in output
+    assert [path.name for path in team_c.directory.iterdir()] == ["notes.txt"]

@@ -203,9 +203,9 @@ class Vmagent:
 
 
 @contextlib.contextmanager
-def with_vmagent(root: Path) -> Iterator[tuple[rotation_kit.Fleet, Vmagent]]:
+def with_vmagent(root: Path, spare: bool = False) -> Iterator[tuple[rotation_kit.Fleet, Vmagent]]:
     """One exporter, one Prometheus and one vmagent."""
-    with rotation_kit.fleet(root, 6.0, versions=("2.53",), RATE="unlimited") as fleet:
+    with rotation_kit.fleet(root, 6.0, versions=("2.53",), spare=spare, RATE="unlimited") as fleet:
         (root / "vm1").mkdir()
         agent = Vmagent(root / "vm1", fleet.interval)
         agent.file.write_text(agent.text)
@@ -249,6 +249,20 @@ def test_vmagent_takes_part_in_everything(tmp_path: Path) -> None:
         fleet.play("remove", "-e", "remove_exporter=exp1")
         assert agent.file.read_text() == agent.text
         kit.until(lambda: agent.targets() == {"itself": "up"}, 20, "vmagent having let go")
+
+
+@pytest.mark.alone
+def test_vmagent_follows_over_the_spare_port(tmp_path: Path) -> None:
+    with with_vmagent(tmp_path, spare=True) as (fleet, agent):
+        fleet.play("site")
+        kit.until(lambda: agent.targets().get("timesten-exp1") == "up", 20, "vmagent scraping the exporter")
+        before = fleet.current()
+        output = fleet.play("rotate", "-e", "rotate_strategy=spare_port")
+        assert fleet.current() != before and "switched" in output, output
+        assert fleet.states() == {("exp1", "prom1"): "proven", ("exp1", "vm1"): "not asked"}
+        kit.until(lambda: agent.targets() == {"itself": "up", "timesten-exp1": "up"}, 20, "one job on the spare port")
+        text = agent.file.read_text()
+        assert f"localhost:{fleet.port('exp1.spare')}" in text and text.count("cert_file") == 1
 
 
 def test_vmagent_whose_configuration_names_a_list_of_jobs(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import importlib.util
 import sys
 from typing import Any, Callable, Mapping
@@ -75,7 +76,20 @@ def _require_cryptography(module: AnsibleModule) -> None:
 
 
 def run(module: AnsibleModule, work: Callable[[AnsibleModule], dict[str, Any]]) -> None:
-    """Do a module's work, and exit with its result or with the failure's message and details."""
+    """Do a module's work, and exit with its result or with the failure's message and details.
+
+    A process that ends soon leaves its garbage to its end: the collector would walk the objects of a thousand exporters again and again.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        _run(module, work)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _run(module: AnsibleModule, work: Callable[[AnsibleModule], dict[str, Any]]) -> None:
     _require_cryptography(module)
     _files.identify((module.params.get("run") or {}).get("name") or "")
     failed = None

@@ -9,6 +9,7 @@ Hosts that have to act together act by themselves at an agreed moment, so that n
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import secrets
 import signal
@@ -94,6 +95,7 @@ class Record:
                 started = os.read(ready, 1)
                 _detach(keep)
                 if started:
+                    gc.enable()
                     work(token)
                     status = 0
             finally:
