@@ -85,7 +85,7 @@ def alertmanager() -> Path:
 
     :raises PackageError: apt failed.
     """
-    return _one_package("prometheus-alertmanager") / "usr/bin/prometheus-alertmanager"
+    return package("prometheus-alertmanager") / "usr/bin/prometheus-alertmanager"
 
 
 def vmagent() -> Path:
@@ -93,7 +93,7 @@ def vmagent() -> Path:
 
     :raises PackageError: apt failed.
     """
-    return _one_package("victoria-metrics") / "usr/bin/vmagent"
+    return package("victoria-metrics") / "usr/bin/vmagent"
 
 
 def age() -> Path:
@@ -101,10 +101,10 @@ def age() -> Path:
 
     :raises PackageError: apt failed.
     """
-    return _one_package("age") / "usr/bin/age"
+    return package("age") / "usr/bin/age"
 
 
-def _one_package(name: str, release: str = RELEASES[0]) -> Path:
+def package(name: str, release: str = RELEASES[0]) -> Path:
     """Return the root of one unpacked package of a release, without what it depends on."""
     tree = CACHE / name
     if not tree.is_dir():
@@ -150,7 +150,7 @@ def fips_provider() -> Path:
 
     :raises PackageError: apt failed.
     """
-    root = _one_package("openssl-provider-fips", RELEASES[1])
+    root = package("openssl-provider-fips", RELEASES[1])
     return next(root.glob("usr/lib/*/ossl-modules/fips.so"))
 
 
