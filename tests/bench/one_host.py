@@ -41,8 +41,6 @@ if not __package__:
     with contextlib.suppress(FileExistsError):
         link.symlink_to(project)
     sys.path[:1] = [str(project / "tests"), str(collections)]
-from bench.fleet import keeper, say
-
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config as _prometheus_config
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import (
     config_source as _prometheus_config_source,
@@ -50,6 +48,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus imp
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as _prometheus_jobs
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal as _seal
+from bench.fleet import keeper, say
 from integration import prometheus_kit as kit
 from lab import packages
 

@@ -30,7 +30,7 @@ SIDE_BY_SIDE = ["-n2", "--dist=loadfile"]
 # Quick ones first. The value is what pytest gets.
 PARTS = {
     "lint": ["tests/gates/test_lint.py", "tests/gates/test_repository.py", "tests/gates/test_environments.py"],
-    "docs": ["tests/gates/test_docs.py", "tests/docs"],
+    "docs": ["tests/gates/test_docs.py", "tests/gates/test_platforms.py", "tests/docs"],
     "sanity": ["tests/gates/test_sanity.py"],
     "unit": ["tests/unit", *SIDE_BY_SIDE],
     "build": ["tests/gates/test_build.py", "tests/gates/test_release.py"],

@@ -78,7 +78,7 @@ def installed(lab: Lab) -> dict[str, tuple[list[str], list[str]]]:
     return {host: (units(lab, host), crontab(lab, host)) for host in EXPORTERS}
 
 
-NOTHING = {host: ([], []) for host in EXPORTERS}
+NOTHING: dict[str, tuple[list[str], list[str]]] = {host: ([], []) for host in EXPORTERS}
 CHOSEN = {"exp1": (UNITS, ["exp1-stock"]), "exp2": ([], ["exp2"]), "exp3": ([], [])}
 
 

@@ -86,7 +86,7 @@ def alertmanager() -> Path:
 
     :raises PackageError: apt failed.
     """
-    return _one_package("prometheus-alertmanager") / "usr/bin/prometheus-alertmanager"
+    return package("prometheus-alertmanager") / "usr/bin/prometheus-alertmanager"
 
 
 def vmagent() -> Path:
@@ -94,7 +94,7 @@ def vmagent() -> Path:
 
     :raises PackageError: apt failed.
     """
-    return _one_package("victoria-metrics") / "usr/bin/vmagent"
+    return package("victoria-metrics") / "usr/bin/vmagent"
 
 
 def age() -> Path:
@@ -102,7 +102,7 @@ def age() -> Path:
 
     :raises PackageError: apt failed.
     """
-    return _one_package("age") / "usr/bin/age"
+    return package("age") / "usr/bin/age"
 
 
 def grafana_collection() -> Path:
@@ -111,10 +111,10 @@ def grafana_collection() -> Path:
     :raises PackageError: apt failed.
     """
     place = "usr/lib/python3/dist-packages/ansible_collections/community/grafana"
-    return _one_package("ansible", f"./{place}") / place
+    return package("ansible", f"./{place}") / place
 
 
-def _one_package(name: str, *members: str, release: str = RELEASES[0]) -> Path:
+def package(name: str, *members: str, release: str = RELEASES[0]) -> Path:
     """Return the root of one unpacked package of a release, without what it depends on.
 
     :param members: what is unpacked; all of it if none.
@@ -163,7 +163,7 @@ def fips_provider() -> Path:
 
     :raises PackageError: apt failed.
     """
-    root = _one_package("openssl-provider-fips", release=RELEASES[1])
+    root = package("openssl-provider-fips", release=RELEASES[1])
     return next(root.glob("usr/lib/*/ossl-modules/fips.so"))
 
 

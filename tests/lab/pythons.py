@@ -30,9 +30,7 @@ def python_of(name: str, version: tuple[int, int], libraries: tuple[str, ...]) -
             shutil.rmtree(tree, ignore_errors=True)
             # Homes of users are nothing that another host sees, so it is copied; a Python finds its modules by its own place.
             base = environments.interpreter(version, version).parents[1]
-            shutil.copytree(
-                base, tree, symlinks=True, ignore=shutil.ignore_patterns("test", "__pycache__", "*.a", "share")
-            )
+            shutil.copytree(base, tree, symlinks=True, ignore=shutil.ignore_patterns("test", "*.a", "share"))
             _look_beside_itself(program, f"{base}/lib")
             if libraries:
                 pip = [program, "-I", "-m", "pip", "--disable-pip-version-check", "--quiet", "install", *libraries]
