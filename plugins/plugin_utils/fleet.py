@@ -537,8 +537,8 @@ def _validated(given: Mapping[str, Any], options: Mapping[str, Any], messages: l
             fine[name] = value
         else:
             messages.append(fault)
-    # A copy, because the validator fills in the elements of a default. Paths stay as they are written: ~ is the host's.
-    validator = ArgumentSpecValidator(copy.deepcopy(_without_paths(options)))
+    # Paths stay as they are written: ~ is the host's.
+    validator = ArgumentSpecValidator(_without_paths(options))
     validated = validator.validate(copy.deepcopy(fine))
     messages += [_said(message, options) for message in validated.error_messages]
     return dict(validated.validated_parameters)
@@ -551,6 +551,9 @@ def _without_paths(options: Mapping[str, Any]) -> dict[str, Any]:
         if "options" in changed:
             changed["options"] = _without_paths(changed["options"])
         changed.pop("description", None)
+        # A copy, because the validator fills in the elements of a default.
+        if "default" in changed:
+            changed["default"] = copy.deepcopy(changed["default"])
         found[name] = changed
     return found
 
