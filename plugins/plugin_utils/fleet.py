@@ -23,10 +23,9 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec, names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import definition as exporter_definition
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import units
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import options as prometheus_options
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.paths import rules_beside
-from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import pem
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import around, outsiders, reports, rules, steps, words
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.outsiders import Outsider
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.words import EXPORTER, PROMETHEUS, ROLES
@@ -412,6 +411,9 @@ def _check_definition(
         names.check_path(definition["timesten_home"], f"{place}timesten_home")
         found = exporter_definition.define({**definition, "allow_home": True}, place)
         if found.boot == "systemd":
+            # Ansible compiles on the controller too what is imported, at each run, and most fleets have no units.
+            from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import units
+
             units.unit_texts(found, values["owner"], values["boot_after"])
     except TimesTenError as error:
         message = error.message.replace(f"{place}certificate_directory", f"{place}directory")
@@ -556,8 +558,8 @@ def _validated(given: Mapping[str, Any], options: Mapping[str, Any], messages: l
             fine[name] = value
         else:
             messages.append(fault)
-    # A copy, because the validator fills in the elements of a default. Paths stay as they are written: ~ is the host's.
-    validator = ArgumentSpecValidator(copy.deepcopy(_without_paths(options)))
+    # Paths stay as they are written: ~ is the host's.
+    validator = ArgumentSpecValidator(_without_paths(options))
     validated = validator.validate(copy.deepcopy(fine))
     messages += [_said(message, options) for message in validated.error_messages]
     return dict(validated.validated_parameters)
@@ -570,6 +572,9 @@ def _without_paths(options: Mapping[str, Any]) -> dict[str, Any]:
         if "options" in changed:
             changed["options"] = _without_paths(changed["options"])
         changed.pop("description", None)
+        # A copy, because the validator fills in the elements of a default.
+        if "default" in changed:
+            changed["default"] = copy.deepcopy(changed["default"])
         found[name] = changed
     return found
 
@@ -698,7 +703,7 @@ def _check_percentage(value: float, given: Any) -> str | None:
 
 def _check_since(value: str, _given_as: Any) -> str | None:
     try:
-        certificates.parse_timestamp(value)
+        pem.parse_timestamp(value)
     except ValueError:
         return f"{value!r} is not a time such as 2026-11-24T10:49:00Z"
     return None

@@ -87,7 +87,10 @@ _IMPOSSIBLE = re.compile(r",? or set allow_home: true")
 def specs(role: str) -> Mapping[str, Any]:
     """Return the options of a role's main entry point, by variable. Defaults that are templates are left out."""
     path = Path(__file__).resolve().parents[2] / "roles" / role / "meta" / "argument_specs.yml"
-    options: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]["main"]["options"]
+    # The same loader in C where PyYAML has it: ours are large, and every run reads them.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    found = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - a safe loader
+    options: dict[str, Any] = found["argument_specs"]["main"]["options"]
     for option in options.values():
         if "{{" in str(option.get("default")):
             del option["default"]

@@ -128,7 +128,6 @@ def _apply_to_process(
     # Imported where it is needed: most calls restart nothing.
     from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.unattended import unattended
 
-    processes.load()
     if former is not None and former.rehearses(process):
         stop_other(definition, process)
     if not unattended(directory, lambda: _replace(definition, directory, process, former)):

@@ -5,9 +5,6 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.command_line import (
     arguments,
     described,
@@ -30,10 +27,13 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.runni
     read_state,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.pid_file import read_pid_file
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.restart import restart
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.start import start, write_state
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.start_script import (
     remove_script,
     write_script,
 )
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.stop import longest_stop, stop
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine.processes import (
     Condition,
     Process,
@@ -45,28 +45,6 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.machine.proces
     user_name,
     wait_until,
 )
-
-if TYPE_CHECKING:
-    from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.restart import restart
-    from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.start import start, write_state
-    from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.stop import longest_stop, stop
-
-_WHERE = {"restart": "restart", "start": "start", "write_state": "start", "longest_stop": "stop", "stop": "stop"}
-"""Rooms of what is imported when it is used: most calls start and stop nothing, and Ansible compiles at every call what a module imports."""
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    room = importlib.import_module(f"{__package__}.running.{_WHERE[name]}")
-    return getattr(room, name)
-
-
-def load() -> None:
-    """Import what starts and stops processes now, for a detached process: it outlives the archive that the module came in."""
-    for name in _WHERE:
-        globals()[name] = __getattr__(name)
-
 
 Ready = Condition
 
@@ -89,7 +67,6 @@ __all__ = [
     "inspect",
     "is_neighbour",
     "is_recorded",
-    "load",
     "located",
     "longest_stop",
     "port_holder",

@@ -142,10 +142,14 @@ def _by_hand(ctx: Context, files: Files, view: ConfigView) -> dict[str, Any]:
 
 
 def _public_key(ctx: Context, private: bytes | None) -> str:
-    if private is not None:
-        return transport_keys.public_key(private)
+    public = None if private is None else transport_keys.public_key(private)
+    if public is not None:
+        return public
+    # Loading cryptography costs as much as all else that a call does which changes nothing.
     from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal
 
+    if private is not None:
+        return seal.public_key(private)
     if ctx.check_mode:
         return seal.new_transport_key()[1]
     ctx.store.prepare()

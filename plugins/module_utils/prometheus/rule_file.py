@@ -11,14 +11,17 @@ from __future__ import annotations
 import functools
 import json
 import re
-from typing import Iterable, Mapping
+from typing import TYPE_CHECKING, Iterable, Mapping
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config import ConfigView
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import Settings, StateEntry
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.paths import rules_beside
+
+if TYPE_CHECKING:
+    # The controller needs the rule file's names alone, and reads no configuration.
+    from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config import ConfigView
 
 JOB, INSTANCE = "@job@", "@instance@"
 HEADER = "# Written by timesten.monitoring: changes are lost with its next run.\n"

@@ -50,10 +50,12 @@ def check_public_key(public: str) -> None:
         raise TimesTenError(f"{public[:120]!r} is no transport key (an uncompressed P-256 point in base64)")
 
 
-def public_key(private_pem: bytes) -> str:
+def public_key(private_pem: bytes) -> str | None:
     """Return the public half of a private transport key, base64 of the uncompressed point, which stands at the end of its file.
 
-    :raises TimesTenError: if this is no P-256 private key.
+    None where the file has another form than new_transport_key gives it; then :func:`tls.seal.public_key` tells, with ``cryptography``.
+
+    :raises TimesTenError: if there is no point of the curve where the public half belongs.
     """
     lines = private_pem.decode("ascii", "replace").split("-----")
     if len(lines) == 5 and lines[1] == "BEGIN PRIVATE KEY":
@@ -65,10 +67,7 @@ def public_key(private_pem: bytes) -> str:
             public = base64.b64encode(der[-65:]).decode()
             check_public_key(public)
             return public
-    # Another form, or none: cryptography tells, which costs a call that changes nothing as much as all its other work.
-    from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal
-
-    return seal.public_key(private_pem)
+    return None
 
 
 def key_id(public: str) -> str:

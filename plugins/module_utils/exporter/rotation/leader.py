@@ -88,7 +88,6 @@ def _launch(definition: Definition, order: SwitchOrder, run: Mapping[str, Any]) 
     lease.take(directory.path, run, order["deadline"] - time.time() + 2 * PROMPT)
     values: dict[str, Any] = {"generation": generation, "previous": old, "strategy": order.get("strategy", "gap")}
     values.update(moments=order["moments"], deadline=order["deadline"])
-    processes.load()
     record.launch(leader.run, status="waiting", **values)
     return {"name": definition.name, "changed": True, "status": "waiting"}
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import collections
+import copy
 import itertools
 import json
 import time
@@ -477,6 +478,15 @@ def test_the_variables_of_a_host_are_asked_for_once():
         asked.clear()
         read(Hostvars(hostvars(everywhere={"rotate_strategy": "gap"})))
         assert asked == dict.fromkeys(ALL, 1)
+
+
+def test_reading_leaves_the_specifications_as_they_are():
+    """They are read once, and Ansible's validator fills in what it is given."""
+    before = copy.deepcopy({role: words.specs(role) for role in fleet.ROLES})
+    instance = {"prometheus_host_instances": [{"name": "a"}], "exporter_host_exporters": [{"port": 1}]}
+    assert problems(everywhere={"exporter_host_prometheus_hosts": ["prom1"]}) is not None
+    fleet.read(hostvars({"prom1": instance, "exp1": instance}), GROUPS)
+    assert {role: words.specs(role) for role in fleet.ROLES} == before
 
 
 def test_the_same_fault_of_many_is_told_once():

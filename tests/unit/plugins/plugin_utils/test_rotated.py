@@ -282,6 +282,19 @@ def test_an_evicted_client_is_shown_as_that() -> None:
     assert wave.entry().good and not wave.good()
 
 
+def test_a_client_that_only_the_rotation_calls_evicted_is_missed() -> None:
+    """Nobody asked for its eviction: a host that leaves it out so has not switched what the inventory asks for."""
+    wave = Wave()
+    wave.staged()
+    element = wave.hostvars["exp1"][steps.STAGED]["calls"][0]["answer"]["exporters"][0]
+    element.update(evicted=[], pairs=element["pairs"][:1])
+    element["rotation"].update(evicted=["prom2"], clients=["prom1"])
+    wave.row = dataclasses.replace(wave.row, clients=("prom1",))
+    wave.proven(prom2=None)
+    assert {pair.client: pair.state for pair in wave.entry().pairs} == {"prom1": "proven", "prom2": "failed"}
+    assert not wave.good()
+
+
 @pytest.mark.parametrize("refused", [None, "prom2 could not be made ready (gone)"])
 def test_check_mode_predicts_or_refuses(refused: str | None) -> None:
     wave = Wave(check_mode=True)
