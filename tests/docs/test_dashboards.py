@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.machinery
+import importlib.util
+import itertools
 import json
 import re
 import subprocess
@@ -13,12 +16,14 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from gates import checkout, dashboards
 from gates.doc_examples import example
@@ -140,40 +145,80 @@ def test_metrics_are_documented_and_their_metrics_of_26_are_marked() -> None:
 # --- on a real Prometheus ---------------------------------------------------------------------------------------------
 
 
-def series(begin: int) -> Iterator[str]:
-    """Two hours of two exporters with two databases each, in OpenMetrics."""
-    moments = range(begin, begin + SPAN + 1, STEP)
-    instances = ("db1:8888", "db2:8888")
-    names = sorted({metric for _where, expr in queries() for metric in asked(expr)} | {"up", "scrape_duration_seconds"})
+def reference_exporter() -> ModuleType:
+    """The program itself, for its classes."""
+    path = checkout.ROOT / "roles" / "reference_exporter" / "files" / "ttExporter"
+    loader = importlib.machinery.SourceFileLoader("reference_exporter", str(path))
+    spec = importlib.util.spec_from_loader(loader.name, loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def exposition(names: list[str], number: int, begin: int) -> str:
+    """What TimesTen's metrics of two databases are at a moment, as a file of ``metrics.d``. Without a type, so that any name is allowed."""
+    lines = []
     for name in names:
-        counter = name.endswith(("_total", "_file_bytes")) or "parawt_auto_tx" in name
-        if name.startswith("exporter:"):
-            kinds = [f',kind="{kind}"' for kind in ("ca", "server", "client")] if "certificate" in name else [""]
-            labels = [f'exporter="{e}",client="prom1"{kind}' for e in ("db1", "db2") for kind in kinds]
-        elif name in OF_INSTANCE or not name.startswith("timesten_"):
-            labels = [f'job="timesten",instance="{i}"' for i in instances]
-        else:
-            labels = [
-                f'job="timesten",instance="{i}",exported_instance="tt",dsn="d{d}"' for i in instances for d in (1, 2)
-            ]
-        # Without a type, so that any name is allowed.
-        for label in labels:
-            for number, moment in enumerate(moments):
-                yield f"{name}{{{label}}} {value(name, number, counter, begin)} {moment}"
+        labels = ['instance="tt"'] if name in OF_INSTANCE else [f'instance="tt",dsn="d{d}"' for d in (1, 2)]
+        lines += [f"{name}{{{label}}} {value(name, number, begin)}" for label in labels]
+    return "\n".join(lines) + "\n"
+
+
+def series(begin: int, home: Path) -> Iterator[str]:
+    """Two hours of two exporters with two databases each, in OpenMetrics: what the reference exporter serves, as Prometheus stores it."""
+    program = reference_exporter()
+    (home / "conf").mkdir(parents=True)
+    (home / "conf" / "timesten.conf").write_text("instance_name=tt\ninstance_guid=1\n")
+    (home / "metrics.d").mkdir()
+    metrics = program.Metrics(program.Instance(str(home)), program.RateLimit(10))
+    own = {
+        sample.name for family in text_string_to_metric_families(metrics.render().decode()) for sample in family.samples
+    }
+    names = sorted({metric for _where, expr in queries() for metric in asked(expr)})
+    of_databases = [
+        name for name in names if name.startswith("timesten_") and name not in {*own, "timesten_database_loaded"}
+    ]
+    samples: dict[str, list[str]] = {}
+    for number, moment in enumerate(range(begin, begin + SPAN + 1, STEP)):
+        (home / "metrics.d" / "databases.prom").write_text(exposition(of_databases, number, begin))
+        scraped = [
+            # The label of the target wins, as it does without honor_labels.
+            ({("exported_instance" if key == "instance" else key): text for key, text in sample.labels.items()}, sample)
+            for family in text_string_to_metric_families(metrics.render().decode())
+            for sample in family.samples
+        ]
+        for instance in ("db1:8888", "db2:8888"):
+            target = {"job": "timesten", "instance": instance}
+            for labels, sample in scraped:
+                key = sample.name + selector({**target, **labels})
+                samples.setdefault(key, []).append(f"{sample.value} {moment}")
+            for name in ("up", "scrape_duration_seconds"):
+                samples.setdefault(name + selector(target), []).append(f"1 {moment}")
+        for name in sorted(RECORDED):
+            kinds = ("ca", "server", "client") if "certificate" in name else ("",)
+            for exporter, kind in itertools.product(("db1", "db2"), kinds):
+                key = name + selector({"exporter": exporter, "client": "prom1", **({"kind": kind} if kind else {})})
+                samples.setdefault(key, []).append(f"{value(name, number, begin)} {moment}")
+    for key, lines in samples.items():
+        for line in lines:
+            yield f"{key} {line}"
     yield "# EOF"
 
 
-def value(name: str, number: int, counter: bool, begin: int) -> float:
-    if counter:
+def selector(labels: Mapping[str, str]) -> str:
+    return "{" + ",".join(f'{name}="{text}"' for name, text in labels.items()) + "}"
+
+
+def value(name: str, number: int, begin: int) -> float:
+    if name.endswith(("_total", "_file_bytes")) or "parawt_auto_tx" in name:
         return 30 * number
     if name == "exporter:timesten_generation_created_seconds:vector":
         # The last minute has seen a rotation.
         return begin + SPAN - 60 if number > SPAN // STEP - 2 else begin - 86400
     if name.startswith("exporter:") and "seconds" in name:
         return begin + SPAN + 86400 * 20
-    return {"up": 1, "timesten_perm_allocated_bytes": 8e9, "timesten_temp_allocated_bytes": 2e9}.get(
-        name, 1 + number % 5
-    )
+    return {"timesten_perm_allocated_bytes": 8e9, "timesten_temp_allocated_bytes": 2e9}.get(name, 1 + number % 5)
 
 
 @contextlib.contextmanager
@@ -181,7 +226,7 @@ def prometheus(version: str, directory: Path, begin: int) -> Iterator[str]:
     """A real Prometheus that holds the series; yields its address."""
     found = packages.prometheus(version)
     directory.mkdir()
-    (directory / "series.txt").write_text("\n".join(series(begin)) + "\n", encoding="utf-8")
+    (directory / "series.txt").write_text("\n".join(series(begin, directory / "home")) + "\n", encoding="utf-8")
     data = directory / "data"
     backfill = [found.promtool, "tsdb", "create-blocks-from", "openmetrics", directory / "series.txt", data]
     done = subprocess.run(backfill, capture_output=True, text=True, check=False)
