@@ -42,6 +42,9 @@ UNIT_KEYS = (
 )
 
 
+UNOFFERED = "its host asks for a unit of systemd although exporter_host_become is false, so root was not offered"
+
+
 @dataclasses.dataclass(frozen=True)
 class _AsRoot:
     """What came of calls as root: whether anything changed, why, and what went wrong."""
@@ -151,7 +154,9 @@ class ActionModule(HostAction):
         answer = self._ask(host, "converge", exporters, clients, {**arguments, **of_units}, task_vars)
         done = prepared
         waiting = [exporter for exporter in auto if answer.exporters[exporter.name].needs_unit]
-        if waiting:
+        if waiting and not of_units:
+            refused.update((exporter.name, UNOFFERED) for exporter in waiting)
+        elif waiting:
             installed, made = self._with_units(host, waiting, clients, arguments, task_vars)
             done, answer = done.after(installed), steps.joined(answer, made)
         left = [exporter for exporter in exporters if answer.exporters[exporter.name].leftover_unit]
@@ -173,7 +178,7 @@ class ActionModule(HostAction):
         arguments: Mapping[str, Any],
         task_vars: dict[str, Any],
     ) -> tuple[_AsRoot, ExporterHostAnswer]:
-        """Have root install the units that ``boot: auto`` waits for; where root cannot, the host chooses again, without one."""
+        """Have root install the units that ``boot: auto`` waits for; where root cannot, the host chooses again, without one, and the run says why."""
         with_unit = _booted_by(exporters, "systemd")
         installed = self._units(host, with_unit, task_vars)
         if installed.trouble is None:
@@ -184,7 +189,10 @@ class ActionModule(HostAction):
             for name, item in answer.exporters.items()
             if item.unattended
         }
-        return _AsRoot(), dataclasses.replace(answer, exporters={**answer.exporters, **told})
+        others = [name for name in answer.exporters if name not in told]
+        warning = f"root could not install or mend the unit of {', '.join(others)}: {installed.trouble}"
+        warnings = (*answer.warnings, warning) if others else answer.warnings
+        return _AsRoot(), dataclasses.replace(answer, exporters={**answer.exporters, **told}, warnings=warnings)
 
     def _stage(self, host: ExporterHost, task_vars: dict[str, Any]) -> dict[str, Any]:
         run = self.inventory.run
@@ -367,7 +375,9 @@ class ActionModule(HostAction):
                 if done.trouble is not None:
                     return done
         if any(exporter.definition.get("boot") == "systemd" for exporter in exporters):
-            done = done.after(self._units(host, exporters, task_vars))
+            # Of those with ``auto`` their host has not said yet whether they want one.
+            settled = [exporter for exporter in exporters if exporter.definition.get("boot") != AUTO]
+            done = done.after(self._units(host, settled, task_vars))
         return done
 
     def _units(self, host: ExporterHost, exporters: Sequence[Exporter], task_vars: dict[str, Any]) -> _AsRoot:

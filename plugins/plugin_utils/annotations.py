@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from ansible.errors import AnsibleError
 from ansible.plugins.loader import callback_loader
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
@@ -34,7 +33,7 @@ class _Listener:
     warning = error
 
 
-def add(url: str, token: str | None, began: float, ended: float, text: str, tags: Sequence[str]) -> None:
+def add(url: str, token: str, began: float, ended: float, text: str, tags: Sequence[str]) -> None:
     """Add an annotation.
 
     :param began: with ``ended``, the time that it covers, in seconds since the epoch.
@@ -50,7 +49,14 @@ def add(url: str, token: str | None, began: float, ended: float, text: str, tags
                 f"{VARIABLE}: the collection community.grafana is not installed on this controller; install it (ansible-galaxy collection install "
                 "community.grafana), or leave the variable out"
             )
-        sender.set_options(direct={"grafana_url": address, **({"grafana_api_key": token} if token else {})})
+        server = Server(VARIABLE, url)
+        # The sender follows a redirection, and takes the token along.
+        status, _said = server.request("GET", "/api/health")
+        if 300 <= status < 400:
+            raise TimesTenError(
+                f"{VARIABLE}: {url} redirects to another address (status {status}); name the one that answers"
+            )
+        sender.set_options(direct={"grafana_url": address, "grafana_api_key": token})
         sender._display = listener
         within(SECONDS, lambda: sender._send_annotation(annotation))
     except AttributeError as error:
@@ -60,12 +66,16 @@ def add(url: str, token: str | None, began: float, ended: float, text: str, tags
         ) from error
     except TimeoutError as error:
         raise TimesTenError(f"{VARIABLE}: {address} did not answer within {SECONDS:g} s") from error
-    except AnsibleError as error:
-        raise TimesTenError(f"{VARIABLE}: {SENDER} cannot be used: {_told(url, token, str(error))}") from error
+    except TimesTenError:
+        raise
+    except Exception as error:
+        # It is another project's code; whatever it does, the rotation is over and has to be told.
+        said = _told(url, token, str(error)) or type(error).__name__
+        raise TimesTenError(f"{VARIABLE}: {SENDER} cannot be used: {said}") from error
     if listener.heard:
         said = _told(url, token, "; ".join(listener.heard))
         raise TimesTenError(f"{VARIABLE}: {address} has not taken the annotation: {said}")
 
 
-def _told(url: str, token: str | None, text: str) -> str:
+def _told(url: str, token: str, text: str) -> str:
     return Server(VARIABLE, url, password=token).told(text)

@@ -39,6 +39,7 @@ def check(run: Run) -> list[str]:
     ):
         if url and not options.is_address(url):
             messages.append(f"{variable}: {options.shown_address(url)} is not the address of {example}")
+    messages += _halves(run)
     given = {
         "url_username": run.rotate_silence_username,
         "url_password": run.rotate_silence_password,
@@ -54,6 +55,20 @@ def check(run: Run) -> list[str]:
         except TimesTenError as error:
             said = error.message.replace("url_bearer_token", "url_token")
             messages.append(said.replace("url_", f"{variable}_"))
+    return messages
+
+
+def _halves(run: Run) -> list[str]:
+    """What does nothing without another variable; an address that is empty switches all of its variables off."""
+    messages = []
+    if run.rotate_silence and run.rotate_silence_password and not run.rotate_silence_username:
+        messages.append(f"{SILENCE}_password is set without {SILENCE}_username")
+    if run.rotate_silence_ca_file and str(run.rotate_silence).startswith("http:"):
+        messages.append(f"{SILENCE}_ca_file is set, but {SILENCE} is an http address, of which nothing is verified")
+    if run.rotate_annotation and not run.rotate_annotation_token:
+        messages.append(
+            f"{ANNOTATION}_token is not set; Grafana takes an annotation from the token of a service account"
+        )
     return messages
 
 
@@ -134,7 +149,9 @@ def annotate(run: Run, began: float, outcomes: Mapping[str, str], check_mode: bo
     text = "; ".join(f"{outcome}: {', '.join(exporters)}" for outcome, exporters in by_outcome.items())
     try:
         tags = ["timesten.monitoring", "rotation", *by_outcome]
-        annotations.add(url, run.rotate_annotation_token, began, time.time(), f"Rotation of certificates. {text}", tags)
+        annotations.add(
+            url, run.rotate_annotation_token or "", began, time.time(), f"Rotation of certificates. {text}", tags
+        )
     except TimesTenError as error:
         return [error.message]
     return []

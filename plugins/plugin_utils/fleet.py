@@ -835,7 +835,9 @@ def _read(hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequen
     faults.setdefault("", []).extend(_outsider_problems(exporter_hosts, prometheus_hosts, run, exporters, servers))
     # A host that has no strategy of its own would take part in the steps of another one.
     both: dict[str, str | None] = {
-        **dict.fromkeys(("timesten_outsiders", "rotate_silence", "rotate_annotation")),
+        **dict.fromkeys(
+            ("timesten_outsiders", *(name for name in RUN if name.startswith((around.SILENCE, around.ANNOTATION))))
+        ),
         "rotate_strategy": Run.rotate_strategy,
     }
     for variable, default in both.items():
@@ -854,7 +856,7 @@ def _differing(
     :param default: what a host means that does not say it; None where only those count that do.
     """
     given = [hostvars[host].get(variable, default) for host in hosts]
-    return {repr(value) for value in given if value is not None}
+    return {repr(value) for value in given if value not in (None, "")}
 
 
 def _outsider_problems(
@@ -954,11 +956,23 @@ def problems(
         faults.setdefault(host, []).extend(messages)
     texts = _texts(faults)
     texts += _purge_problem(found.fleet, groups, mine)
+    texts += _unread_for_outsiders(found, mine)
     texts += _same_names(found.fleet, mine)
     texts += _run_problems(found.fleet, found.faults, mine, operation)
     if not texts:
         remember(found.fleet)
     return list(dict.fromkeys(re.sub(r"\s+", " ", text) for text in texts))
+
+
+def _unread_for_outsiders(found: _Reading, mine: Collection[str]) -> list[str]:
+    """What an outsider has is written from the whole inventory, so a host that cannot be read would lose its pairs there."""
+    unread = [host for host in found.faults if host and host not in mine and host in found.fleet.inventory[0]]
+    if not found.fleet.run.timesten_outsiders or not unread:
+        return []
+    return [
+        f"timesten_outsiders: what they get is written from the whole inventory, and variables of {', '.join(unread[:3])} are wrong, outside of this run's "
+        f"limit: {found.faults[unread[0]][0]}"
+    ]
 
 
 def _variable_problems(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import http.client
+import json
 import os
 import socket
 import ssl
@@ -57,9 +58,11 @@ class Server:
     def told(self, text: str, limit: int = 300) -> str:
         """What a server said, as a person may see it: on one line, and without what it was told as a secret."""
         secrets = [*(value for _name, value in self._all_headers()), self.password or ""]
-        parts = {part for secret in secrets for part in (secret, *secret.split())}
-        text = plain(text, 4 * limit)
-        for part in sorted(parts - {"", "Bearer", "Basic"}, key=len, reverse=True):
+        parts = {part for secret in secrets for part in (secret, json.dumps(secret)[1:-1], *secret.split())}
+        # Cut far behind what is shown, so that no secret is cut in two that could be seen.
+        text = plain(text, 1 << 16)
+        # Shorter ones would garble the text, and are found by trying anyway.
+        for part in sorted((part for part in parts - {"Bearer", "Basic"} if len(part) > 3), key=len, reverse=True):
             text = text.replace(part, "***")
         return plain(text, limit)
 

@@ -94,9 +94,9 @@ def run(part: str, arguments: Sequence[str], *, at_once: bool = False) -> Outcom
     yields = at_once and part != NEEDS_THE_MACHINE
     with subprocess.Popen(pytest, cwd=ROOT, env=env, start_new_session=yields, **where) as process:
         if yields:
-            _yield_to_all(process.pid)
             SESSIONS.add(process.pid)
-        said, _ = process.communicate()
+            _yield_to_all(process.pid)
+        said = process.communicate()[0]
         SESSIONS.discard(process.pid)
     code = process.returncode
     outcome.seconds = time.monotonic() - started
@@ -116,8 +116,8 @@ def run(part: str, arguments: Sequence[str], *, at_once: bool = False) -> Outcom
 
 def _yield_to_all(session: int) -> None:
     """Give a session the lowest priority, against others (sched(7), autogroups) and within."""
-    os.setpriority(os.PRIO_PGRP, session, 19)
-    with contextlib.suppress(OSError):  # a kernel without autogroups
+    with contextlib.suppress(OSError):  # over already, or a kernel without autogroups
+        os.setpriority(os.PRIO_PGRP, session, 19)
         Path(f"/proc/{session}/autogroup").write_text("19", encoding="ascii")
 
 
@@ -129,8 +129,9 @@ def run_all(parts: Sequence[str], arguments: Sequence[str]) -> list[Outcome]:
         try:
             outcomes = [outcome for lane in begun for outcome in lane]
         except KeyboardInterrupt:
-            for session in SESSIONS:
-                os.killpg(session, signal.SIGINT)
+            for session in list(SESSIONS):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(session, signal.SIGINT)
             os._exit(130)  # no lane begins with its next part
     outcomes += [run(part, arguments) for part in parts if not any(part in lane for lane in lanes)]
     return sorted(outcomes, key=lambda outcome: parts.index(outcome.part))

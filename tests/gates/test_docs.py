@@ -67,6 +67,11 @@ def test_names_of_examples_are_unique() -> None:
     assert [name for name, count in counted.items() if count > 1] == []
 
 
+def test_no_page_is_long() -> None:
+    long = {page.name: len(page.read_text(encoding="utf-8").splitlines()) for page in doc_examples.pages()}
+    assert {name: lines for name, lines in long.items() if lines > 200} == {}
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     broken = []
     for page in doc_examples.pages():

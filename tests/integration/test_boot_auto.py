@@ -121,6 +121,16 @@ def test_second_run(lab: Lab, fleet: Fleet) -> None:
     assert installed(lab) == CHOSEN
 
 
+def test_one_that_says_systemd_beside_others(lab: Lab, fleet: Fleet) -> None:
+    """Its unit is looked at by root in every run; those of the others are none of its business."""
+    plain = fleet.tree["all"]["children"]["timesten_exporters"]["hosts"]["exp1"]["exporter_host_exporters"][2]
+    plain["boot"] = "systemd"
+    run = fleet.run()
+    del plain["boot"]
+    assert (run.changed(), run.calls["exp1"]) == (set(), 2)
+    assert installed(lab) == CHOSEN
+
+
 def test_reboot(lab: Lab, fleet: Fleet) -> None:
     """What the hosts have started by themselves is up again, without a playbook."""
     for host in EXPORTERS:

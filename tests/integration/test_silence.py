@@ -112,7 +112,15 @@ def silenced(address: str) -> set[tuple[str, str]]:
 
 def test_check_mode_makes_none_and_says_what_it_would_do(fleet: rotation_kit.Fleet, address: str) -> None:
     fleet.play(
-        "rotate", "--check", *FORCE, "-e", f"rotate_silence={address}", "-e", "rotate_annotation=http://127.0.0.1:1"
+        "rotate",
+        "--check",
+        *FORCE,
+        "-e",
+        f"rotate_silence={address}",
+        "-e",
+        "rotate_annotation=http://127.0.0.1:1",
+        "-e",
+        f"rotate_annotation_token={TOKEN}",
     )
     assert fleet.report()["notes"] == [
         f"rotate_silence: {address} would be asked to silence exp1, exp2 as prom1 see them, while they are rotated.",

@@ -121,6 +121,21 @@ def test_a_private_key_given_by_mistake_is_not_shown(given: Any) -> None:
     assert found and PRIVATE[20:].lower() not in " ".join(found).lower()
 
 
+def test_a_host_that_cannot_be_read_does_not_lose_its_pairs() -> None:
+    """Outside of a limit as well: the directories are written from the whole inventory."""
+    variables = hostvars([TEAM_B])
+    variables["exp2"]["exporter_host_port"] = 70000
+    limited = ["exp1", "prom1"]
+    (message,) = fleet.problems(variables, GROUPS, limited, limit="exp1:prom1")
+    assert message.startswith(
+        "timesten_outsiders: what they get is written from the whole inventory, and variables of exp2 are wrong"
+    )
+    assert "70000" in message
+    for name in ALL:
+        del variables[name]["timesten_outsiders"]
+    assert fleet.problems(variables, GROUPS, limited, limit="exp1:prom1") == []
+
+
 def test_one_list_for_all_hosts() -> None:
     variables = hostvars([TEAM_B])
     variables["exp2"]["timesten_outsiders"] = [{"name": "team-c", "public_key": OTHER_KEY}]

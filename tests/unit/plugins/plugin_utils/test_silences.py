@@ -327,6 +327,11 @@ def test_who_asks_is_said_and_never_shown():
         assert "username" not in change or "YWxp" not in found
 
 
+def test_a_secret_is_not_shown_in_part():
+    server = web.Server("v", "http://a", "alice", SECRET)
+    assert SECRET[:4] not in server.told("x" * 295 + SECRET) and server.told(f'say "{SECRET}"') == 'say "***"'
+
+
 def test_a_silence_takes_the_place_of_what_earlier_runs_have_left():
     answers = {
         "GET": (200, [GOOD, {**GOOD, "createdBy": "alice", "id": "of-alice"}]),
@@ -392,6 +397,9 @@ def problems(operation="rotate", **run):
         ({"rotate_silence": ""}, None),
         ({"rotate_annotation": "http://grafana:3000/", "rotate_annotation_token": SECRET}, None),
         ({"rotate_silence_password": SECRET, "rotate_silence_username": "a"}, None),
+        ({"rotate_silence": "http://a", "rotate_silence_password": SECRET}, "rotate_silence_password is set without rotate_silence_username"),
+        ({"rotate_silence": "http://a", "rotate_silence_ca_file": "/ca.pem"}, "rotate_silence_ca_file is set, but rotate_silence is an http address"),
+        ({"rotate_annotation": "http://grafana:3000/"}, "rotate_annotation_token is not set"),
         ({"rotate_silence": "alertmanager:9093"}, "rotate_silence: 'alertmanager:9093' is not the address of an Alertmanager"),
         ({"rotate_silence": f"http://a:{SECRET}@b:9093"}, "rotate_silence: 'http://...@b:9093' is not the address"),
         ({"rotate_silence": ["http://a"]}, "rotate_silence: ['http://a'] is a list; give one value"),
@@ -420,12 +428,21 @@ def test_the_variables(run, expected):
     assert SECRET not in "\n".join(found)
 
 
-def test_they_are_the_same_for_all_hosts():
-    variables = {
-        "exp1": {"exporter_host_timesten_home": "/opt/tt", "rotate_silence": "http://a"},
-        "prom1": {"rotate_silence": "http://b"},
-    }
-    assert "rotate_silence differs from host to host" in "\n".join(fleet.problems(variables, GROUPS, ["exp1", "prom1"]))
+@pytest.mark.parametrize(
+    ("variable", "one", "other"),
+    [
+        ("rotate_silence", "http://a", "http://b"),
+        ("rotate_silence_password", SECRET, f"{SECRET}2"),
+        ("rotate_annotation_token", SECRET, f"{SECRET}2"),
+    ],
+)
+def test_they_are_the_same_for_all_hosts(variable, one, other):
+    variables = {"exp1": {"exporter_host_timesten_home": "/opt/tt", variable: one}, "prom1": {variable: other}}
+    found = "\n".join(fleet.problems(variables, GROUPS, ["exp1", "prom1"]))
+    assert f"{variable} differs from host to host" in found and SECRET not in found
+    # Empty is not another one: it is none.
+    variables["prom1"][variable] = ""
+    assert "differs" not in "\n".join(fleet.problems(variables, GROUPS, ["exp1", "prom1"]))
 
 
 @pytest.mark.parametrize("operation", fleet.OPERATIONS)
