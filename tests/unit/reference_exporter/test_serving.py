@@ -155,7 +155,7 @@ def test_stuck_clients_hold_up_nobody(served, pair):
             stack.enter_context(secured).sendall(b"GET /metr")
         begin = time.monotonic()
         assert served.get(pair)[0] == 200
-        assert time.monotonic() - begin < 3
+        assert time.monotonic() - begin < 8
 
 
 def test_a_client_that_never_speaks_is_let_go(program, shared, monkeypatch):

@@ -71,8 +71,8 @@ def test_the_record_of_another_boot_or_process_is_nobody(record: Record) -> None
 def test_waiting_ends_with_the_process(record: Record) -> None:
     launched = record.launch(lambda _token: None, status="working")
     began = time.monotonic()
-    assert record.wait(lambda now: now["status"] == "done", 20)["status"] == "working"
-    assert time.monotonic() - began < 10
+    assert record.wait(lambda now: now["status"] == "done", 60)["status"] == "working"
+    assert time.monotonic() - began < 30
     os.waitpid(launched["pid"], 0)
 
 

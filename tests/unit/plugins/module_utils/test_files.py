@@ -190,7 +190,7 @@ def test_lock_excludes_names_the_holder_and_ends_with_it(tmp_path):
             with pytest.raises(TimesTenError) as caught, _files.lock(path, timeout=0.2):
                 pytest.fail("it was held")
             assert f"{path} is held by another run (process {holder.pid})" in caught.value.message
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 20
         finally:
             holder.kill()
     with _files.lock(path, timeout=10):

@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import pwd
+import re
 import shlex
 import shutil
 import signal
@@ -493,8 +494,8 @@ def test_it_outlives_who_started_it(host, stop_signal):
 def test_one_that_dies_at_once(host, settings, text):
     host.log_file.write_text("a word of yesterday\n")
     began = time.monotonic()
-    message = failure(_process.start, host.wanted(**settings), timeout=30)
-    assert time.monotonic() - began < 10
+    message = failure(_process.start, host.wanted(**settings), timeout=60)
+    assert time.monotonic() - began < 30
     assert f"the exporter on port {host.port} did not start: {text} the log is {host.log_file}" in message
     assert host.log_file.read_text().startswith("a word of yesterday\n")
     assert not host.state_file.exists()
@@ -1145,8 +1146,8 @@ def test_a_slow_end_is_followed(host):
     assert _process.inspect(wanted).pid == new.pid
     began = time.monotonic()
     how = _process.stop(wanted, _process.inspect(wanted), timeout=0.5)
-    assert how == "stopped by SIGTERM, which took 2 s"
-    assert 1.5 < time.monotonic() - began < 10
+    assert re.fullmatch(r"stopped by SIGTERM, which took [2-9] s", how)
+    assert 1.5 < time.monotonic() - began < 30
 
 
 def test_a_signal_without_effect_names_the_other(host):

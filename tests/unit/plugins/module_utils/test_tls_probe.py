@@ -137,7 +137,7 @@ def test_settle_zero_only_looks(files, port):
     began = time.monotonic()
     found = _tls_probe.tls("127.0.0.1", port, None, *files.pair, settle=0)
     assert (found.status, found.sha256) == (_tls_probe.ACCEPTED, files.sha256)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
 
 
 def test_plain_http_is_refused_by_tls(port):

@@ -228,7 +228,7 @@ def test_a_hanging_command_is_killed_with_its_children(home, tmp_path):
     mark = tmp_path / "pid"
     began = time.monotonic()
     error = failure(utility(home, HANG=str(mark), STDERR="working\n").run, ["-x"], timeout=2.0)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     assert "did not end within 2 s and was killed: working" in error.message
     deadline = time.monotonic() + 5
     while read_process(int(mark.read_text())) is not None:

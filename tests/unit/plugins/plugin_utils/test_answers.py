@@ -419,9 +419,9 @@ def test_plain(given: str, shown: str) -> None:
 
 @pytest.mark.parametrize("unit", ["\x1b", "\x1b]", "\x1b[", "\x1b[0;", "\x9b", " ", "\u200b", "a\n", "\x1b[2J"])
 def test_plain_is_fast(unit: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     _check_text(checks.plain(unit * 5_000_000, 500), 500)
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 def _check_text(text: str, limit: int = 5000) -> None:

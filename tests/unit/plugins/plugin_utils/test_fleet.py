@@ -536,9 +536,9 @@ def test_every_variable_with_generated_values():
     longest = 0.0
     for host, name, value, variables in _cases():
         count += 1
-        began = time.monotonic()
+        began = time.process_time()
         messages = problems({host: variables})
-        longest = max(longest, time.monotonic() - began)
+        longest = max(longest, time.process_time() - began)
         if messages:
             refused += 1
             given = variables[name]
