@@ -84,8 +84,12 @@ def test_discover_tells_what_is_there(by_hand: ByHand) -> None:
         "takeover": True,
         "address": "localhost",
     }
-    adopt = {"prometheus_host_on_existing": "adopt"}
-    assert children["prometheus_servers"]["hosts"] == {"prom1": adopt, "prom2": adopt}
+    servers = children["prometheus_servers"]["hosts"]
+    assert {name: host["prometheus_host_on_existing"] for name, host in servers.items()} == dict.fromkeys(BOTH, "adopt")
+    # Here both are on one machine, so that each sees the other one's, too.
+    own = {str(by_hand.folder.parent / name / "prometheus.yml") for name in BOTH}
+    for host in servers.values():
+        assert own <= {item["config_file"] for item in host["prometheus_host_instances"]}
     assert by_hand.everything() == before
 
 
