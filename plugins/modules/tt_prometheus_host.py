@@ -393,8 +393,8 @@ options:
   fleet_exporters:
     description:
       - All exporters of the inventory, by name the list of their targets (C(host:port)). The store keeps whose each exporter is; the fleet is the one
-        that shares half of these, with the same target or a wallet that the exporter's host remembers. Where there is none, a name is derived from
-        these, and kept.
+        that shares half of these and has half of its own here, or, without a name that was given, all of its own, with the same target or a wallet
+        that the exporter's host remembers. Where there is none, a name is derived from these, and kept.
     type: dict
     default: {}
     version_added: 1.0.0

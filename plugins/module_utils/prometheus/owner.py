@@ -50,8 +50,8 @@ class Fleet:
             beside = sorted(name for name, entry in known.items() if entry.get("fleet") == others and name not in named)
             which = f"another inventory{f', which also has {some(beside)}' if beside else ''} (fleet {others!r})"
         return (
-            f"{some(named)} belongs to {which}; this run speaks for {self.name!r}. Give yours another name, or set fleet: "
-            f"{others} if it is the same inventory"
+            f"{some(named)} belongs to {which}; this run speaks for {self.name!r}. Give yours another name, or set fleet "
+            f"(prometheus_host_fleet: {others}) if it is the same inventory"
         )
 
 
@@ -79,9 +79,10 @@ def _derived(exporters: Mapping[str, Any]) -> str:
 
 
 def _recognized(settings: Settings, known: Mapping[str, StateEntry], generous: bool) -> str:
-    """The fleet of at least half of the inventory's exporters, or half of whose exporters the inventory has; else "".
+    """The fleet of at least half of the inventory's exporters that has at least half of its own there; else "".
 
-    Less is no proof: two inventories may name the same exporter.
+    Less is no proof: two inventories may name the same exporter, and a purge removes what the fleet has beside it. So one whose exporters are
+    all in the inventory is recognized too, as after a first run with few of them; not if somebody gave it its name: he may go on without.
     """
     mentioned = {names.exporter_of(item["name"]): item for item in settings.exporters}
     sizes: collections.Counter[str] = collections.Counter()
@@ -96,10 +97,12 @@ def _recognized(settings: Settings, known: Mapping[str, StateEntry], generous: b
         definition = entry["definition"]
         item = mentioned.get(exporter, {})
         same = names.target(str(definition.get("address")), definition.get("port", 0)) in targets
-        remembered = entry.get("generation") in (item.get("generation", ""), item.get("previous", ""))
+        generation = entry.get("generation")
+        remembered = generation is not None and generation in (item.get("generation"), item.get("previous"))
         if same or remembered or generous:
             shared[fleet] += 1
     for fleet, number in sorted(shared.items(), key=lambda pair: (-pair[1], pair[0])):
-        if fleet and number * 2 >= min(sizes[fleet], len(settings.fleet_exporters)):
+        has_grown = number == sizes[fleet] and fleet.startswith(DERIVED)
+        if fleet and (has_grown or number * 2 >= max(sizes[fleet], len(settings.fleet_exporters))):
             return fleet
     return ""
