@@ -583,9 +583,9 @@ exporters:
       returned: when there is or would be a wallet
       sample: 20261124T104900Z-1a2b3c4d
     previous:
-      description: Id of the generation before this call.
+      description: Id of the generation before RV(exporters[].generation), whichever call has made that.
       type: str
-      returned: when it was another one
+      returned: when there is one
       sample: 20261024T104900Z-0000000a
     wallet_directory:
       description: Directory of the current generation. It is what C(ttExporter -certificate-directory) gets.

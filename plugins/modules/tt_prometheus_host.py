@@ -393,8 +393,9 @@ options:
   fleet_exporters:
     description:
       - All exporters of the inventory, by name the list of their targets (C(host:port)). The store keeps whose each exporter is; the fleet is the one
-        that shares half of these, with the same target or a wallet that the exporter's host remembers. Where there is none, a name is derived from
-        these, and kept.
+        that shares half of these and has half of its own among them, with the same target or a wallet that the exporter's host remembers. Without a
+        name that was given, it is also one that all of these belong to, or that has all of its own among these.
+      - Where there is none, a name is derived from these, and kept. Where less than half of what the fleet has is among these, nothing goes that nobody names.
     type: dict
     default: {}
     version_added: 1.0.0

@@ -155,7 +155,7 @@ class ExporterAnswer(_Answer):
 
     :ivar failed: why it failed, else None.
     :ivar pairs: by client; only clients that the call asked for.
-    :ivar previous: the generation before ``generation``, where the call or the switch has changed it.
+    :ivar previous: the generation before ``generation``, where the host still has one.
     :ivar removed: ids of generations or, of an exporter that is removed, names in its directory for a person.
     :ivar clients: of the phase ``forget``, clients that still have a pair.
     """

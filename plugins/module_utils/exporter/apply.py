@@ -126,25 +126,52 @@ def _apply_to_process(
     if process.action == "start":
         return _begin(definition, directory, process)
     # Imported where it is needed: most calls restart nothing.
-    from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.unattended import unattended
+    from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.unattended import WorkFailed
 
-    if former is not None and former.rehearses(process):
-        stop_other(definition, process)
-    if not unattended(directory, lambda: _replace(definition, directory, process, former)):
-        # Whoever has ended that process, what it left is brought to what is wanted.
-        kept = WalletPlan("keep", manifest=directory.current_manifest())
-        again = plan_process(definition, directory, utility, kept)
-        if again.action != "none" and not unattended(directory, lambda: _replace(definition, directory, again, former)):
-            raise TimesTenError(
-                f"exporter {definition.name}: the process that restarts it was ended twice, or could not write {directory.restart_file}; the exporter "
-                "may be down: mend that, and run it again"
-            )
+    try:
+        _restart(definition, directory, utility, process, former)
+    except WorkFailed:
+        # That process has brought the former one back itself.
+        raise
+    except (TimesTenError, OSError) as error:
+        if former is None:
+            raise
+        raise former.come_back(definition, directory, system_error(error)) from error
     state = processes.inspect(process.wanted)
     if state.status != processes.RUNNING:
         raise TimesTenError(
             f"exporter {definition.name} was started and has ended again: {state.why}; the log is {definition.log_file}"
         )
     return state
+
+
+def _restart(
+    definition: Definition,
+    directory: ExporterDirectory,
+    utility: Utility,
+    process: ProcessPlan,
+    former: FormerProcess | None,
+) -> None:
+    """Have a process of its own replace the exporter's; a second one, where the first was ended from outside."""
+    from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.unattended import unattended
+
+    if former is not None and former.rehearses(process):
+        stop_other(definition, process)
+    if unattended(directory, lambda: _replace(definition, directory, process, former)):
+        return
+    # Whoever has ended that process, what it left is brought to what is wanted.
+    kept = WalletPlan("keep", manifest=directory.current_manifest())
+    again = plan_process(definition, directory, utility, kept)
+    if again.action == "none":
+        return
+    if former is not None and former.rehearses(again):
+        # It was ended in the rehearsal, whose process still has the port.
+        stop_other(definition, again)
+    if not unattended(directory, lambda: _replace(definition, directory, again, former)):
+        raise TimesTenError(
+            f"exporter {definition.name}: the process that restarts it was ended twice, or could not write {directory.restart_file}; mend that, "
+            "and run it again"
+        )
 
 
 def _begin(definition: Definition, directory: ExporterDirectory, process: ProcessPlan) -> processes.ProcessState:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from typing import Any, Mapping
@@ -80,13 +81,18 @@ def kept(wanted: Definition) -> Definition:
     """Return the definition with what was chosen before: for what neither installs nor removes anything."""
     if wanted.boot != AUTO:
         return wanted
-    by_cron = os.path.lexists(_run_file(wanted))
-    found = "systemd" if boot.installed(boot.service_name(wanted.name)) else "cron" if by_cron else "none"
+    found = "none"
+    if boot.installed(boot.service_name(wanted.name)):
+        found = "systemd"
+    elif os.path.lexists(os.path.join(wanted.certificate_directory, "run")):
+        # Only where there is a script that the crontab could start.
+        with contextlib.suppress(TimesTenError):
+            found = "cron" if _has_entry(wanted) else "none"
     return dataclasses.replace(wanted, boot=found)
 
 
-def _run_file(wanted: Definition) -> str:
-    return os.path.join(wanted.certificate_directory, "run")
+def _has_entry(wanted: Definition) -> bool:
+    return boot.crontab_mark(wanted.name) in crontab.read().split("\n")
 
 
 def _look(wanted: Definition, units: Mapping[str, Any] | None) -> Seen:
@@ -97,8 +103,7 @@ def _look(wanted: Definition, units: Mapping[str, Any] | None) -> Seen:
     # Most hosts with a unit need no look at the crontab.
     if spare or not unit:
         try:
-            lines = crontab.read().splitlines()
-            entry = boot.crontab_mark(wanted.name) in lines or (not unit and os.path.lexists(_run_file(wanted)))
+            entry = _has_entry(wanted)
         except TimesTenError as error:
             no_crontab = error.message
     return Seen(unit, stale, no_unit, entry, no_crontab, spare)
@@ -110,10 +115,13 @@ def _look_at_units(wanted: Definition, units: Mapping[str, Any] | None) -> tuple
     if units is None:
         return False, "root may not install a unit"
     # Imported where it is needed: Ansible compiles what a module imports at every call.
-    from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.units import converge_units
+    from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.units import ForeignUnit, converge_units
 
     with_unit = dataclasses.replace(wanted, boot="systemd")
     try:
         return converge_units([with_unit], units["owner"], units["after"], True)["changed"], None
+    except ForeignUnit:
+        # A defect, and no reason to do without: it would run beside what the crontab starts.
+        raise
     except TimesTenError as error:
         return False, error.message

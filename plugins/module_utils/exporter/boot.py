@@ -48,7 +48,10 @@ def path_name(exporter: str) -> str:
 
 def installed(unit: str) -> bool:
     """Whether a unit of ours is installed."""
-    return os.path.lexists(os.path.join(UNIT_DIRECTORY, unit))
+    try:
+        return files.read(os.path.join(UNIT_DIRECTORY, unit)).startswith(MARK.encode("utf-8"))
+    except (FileNotFoundError, TimesTenError):
+        return False
 
 
 # ---------------------------------------------------------------------------------------------------------------------

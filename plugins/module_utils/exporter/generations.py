@@ -189,7 +189,7 @@ class ExporterDirectory(Layout):
     What it has read it remembers, until it writes it itself or gets the lock: a decision sees one state of the directory. What it returns is for
     reading; whoever changes a manifest does that on a copy.
 
-    :ivar lock_descriptor: of the lock, while it is held.
+    :ivar lock_descriptor: of the lock, while it is held; else -1.
     """
 
     def __init__(self, path: str, exporter: str) -> None:
@@ -211,10 +211,14 @@ class ExporterDirectory(Layout):
         if os.path.lexists(self.restart_file):
             # It holds the lock although its run was killed, and comes to its end by itself.
             Record(self.restart_file).wait(lambda _now: False, _LONGEST_RESTART)
-        with _files.lock(self.lock_file) as self.lock_descriptor:
+        with _files.lock(self.lock_file) as descriptor:
+            self.lock_descriptor = descriptor
             # Whoever held it before may have changed everything.
             self.forget()
-            yield
+            try:
+                yield
+            finally:
+                self.lock_descriptor = -1
 
     def current_id(self) -> str | None:
         """Id of the current generation; None if there is none, or the link leads nowhere."""

@@ -83,7 +83,7 @@ def result(plan: Plan, directory: ExporterDirectory, before: dict[str, Any], aft
         "port": definition.port,
         "spare": definition.spare,
         "generation": after["generation"],
-        **({"previous": before["generation"]} if before["generation"] not in (None, after["generation"]) else {}),
+        **_previous(directory, before["generation"], after["generation"]),
         "rotation_due": plan.rotation_due,
         "evicted": list(plan.evicted),
         "pairs": [_pair(directory, pair, after) for pair in plan.pairs],
@@ -99,6 +99,13 @@ def result(plan: Plan, directory: ExporterDirectory, before: dict[str, Any], aft
         if definition.boot != "systemd" and boot.installed(unit):
             row["leftover_unit"] = unit
     return row
+
+
+def _previous(directory: ExporterDirectory, before: str | None, after: str | None) -> dict[str, str]:
+    """The generation before the one of the answer: a Prometheus that an earlier run could not reach may still have it."""
+    if before is not None and before == after:
+        before = max((generation for generation in directory.ids() if generation < before), default=None)
+    return {} if before in (None, after) else {"previous": before}
 
 
 def _add_wallet(plan: Plan, directory: ExporterDirectory, after: dict[str, Any], row: dict[str, Any]) -> None:

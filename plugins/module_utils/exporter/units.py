@@ -88,6 +88,10 @@ WantedBy=multi-user.target
 """
 
 
+class ForeignUnit(TimesTenError):
+    """A unit of the name is there, and is somebody else's."""
+
+
 def unit_texts(wanted: Definition, owner: str, after: Sequence[str] = ()) -> dict[str, str]:
     """Return the text of each unit of an exporter, by its name.
 
@@ -198,7 +202,7 @@ def _plan(wanted: Definition, owner: str, after: Sequence[str]) -> list[UnitPlan
         with contextlib.suppress(FileNotFoundError):
             plan.before = files.read(plan.path).decode("utf-8", "replace")
         if plan.before is not None and not plan.before.startswith(boot.MARK):
-            raise TimesTenError(
+            raise ForeignUnit(
                 f"exporter {wanted.name}: {plan.path} was not written by this collection; move it away "
                 f"(systemctl disable --now {name})"
             )

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from typing import Sequence
 
@@ -18,7 +19,8 @@ def with_entry(text: str, mark: str, lines: Sequence[str]) -> str:
     :param mark: the comment that begins the entry, which has one more line.
     :param lines: the whole entry; empty to remove it.
     """
-    before = text.splitlines(keepends=True)
+    # Not splitlines: it ends a line at bytes of others that end none.
+    before = [line for line in re.split("(?<=\n)", text) if line]
     kept: list[str] = []
     entries: list[list[str]] = []
     index = 0
@@ -38,14 +40,14 @@ def with_entry(text: str, mark: str, lines: Sequence[str]) -> str:
 
 
 def read() -> str:
-    """Return the crontab of the calling user, which is empty where there is none.
+    """Return the crontab of the calling user, which is empty where there is none; what is not UTF-8 is escaped, as in a path.
 
     :raises TimesTenError: if there is no cron, or it does not let this user have one.
     """
     done = _crontab(["-l"])
-    if done.returncode != 0 and "no crontab for" not in done.stderr:
-        raise TimesTenError(f"boot: crontab -l failed with exit status {done.returncode}: {done.stderr.strip()[:300]}")
-    return done.stdout if done.returncode == 0 else ""
+    if done.returncode != 0 and b"no crontab for" not in done.stderr:
+        raise _failed("crontab -l", done)
+    return done.stdout.decode("utf-8", "surrogateescape") if done.returncode == 0 else ""
 
 
 def write(text: str) -> None:
@@ -53,20 +55,24 @@ def write(text: str) -> None:
 
     :raises TimesTenError: if cron refuses it.
     """
-    done = _crontab(["-"], text)
+    done = _crontab(["-"], text.encode("utf-8", "surrogateescape"))
     if done.returncode != 0:
-        raise TimesTenError(f"boot: crontab - failed with exit status {done.returncode}: {done.stderr.strip()[:300]}")
+        raise _failed("crontab -", done)
 
 
-def _crontab(arguments: list[str], text: str = "") -> subprocess.CompletedProcess[str]:
+def _failed(command: str, done: subprocess.CompletedProcess[bytes]) -> TimesTenError:
+    why = done.stderr.decode("utf-8", "replace").strip()[:300]
+    return TimesTenError(f"boot: {command} failed with exit status {done.returncode}: {why}")
+
+
+def _crontab(arguments: list[str], data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     environment = {**os.environ, "LC_ALL": "C"}
     try:
         return subprocess.run(
             ["crontab", *arguments],
-            input=text,
+            input=data,
             env=environment,
             capture_output=True,
-            text=True,
             check=False,
             timeout=30,
         )

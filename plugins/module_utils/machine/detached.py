@@ -49,7 +49,9 @@ class Record:
     def is_alive(self) -> bool:
         """Tell whether the process of the record still runs."""
         record = self.read() or {}
-        process = processes.read_process(int(record.get("pid") or 0))
+        pid = record.get("pid")
+        # Whoever has damaged it may have written anything.
+        process = processes.read_process(pid if isinstance(pid, int) else 0)
         return process is not None and processes.is_recorded(process, record, processes.boot_id())
 
     def ask(self, request: str) -> None:

@@ -151,8 +151,6 @@ def _without_collector(function: _Function) -> _Function:
             return function(*args, **kwargs)
         finally:
             if collecting:
-                # What was made lives on, and would be walked as soon as the collector is back. Modules end soon.
-                gc.freeze()
                 gc.enable()
 
     return cast(_Function, wrapper)

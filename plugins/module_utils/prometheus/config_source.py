@@ -192,7 +192,7 @@ class Source:
             # Allowed by YAML and by Prometheus; only PyYAML's composers refuse it.
             try:
                 root = self._only_document(_tolerant_loader())
-            except yaml.YAMLError as again:
+            except (yaml.YAMLError, RecursionError) as again:
                 raise self._invalid(again) from again
         except (yaml.YAMLError, RecursionError) as error:
             raise self._invalid(error) from error

@@ -223,6 +223,9 @@ def _removal(
     foreign = [name for name in removal if not fleet.owns(known.get(name))]
     if foreign:
         raise TimesTenError(f"remove: {fleet.refusal(known, foreign)}. Nothing was changed")
+    # Beside exporters that stay, the roles name here what a purge removes.
+    if not fleet.is_sure and (settings.purge or (removal and settings.exporters)):
+        raise TimesTenError(f"purge: {fleet.doubt(known, settings.fleet_exporters)}. Nothing was changed")
     if not settings.both_ports:
         left = jobs.left_ports(elements.values())
         removal |= {name for name in left if fleet.owns(known.get(name))}

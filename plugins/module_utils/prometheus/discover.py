@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 import pwd
 import re
@@ -20,9 +21,13 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.pat
 _MOST = 1000
 """Jobs of one host."""
 _MOST_TAKERS = 20
+_FIRST_USER = 1000
+"""Below are root and the users of the system."""
 ALONE = "mounted alone"
 CONTAINER_ALONE = "in the container alone"
 UNREADABLE = "cannot be read"
+# Each line fits one way alone: anybody may have written the file, and two ways would double with each line.
+_BARE_LIST = re.compile(rb"(?:[ \t]*(?:#[^\n]*|\r)?\n|---[ \t]*\r?\n)*[ \t]*- ")
 
 
 def discover(configured: Sequence[Mapping[str, Any]], ports: Collection[int]) -> dict[str, list[dict[str, Any]]]:
@@ -65,7 +70,7 @@ def _jobs(path: str, given: Mapping[str, Any], ports: Collection[int]) -> list[d
         source = b""  # it is ours to make
     if source is None:
         raise TimesTenError(f"config_file: {path} does not exist; set config_file to where prometheus.yml is")
-    if given["kind"] == "scrape_file" and re.match(rb"(?:\s*#.*\n|---\n|\s*\n)*- ", source):
+    if given["kind"] == "scrape_file" and _BARE_LIST.match(source):
         source = ListFile(path).read()
     store = paths.inside(given["store"] or os.path.join(directory, "timesten"), "store")
     others = others_of(source, main, own, paths)
@@ -90,17 +95,24 @@ def _port(target: str) -> int:
 
 def _takers() -> list[dict[str, Any]]:
     """The processes of Prometheus and VictoriaMetrics, by their configurations, as far as this user may see them."""
-    found: dict[tuple[str, Any], dict[str, Any]] = {}
+    found: dict[tuple[str, Any], tuple[tuple[bool, str, int], dict[str, Any]]] = {}
     for kind in ("prometheus", "scrape_file"):
         for process in reload.running(kind):
             taker = {"kind": kind, "pid": process.pid, **_place(process), "user": _user(process)}
             listens = "web.listen-address" if kind == "prometheus" else "httpListenAddr"
-            default = ":9090" if kind == "prometheus" else ":8429"
+            default = ":9090" if kind == "prometheus" else ":8429" if _is_agent(process) else ":8428"
             port = _port(reload.argument(process.words, listens) or default)
             taker["port"] = port if 0 < port < 65536 and not reload.is_elsewhere(process.pid, "net") else None
             taker["lifecycle"] = any(word.lstrip("-") == "web.enable-lifecycle" for word in process.words)
-            found.setdefault((kind, taker["config_file"] or process.pid), taker)
-    return sorted(found.values(), key=lambda taker: (str(taker["config_file"]), taker["pid"]))[:_MOST_TAKERS]
+            # Where some are left off, those of people go first: anybody may start any number.
+            order = (process.uid >= _FIRST_USER, str(taker["config_file"]), process.pid)
+            found.setdefault((kind, taker["config_file"] or process.pid), (order, taker))
+    return [taker for _order, taker in sorted(found.values(), key=operator.itemgetter(0))[:_MOST_TAKERS]]
+
+
+def _is_agent(process: reload.Process) -> bool:
+    """Whether a program of VictoriaMetrics is vmagent, however it is called."""
+    return "agent" in os.path.basename(process.words[0])
 
 
 def _user(process: reload.Process) -> str:

@@ -32,10 +32,13 @@ class Fleet:
 
     :ivar name: "" where nobody can tell.
     :ivar former: the derived name that its exporters had before it was given one; "" where there is none.
+    :ivar is_sure: whether half of what it has here, or more, is in the inventory. Else that may be a part of another one, and removes only what a
+        person names.
     """
 
     name: str
     former: str = ""
+    is_sure: bool = True
 
     def owns(self, entry: StateEntry | None) -> bool:
         """Whether an exporter is this fleet's to change: its own, or nobody's."""
@@ -49,10 +52,17 @@ class Fleet:
         if others.startswith(DERIVED):
             beside = sorted(name for name, entry in known.items() if entry.get("fleet") == others and name not in named)
             which = f"another inventory{f', which also has {some(beside)}' if beside else ''} (fleet {others!r})"
-        return (
-            f"{some(named)} belongs to {which}; this run speaks for {self.name!r}. Give yours another name, or set fleet: "
-            f"{others} if it is the same inventory"
-        )
+        return f"{some(named)} belongs to {which}; this run speaks for {self.name!r}. {_way_out(others)}"
+
+    def doubt(self, known: Mapping[str, StateEntry], inventory: Iterable[str]) -> str:
+        """Why nothing is removed that nobody names, and the way out."""
+        own, there = [name for name, entry in known.items() if entry.get("fleet") == self.name], set(inventory)
+        left = sorted(name for name in own if names.exporter_of(name) not in there)
+        return f"{some(left)}, which is most of fleet {self.name!r}, is not in this inventory. {_way_out(self.name)}"
+
+
+def _way_out(fleet: str) -> str:
+    return f"Give yours another name, or set fleet (prometheus_host_fleet: {fleet}) if it is the same inventory"
 
 
 def fleet_of(settings: Settings, state: StoreState, generous: bool = False) -> Fleet:
@@ -63,10 +73,11 @@ def fleet_of(settings: Settings, state: StoreState, generous: bool = False) -> F
     """
     known = state["exporters"]
     if settings.fleet is not None:
-        recognized = _recognized(settings, known, generous)
-        return Fleet(settings.fleet, recognized if recognized.startswith(DERIVED) else "")
+        former, is_sure = _recognized(settings, known, generous)
+        return Fleet(settings.fleet, former if is_sure and former.startswith(DERIVED) else "")
     if settings.fleet_exporters:
-        return Fleet(_recognized(settings, known, generous) or _derived(settings.fleet_exporters))
+        name, is_sure = _recognized(settings, known, generous)
+        return Fleet(name or _derived(settings.fleet_exporters), is_sure=is_sure)
     mentioned = [item["name"] for item in settings.exporters] or settings.remove or known
     fleets = {known[name].get("fleet", "") for name in mentioned if name in known}
     return Fleet(fleets.pop() if len(fleets) == 1 else "")
@@ -78,10 +89,11 @@ def _derived(exporters: Mapping[str, Any]) -> str:
     return DERIVED + hashlib.sha256(text.encode("utf-8")).hexdigest()[:12]
 
 
-def _recognized(settings: Settings, known: Mapping[str, StateEntry], generous: bool) -> str:
-    """The fleet of at least half of the inventory's exporters, or half of whose exporters the inventory has; else "".
+def _recognized(settings: Settings, known: Mapping[str, StateEntry], generous: bool) -> tuple[str, bool]:
+    """The fleet of half of the inventory's exporters that has half of its own there, at least; else "". And whether it is sure.
 
-    Less is no proof: two inventories may name the same exporter.
+    Less is no proof: two inventories may name the same exporter. Where all of one are in the other, it is one that has grown or shrunk; but not one
+    that was given its name, for that one may go on with it.
     """
     mentioned = {names.exporter_of(item["name"]): item for item in settings.exporters}
     sizes: collections.Counter[str] = collections.Counter()
@@ -96,10 +108,12 @@ def _recognized(settings: Settings, known: Mapping[str, StateEntry], generous: b
         definition = entry["definition"]
         item = mentioned.get(exporter, {})
         same = names.target(str(definition.get("address")), definition.get("port", 0)) in targets
-        remembered = entry.get("generation") in (item.get("generation", ""), item.get("previous", ""))
+        generation = entry.get("generation")
+        remembered = generation is not None and generation in (item.get("generation"), item.get("previous"))
         if same or remembered or generous:
             shared[fleet] += 1
     for fleet, number in sorted(shared.items(), key=lambda pair: (-pair[1], pair[0])):
-        if fleet and number * 2 >= min(sizes[fleet], len(settings.fleet_exporters)):
-            return fleet
-    return ""
+        within = fleet.startswith(DERIVED) and number in (sizes[fleet], len(settings.fleet_exporters))
+        if fleet and (within or number * 2 >= max(sizes[fleet], len(settings.fleet_exporters))):
+            return fleet, number * 2 >= sizes[fleet]
+    return "", True

@@ -79,16 +79,16 @@ def check_switches(exporters: Sequence[Definition], orders: Mapping[str, Any]) -
             raise TimesTenError(f"{place}.strategy: {argspec.show(order['strategy'])} is neither gap nor {SPARE_PORT}")
 
 
-def longest_stop(definition: Definition) -> float:
+def until_stopped(definition: Definition) -> float:
     """Tell how many seconds pass at most until a leader that stops a process has said so."""
     return processes.longest_stop(*definition.how_to_stop) + PROMPT
 
 
-def longest_switch(definition: Definition) -> float:
+def until_switched(definition: Definition) -> float:
     """Tell how many seconds pass at most from the moment until a switch has been made or, where the new process does not
     come up, taken back.
     """
-    return longest_stop(definition) + 2 * definition.start_timeout
+    return until_stopped(definition) + 2 * definition.start_timeout
 
 
 def record_of(directory: ExporterDirectory) -> Record:
@@ -117,7 +117,7 @@ def ask(definition: Definition, record: Record, request: str) -> SwitchRecord:
     read_record(definition, record)
     if record.is_alive():
         record.ask(request)
-    limit = longest_switch(definition) + PROMPT
+    limit = until_switched(definition) + PROMPT
     return cast(SwitchRecord, record.wait(lambda now: now.get("status") not in ("waiting", "switched"), limit))
 
 
@@ -165,7 +165,7 @@ def end_leader(definition: Definition, directory: ExporterDirectory, run: Mappin
     if record.is_alive():
         ask(definition, record, "revert")
         # A leader that was already confirmed stops its old process now.
-        record.wait(lambda _now: False, longest_stop(definition))
+        record.wait(lambda _now: False, until_stopped(definition))
     if record.is_alive():
         raise TimesTenError(
             f"exporter {definition.name} is being switched by {who(record)}, and that does not end when it is asked to; end it, then run again"

@@ -41,8 +41,8 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.resul
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.record import (
     Order,
     ask,
-    longest_stop,
     record_of,
+    until_stopped,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.wallet import (
@@ -97,7 +97,7 @@ def stage(definition: Definition, clients: Sequence[Client], order: Order, check
             # The run that it belongs to is gone: otherwise that run would still have the lease.
             ask(definition, record, "revert")
             # A leader that was already confirmed stops its old process now.
-            record.wait(lambda _now: False, longest_stop(definition))
+            record.wait(lambda _now: False, until_stopped(definition))
         with directory.locked():
             directory.clear_leftovers()
             found = _stage(in_use(definition, directory), directory, clients, order, False)

@@ -28,10 +28,10 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotat
     answer,
     ask,
     is_spare_port,
-    longest_stop,
-    longest_switch,
     read_record,
     record_of,
+    until_stopped,
+    until_switched,
     write_record,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.unattended import unattended
@@ -50,7 +50,7 @@ def _status(definition: Definition) -> dict[str, Any]:
     record = record_of(ExporterDirectory(definition.certificate_directory, definition.name))
     values = read_record(definition, record)
     last = max([*values.get("moments", []), time.time()]) - time.time()
-    limit = last + longest_switch(definition)
+    limit = last + until_switched(definition)
     values = cast(SwitchRecord, record.wait(lambda now: now.get("status") != "waiting", limit))
     return {"name": definition.name, "changed": False, **answer(record, values)}
 
@@ -80,7 +80,7 @@ def _retire(definition: Definition, order: Order) -> dict[str, Any]:
     record = record_of(directory)
     lease.check(directory.path, order.run)
     record.ask("retire")
-    values = cast(SwitchRecord, record.wait(lambda _now: False, longest_stop(definition)))
+    values = cast(SwitchRecord, record.wait(lambda _now: False, until_stopped(definition)))
     definition = in_use(definition, directory)
     with directory.locked():
         # For the case that there is no leader any more.

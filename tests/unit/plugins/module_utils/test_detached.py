@@ -68,6 +68,12 @@ def test_the_record_of_another_boot_or_process_is_nobody(record: Record) -> None
         os.waitpid(launched["pid"], 0)
 
 
+@pytest.mark.parametrize("pid", ["x", "1", None, 1.5, [1], {}, -1, 0])
+def test_a_damaged_record_is_nobody(record: Record, pid: object) -> None:
+    record.write(pid=pid)
+    assert not record.is_alive()
+
+
 def test_waiting_ends_with_the_process(record: Record) -> None:
     launched = record.launch(lambda _token: None, status="working")
     began = time.monotonic()

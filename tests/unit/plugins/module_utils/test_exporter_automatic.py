@@ -102,12 +102,18 @@ def test_what_is_seen(host, tmp_path, monkeypatch) -> None:
 
     from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import units
 
-    # What no unit can hold, or somebody else's unit, is no error but a reason.
+    # What no unit can hold is no error but a reason; somebody else's unit is an error, and is not taken for ours.
     odd = dataclasses.replace(host, timesten_home="/opt/it's")
     assert automatic.settle(odd, UNITS)[1] == Choice("cron")
     foreign = tmp_path / "units" / boot.path_name("exp1")
     foreign.write_text("[Path]\n")
-    assert automatic.settle(host, UNITS)[1] == Choice("cron")
+    with pytest.raises(TimesTenError, match=r"exp1\.path was not written by this collection; move it away"):
+        automatic.settle(host, UNITS)
+    service = tmp_path / "units" / boot.service_name("exp1")
+    for make in (lambda: service.write_text("[Service]\n"), lambda: service.symlink_to("/dev/null")):
+        make()
+        assert automatic.settle(host, None)[1] == Choice("cron") and automatic.kept(host).boot == "none"
+        service.unlink()
     texts = units.unit_texts(dataclasses.replace(host, boot="systemd"), "timesten", [])
     for name, text in texts.items():
         (tmp_path / "units" / name).write_text(text)
@@ -121,7 +127,14 @@ def test_what_is_seen(host, tmp_path, monkeypatch) -> None:
 def test_what_cron_has(host, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(systemd, "runs_this_host", lambda: False)
     assert automatic.kept(host).boot == "none"
+    # A script that was left over is started by nobody.
+    (tmp_path / "exp1" / "run").write_text("")
+    assert automatic.kept(host).boot == "none"
+    monkeypatch.setattr(systemd, "runs_this_host", lambda: True)
+    monkeypatch.setattr(systemd, "systemctl", lambda *arguments: state_of(*arguments[2:]))
+    assert automatic.settle(host, UNITS)[1] == Choice("systemd", True)
     monkeypatch.setattr(crontab, "read", lambda: "\n".join(boot.crontab_lines("exp1", "/x/run")) + "\n")
+    assert automatic.kept(host).boot == "cron"
     monkeypatch.setattr(systemd, "runs_this_host", lambda: True)
     monkeypatch.setattr(systemd, "systemctl", lambda *arguments: state_of(*arguments[2:]))
     assert automatic.settle(host, UNITS)[1] == Choice("cron")
@@ -133,5 +146,4 @@ def test_what_cron_has(host, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(systemd, "runs_this_host", lambda: False)
     expected = Choice("none", unattended="systemd does not run this host; boot: no crontab")
     assert automatic.settle(host, UNITS)[1] == expected
-    (tmp_path / "exp1" / "run").write_text("")
-    assert automatic.kept(host).boot == "cron"
+    assert automatic.kept(host).boot == "none"

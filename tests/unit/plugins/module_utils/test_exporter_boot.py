@@ -365,6 +365,8 @@ OTHER = "".join(f"{line}\n" for line in _exporter_boot.crontab_lines("exp1-b", "
         (LINES[0], LINES, BLOCK),
         ("# a\n", [], "# a\n"),
         ("# a", [], "# a"),
+        # What ends no line to cron ends none here.
+        (f"# a\x85{BLOCK}# b\r\n", [], f"# a\x85{BLOCK}# b\r\n"),
     ],
 )
 def test_the_crontab_of_others_is_kept(before, lines, after):
@@ -402,6 +404,21 @@ def test_no_cron(monkeypatch, tmp_path):
         crontab.read()
     with pytest.raises(TimesTenError, match=r"crontab - failed with exit status 1: You .* not allowed"):
         crontab.write("")
+
+
+def test_the_bytes_of_others_stay(monkeypatch, tmp_path):
+    before = b"# caf\xe9\r\n1 2 * * * x\r\n"
+    (tmp_path / "tab").write_bytes(before)
+    (tmp_path / "crontab").write_text(
+        f"#!/bin/sh\n[ $1 = -l ] && exec /bin/cat {tmp_path}/tab\nexec /bin/cat >{tmp_path}/tab\n"
+    )
+    (tmp_path / "crontab").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    crontab.write(crontab.with_entry(crontab.read(), LINES[0], LINES))
+    assert (tmp_path / "tab").read_bytes() == before + BLOCK.encode()
+    (tmp_path / "crontab").write_text("#!/bin/sh\nprintf 'caf\\351' >&2\nexit 1\n")
+    with pytest.raises(TimesTenError, match="exit status 1: caf\ufffd"):
+        crontab.read()
 
 
 # --- units ------------------------------------------------------------------------------------------------------------

@@ -118,5 +118,5 @@ def test_nobody_stops_waiting_before_the_leader_is_done(options, stopped):
     definition = define(
         {"timesten_home": "/tt", "certificate_directory": "/tt/x", "name": "exp1", "start_timeout": 40, **options}
     )
-    assert record.longest_stop(definition) >= stopped
-    assert record.longest_switch(definition) >= stopped + 2 * 40
+    assert record.until_stopped(definition) >= stopped
+    assert record.until_switched(definition) >= stopped + 2 * 40

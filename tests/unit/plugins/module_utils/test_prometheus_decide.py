@@ -412,7 +412,11 @@ AUTO = "auto-0123456789ab"
     [
         pytest.param(inventory("a", "b"), owned(AUTO, "a", "b"), AUTO, id="the same again"),
         pytest.param(inventory("a", "x", "y", "z"), owned(AUTO, "a"), AUTO, id="it has grown"),
-        pytest.param(inventory("a"), owned(AUTO, "a", "b", "c"), AUTO, id="it has shrunk"),
+        pytest.param(inventory("a", "b"), owned(AUTO, "a", "b", "c"), AUTO, id="it has shrunk"),
+        pytest.param(inventory("a"), owned(AUTO, "a", "b", "c"), AUTO, id="it has shrunk to one"),
+        pytest.param(inventory("a"), owned("north", "a", "b", "c"), None, id="nobody shrinks into a given name"),
+        pytest.param(inventory("a", "x", "y", "z"), owned(AUTO, "a", "b"), None, id="one is shared with a small one"),
+        pytest.param(inventory("a", "x", "y", "z"), owned("north", "a"), None, id="nobody grows into a given name"),
         pytest.param(inventory("a", "x"), owned(AUTO, "a", "b"), AUTO, id="half is new"),
         pytest.param(inventory("a", "b"), owned("north", "a", "b"), "north", id="a name is kept"),
         pytest.param(inventory("x"), owned(AUTO, "a", "b"), None, id="nothing is shared"),
@@ -454,6 +458,32 @@ def test_an_exporter_that_moved_is_known_by_its_wallet(pair: dict[str, Any], rec
     settings = dataclasses.replace(SETTINGS, fleet_exporters=inventory("a", port=1), exporters=({"name": "a", **pair},))
     assert (fleet_of(settings, known).name == AUTO) is recognized
     assert fleet_of(settings, known, generous=True).name == AUTO
+
+
+def test_most_of_a_fleet_is_removed_by_name_alone() -> None:
+    """An inventory of one exporter may as well be another one, which shares it."""
+    mine = {"fleet_exporters": inventory("exp1")}
+    seen = look("exp1", "exp2", "exp3", entries=owned(AUTO, "exp1", "exp2", "exp3"))
+    assert plan(seen, light(), **mine).unmentioned == ("exp2", "exp3")
+    assert plan(seen, remove=("exp2",), **mine).removed == ("exp2",)
+    doubt = (
+        f"purge: exp2, exp3, which is most of fleet '{AUTO}', is not in this inventory.*prometheus_host_fleet: {AUTO}"
+    )
+    for wholesale in ({"purge": True}, {"remove": ("exp2", "exp3")}):
+        with pytest.raises(TimesTenError, match=doubt):
+            plan(seen, light(), **wholesale, **mine)
+        assert plan(seen, light(), fleet=AUTO, **wholesale, **mine).removed == ("exp2", "exp3")
+    with pytest.raises(TimesTenError, match=doubt):
+        plan(seen, purge=True, **mine)
+    # Nor does a name take them over.
+    assert "exp1 belongs to another inventory" in plan(seen, light(), fleet="north", **mine).rejected["exp1"]
+
+
+def test_an_insecure_exporter_has_no_wallet_to_be_known_by() -> None:
+    known = {"exporters": {"a": entry("a", fleet=AUTO, generation=None)}}
+    item = {"name": "a", "insecure": True, "generation": None, "previous": None}
+    settings = dataclasses.replace(SETTINGS, fleet_exporters=inventory("a", port=1), exporters=(item,))
+    assert fleet_of(settings, known).name != AUTO
 
 
 def test_a_name_replaces_the_derived_one() -> None:

@@ -63,6 +63,11 @@ def test_the_host_module_documents_what_the_fragments_document(options):
     for part in ("UTILITY", "WALLET", "PROCESS"):
         shared.update(yaml.safe_load(getattr(ModuleDocFragment, part))["options"])
     assert set(shared) < set(host)
+    # The host can choose it for itself.
+    mine, documented = host["boot"], shared.pop("boot")
+    assert mine.pop("choices") == [*documented.pop("choices"), "auto"]
+    assert plain(mine.pop("description")).startswith(plain(documented.pop("description")))
+    assert mine == documented
     for name, documented in shared.items():
         mine = dict(host[name])
         assert plain(mine.pop("description")) == plain(documented.pop("description")), name

@@ -306,7 +306,7 @@ def test_verify_says_what_to_do_about_one_that_may_be_evicted() -> None:
     assert not made.good and [pair.state for pair in made.pairs] == ["proven", "failed"]
     assert "If it was evicted: take prom2 out of the inventory, or readmit it" in str(made.pairs[1].reason)
     site.answered("prom2", state="verified", exp1={**refused, "failed": "exporter exp1: tls: failed to verify"})
-    (reason,) = site.ledger("verify").reasons()
+    [reason] = list(site.ledger("verify").reasons())
     assert reason.startswith("exporter exp1: tls: failed to verify. If it was evicted: take prom2 out of")
     # Nothing answers there at all: no eviction does that.
     site.answered("prom2", state="verified", exp1={**refused, "refused_foreign_pair": None})

@@ -40,8 +40,8 @@ def entry(name: str, fleet: str) -> dict[str, Any]:
 ENTRIES: dict[str, Any] = {name: entry(name, fleet) for name, fleet in OWNERS.items()}
 
 
-def both(north: dict[str, Any], south: dict[str, Any], switches: dict[str, bool] = EVERY) -> str:
-    common = {NORTH: rules.common(north, switches), SOUTH: rules.common(south, EVERY)}
+def both(north: dict[str, Any], south: dict[str, Any], switches: dict[str, bool] | None = None) -> str:
+    common = {NORTH: rules.common(north, switches or EVERY), SOUTH: rules.common(south, EVERY)}
     return rule_file.compose(common, ENTRIES, VIEW).decode()
 
 
