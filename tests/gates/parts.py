@@ -36,7 +36,7 @@ PARTS = {
     "build": ["tests/gates/test_build.py", "tests/gates/test_release.py"],
     # One by one: the first two take longest, and would else go to one worker.
     "compat": ["tests/gates/test_compat.py", "-n2", "--dist=loadgroup"],
-    "integration": ["tests/integration", "-m", "not alone", *SIDE_BY_SIDE],
+    "integration": ["tests/integration", "-m", "not alone", "-n3", "--dist=loadfile"],
     "rotation": ["tests/integration", "-m", "alone"],
     "lab": ["tests/lab", "-m", "lab"],
     "bench": ["tests/bench"],
