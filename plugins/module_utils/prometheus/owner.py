@@ -69,7 +69,7 @@ def fleet_of(settings: Settings, state: StoreState, generous: bool = False) -> F
     """The fleet that a task speaks for.
 
     :param generous: whether a name that both have is enough to recognize an inventory. Else an exporter has to have the same target,
-        or a wallet that its host remembers.
+        or a wallet that its host remembers, or none and the same address.
     """
     known = state["exporters"]
     if settings.fleet is not None:
@@ -87,6 +87,10 @@ def _derived(exporters: Mapping[str, Any]) -> str:
     """The same for every client of an inventory, whoever runs it."""
     text = "\n".join(f"{name} {' '.join(map(str, targets))}" for name, targets in sorted(exporters.items()))
     return DERIVED + hashlib.sha256(text.encode("utf-8")).hexdigest()[:12]
+
+
+def _host(target: str) -> str:
+    return target.rpartition(":")[0]
 
 
 def _recognized(settings: Settings, known: Mapping[str, StateEntry], generous: bool) -> tuple[str, bool]:
@@ -107,8 +111,10 @@ def _recognized(settings: Settings, known: Mapping[str, StateEntry], generous: b
             continue
         definition = entry["definition"]
         item = mentioned.get(exporter, {})
-        same = names.target(str(definition.get("address")), definition.get("port", 0)) in targets
         generation = entry.get("generation")
+        own = names.target(str(definition.get("address")), definition.get("port", 0))
+        # Without TLS there is no wallet that tells one that moves to another port.
+        same = own in targets or (generation is None and _host(own) in map(_host, targets))
         remembered = generation is not None and generation in (item.get("generation"), item.get("previous"))
         if same or remembered or generous:
             shared[fleet] += 1

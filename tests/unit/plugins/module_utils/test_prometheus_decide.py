@@ -479,10 +479,13 @@ def test_most_of_a_fleet_is_removed_by_name_alone() -> None:
     assert "exp1 belongs to another inventory" in plan(seen, light(), fleet="north", **mine).rejected["exp1"]
 
 
-def test_an_insecure_exporter_has_no_wallet_to_be_known_by() -> None:
+def test_an_insecure_exporter_is_known_by_its_address() -> None:
+    """It has no wallet, and may move to another port of the same host."""
     known = {"exporters": {"a": entry("a", fleet=AUTO, generation=None)}}
     item = {"name": "a", "insecure": True, "generation": None, "previous": None}
     settings = dataclasses.replace(SETTINGS, fleet_exporters=inventory("a", port=1), exporters=(item,))
+    assert fleet_of(settings, known).name == AUTO
+    settings = dataclasses.replace(settings, fleet_exporters={"a": ["elsewhere.example.com:8888"]})
     assert fleet_of(settings, known).name != AUTO
 
 
