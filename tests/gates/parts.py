@@ -24,7 +24,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 from gates.environments import CACHE, ROOT
 
-# Two files at a time: a test that plays a playbook or waits for a scrape leaves half of a machine idle. The tests of a
+# Two or three files at a time: a test that plays a playbook or waits for a scrape leaves half of a machine idle. The tests of a
 # file stay together, because they share what took long to make.
 SIDE_BY_SIDE = ["-n2", "--dist=loadfile"]
 # Quick ones first. The value is what pytest gets.
