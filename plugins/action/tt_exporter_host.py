@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
@@ -25,7 +25,7 @@ from ansible_collections.timesten.monitoring.plugins.plugin_utils import (
     words,
 )
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import ExporterHostAnswer, PrometheusAnswer
-from ansible_collections.timesten.monitoring.plugins.plugin_utils.border import HostAction
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.border import HostAction, Step, step_of
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Exporter, ExporterHost
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
 
@@ -92,16 +92,15 @@ class ActionModule(HostAction):
             return self._plain(arguments, task_vars)
         self.inventory = Inventory(self._templar, task_vars)
         host = self.inventory.exporter_host()
-        phase = str(arguments.get("phase", "converge"))
-        step: Callable[[ExporterHost, dict[str, Any]], dict[str, Any]] = {
+        steps_of_phases: dict[str, Step] = {
             "converge": self._converge,
             "stage": self._stage,
             "switch": self._switch,
             "confirm": self._end,
             "retire": self._retire,
             "forget": self._remove,
-        }[phase]
-        return step(host, task_vars)
+        }
+        return step_of(steps_of_phases, "phase", arguments.get("phase", "converge"))(host, task_vars)
 
     def _plain(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         exporters = [item["name"] for item in _dicts(arguments.get("exporters")) if "name" in item]

@@ -18,7 +18,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core import na
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, rotation, rules, steps, templates
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import ExporterHostAnswer, PrometheusAnswer
-from ansible_collections.timesten.monitoring.plugins.plugin_utils.border import HostAction
+from ansible_collections.timesten.monitoring.plugins.plugin_utils.border import HostAction, Step, step_of
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import Client, Problems, PrometheusHost
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
 
@@ -40,20 +40,16 @@ class ActionModule(HostAction):
             return self._plain(arguments, task_vars)
         self.inventory = Inventory(self._templar, task_vars)
         host = self.inventory.prometheus_host()
-        state: answers.State = arguments.get("state", "present")
-        if state == "inspected":
-            return self._inspect(host, task_vars)
-        if state == "verified":
-            return self._each(host, state, {client.name: {} for client in host.clients}, task_vars)
-        rotates = bool(self.inventory.wave())
-        step = {
-            "present": self._prove if rotates else self._converge,
-            "absent": self._leave if rotates else self._clear,
+        steps_of_states: dict[str, Step] = {
+            "inspected": self._inspect,
+            "verified": self._verify,
+            "present": self._present,
+            "absent": self._absent,
             "staged": self._deliver,
             "following": self._follow,
             "released": self._release,
         }
-        return step[state](host, task_vars)
+        return step_of(steps_of_states, "state", arguments.get("state", "present"))(host, task_vars)
 
     def _plain(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         raw = self.call_or_raise(self.MODULE, arguments, task_vars)
@@ -75,6 +71,15 @@ class ActionModule(HostAction):
         )
 
     # --- steps
+
+    def _present(self, host: PrometheusHost, task_vars: dict[str, Any]) -> dict[str, Any]:
+        return (self._prove if self.inventory.wave() else self._converge)(host, task_vars)
+
+    def _absent(self, host: PrometheusHost, task_vars: dict[str, Any]) -> dict[str, Any]:
+        return (self._leave if self.inventory.wave() else self._clear)(host, task_vars)
+
+    def _verify(self, host: PrometheusHost, task_vars: dict[str, Any]) -> dict[str, Any]:
+        return self._each(host, "verified", {client.name: {} for client in host.clients}, task_vars)
 
     def _inspect(self, host: PrometheusHost, task_vars: dict[str, Any]) -> dict[str, Any]:
         calls: dict[str, dict[str, Any] | str] = {client.name: {} for client in host.clients}

@@ -390,15 +390,48 @@ EXAMPLES = r"""
     from_inventory: true
     phase: stage
 
+- name: Switch to it in a gap between the scrapes, unless nobody confirms it within a minute
+  timesten.monitoring.tt_exporter_host:
+    exporters: "{{ exporters }}"
+    phase: switch
+    switch:
+      exp1:
+        generation: 20261124T104900Z-1a2b3c4d
+        moments: [1796043600.5, 1796043615.5]
+        deadline: 1796043700
+        confirm: 60
+        period: 15
+
 - name: Wait until the switches are made or given up
   timesten.monitoring.tt_exporter_host:
-    from_inventory: true
+    exporters: "{{ exporters }}"
     phase: status
 
 - name: Keep what was proven, and go back where it was not
   timesten.monitoring.tt_exporter_host:
     from_inventory: true
     phase: confirm
+
+- name: Go back to the wallet before
+  timesten.monitoring.tt_exporter_host:
+    exporters: "{{ exporters }}"
+    phase: revert
+
+- name: Give back what a rotation has taken that was not begun
+  timesten.monitoring.tt_exporter_host:
+    exporters: "{{ exporters }}"
+    phase: release
+
+- name: Stop the processes on the ports that nobody scrapes any more
+  timesten.monitoring.tt_exporter_host:
+    from_inventory: true
+    phase: retire
+
+- name: Remove the pairs of a Prometheus that is gone
+  timesten.monitoring.tt_exporter_host:
+    exporters: "{{ exporters }}"
+    phase: forget
+    forget_clients: [prom7]
 """
 
 RETURN = r"""

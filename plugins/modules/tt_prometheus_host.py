@@ -455,6 +455,21 @@ EXAMPLES = r"""
     name: "{{ inventory_hostname }}"
     state: absent
     remove: [exp7]
+
+- name: In a rotation, write the new pairs beside those in use
+  timesten.monitoring.tt_prometheus_host:
+    from_inventory: true
+    state: staged
+
+- name: Have a process follow what the exporters serve, and change the pair at that moment
+  timesten.monitoring.tt_prometheus_host:
+    from_inventory: true
+    state: following
+
+- name: End that process, and remove the pairs that were not switched to
+  timesten.monitoring.tt_prometheus_host:
+    from_inventory: true
+    state: released
 """
 
 RETURN = r"""

@@ -22,7 +22,22 @@ from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.rotation import Clock
 
+Step = Callable[[Any, dict[str, Any]], dict[str, Any]]
+
 _TIME = re.compile(r"^(\d{1,12}\.\d{1,9})\s*$", re.MULTILINE)
+
+
+def step_of(steps: Mapping[str, Step], option: str, value: Any) -> Step:
+    """Return what a phase or state is done by from the inventory.
+
+    :raises AnsibleError: if there is nothing, because it needs to be told what to do.
+    """
+    if not isinstance(value, str) or value not in steps:
+        raise AnsibleError(
+            f"{option}: {str(value)[:40]!r} is none that from_inventory can do ({', '.join(steps)}); leave from_inventory out and give the "
+            "module's own options"
+        )
+    return steps[value]
 
 
 class HostAction(ActionBase):  # type: ignore[misc]
