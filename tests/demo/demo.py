@@ -25,11 +25,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(PROJECT / "tests"))
-
-from gates.environments import CACHE  # noqa: E402
-from lab import packages  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from gates.environments import CACHE, ROOT
+from lab import packages
 
 VERSIONS = ("2.42", "2.53")
 ALERT = "TimesTenRecoveryRequired"
@@ -144,7 +142,7 @@ def write_inventory(run: Path, servers: dict[str, tuple[int, packages.Prometheus
     )
     collection = run / "collections" / "ansible_collections" / "timesten"
     collection.mkdir(parents=True)
-    (collection / "monitoring").symlink_to(PROJECT)
+    (collection / "monitoring").symlink_to(ROOT)
 
 
 def playbook(run: Path, *arguments: str) -> None:
@@ -233,7 +231,7 @@ def main() -> int:
             stack.callback(stop_exporters, run)
             write_inventory(run, servers)
             say("The main job: playbook timesten.monitoring.site on three exporters and two Prometheus servers")
-            playbook(run, str(PROJECT / "tests" / "demo" / "play.yml"))
+            playbook(run, str(ROOT / "tests" / "demo" / "play.yml"))
             say("Again: a second run changes nothing")
             playbook(run, "timesten.monitoring.site")
             say("The proof: playbook timesten.monitoring.verify")

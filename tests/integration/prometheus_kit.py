@@ -124,21 +124,22 @@ def issue(wallet: Wallet, client: str, days: tuple[float, float] = (-1, 90)) -> 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    server: _Server
 
     def setup(self) -> None:
-        context = self.server.context  # type: ignore[attr-defined]
+        context = self.server.context
         if context is not None:
             self.request.settimeout(10)
             self.request = context.wrap_socket(self.request, server_side=True)
-            self.request.settimeout(self.server.idle)  # type: ignore[attr-defined]
-        self.server.connections.append(self.request)  # type: ignore[attr-defined]
+            self.request.settimeout(self.server.idle)
+        self.server.connections.append(self.request)
         super().setup()
 
     def do_GET(self) -> None:
-        self.server.gets += 1  # type: ignore[attr-defined]
+        self.server.gets += 1
         body = b"# TYPE timesten_databases gauge\ntimesten_databases 1\n"
         known = self.path == "/metrics"
-        self.send_response(self.server.status if known else 404)  # type: ignore[attr-defined]
+        self.send_response(self.server.status if known else 404)
         self.send_header("Content-Type", "text/plain; version=0.0.4")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
