@@ -132,6 +132,12 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.module im
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import modules as _exporter_modules
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define, define_clients
 
+SPEC = (
+    _argspec.UTILITY
+    | _argspec.WALLET.only("renew_before")
+    | _argspec.Options({"clients": {"type": "list", "elements": "dict", "required": True, "options": _argspec.CLIENT}})
+)
+
 
 def work(module: AnsibleModule) -> dict[str, Any]:
     """Do the module's work and return its result."""
@@ -142,11 +148,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point."""
-    spec = _argspec.exporter(
-        clients={"type": "list", "elements": "dict", "required": True, "options": _argspec.CLIENT},
-        renew_before=_argspec.WALLET["renew_before"],
-    )
-    run(ExporterModule(argument_spec=spec, supports_check_mode=True), work)
+    run(ExporterModule(SPEC), work)
 
 
 if __name__ == "__main__":

@@ -217,21 +217,23 @@ takers:
 
 from typing import Any
 
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.argspec import Options
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.module import ExporterModule, run
 
-OPTIONS = {
-    "look_for": {"type": "str", "choices": ["exporters", "jobs", "report"], "required": True},
-    "directories": {"type": "list", "elements": "path", "default": []},
-    "ports": {"type": "list", "elements": "int", "default": []},
-    "kind": {"type": "str", "choices": ["prometheus", "scrape_file"], "default": "prometheus"},
-    "path_map": {"type": "dict", "default": {}},
-    "instances": {"type": "list", "elements": "dict", "default": []},
-    "config_file": {"type": "path"},
-    "scrape_file": {"type": "path"},
-    "store": {"type": "path", "default": "/etc/prometheus/timesten"},
-}
-
+SPEC = Options(
+    {
+        "look_for": {"type": "str", "choices": ["exporters", "jobs", "report"], "required": True},
+        "directories": {"type": "list", "elements": "path", "default": []},
+        "ports": {"type": "list", "elements": "int", "default": []},
+        "kind": {"type": "str", "choices": ["prometheus", "scrape_file"], "default": "prometheus"},
+        "path_map": {"type": "dict", "default": {}},
+        "instances": {"type": "list", "elements": "dict", "default": []},
+        "config_file": {"type": "path"},
+        "scrape_file": {"type": "path"},
+        "store": {"type": "path", "default": "/etc/prometheus/timesten"},
+    }
+)
 
 OF_CLIENT = ("kind", "config_file", "scrape_file", "store", "path_map")
 
@@ -277,7 +279,7 @@ def work(module: Any) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point."""
-    run(ExporterModule(argument_spec=OPTIONS, supports_check_mode=True), work)
+    run(ExporterModule(SPEC), work)
 
 
 if __name__ == "__main__":

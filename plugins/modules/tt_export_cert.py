@@ -85,6 +85,10 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.module im
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import modules as _exporter_modules
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define
 
+SPEC = _argspec.UTILITY | _argspec.Options(
+    {"path": {"type": "path", "required": True}, "mode": {"type": "str", "default": "0644"}}
+)
+
 
 def work(module: AnsibleModule) -> dict[str, Any]:
     """Do the module's work and return its result."""
@@ -95,8 +99,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point."""
-    spec = _argspec.exporter(path={"type": "path", "required": True}, mode={"type": "str", "default": "0644"})
-    run(ExporterModule(argument_spec=spec, supports_check_mode=True), work)
+    run(ExporterModule(SPEC), work)
 
 
 if __name__ == "__main__":

@@ -115,6 +115,18 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.module im
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import modules as _exporter_modules
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define
 
+SPEC = (
+    _argspec.UTILITY
+    | _argspec.PROCESS
+    | _argspec.Options(
+        {
+            "state": {"type": "str", "choices": ["started", "stopped", "restarted"], "default": "started"},
+            "port": {"type": "int"},
+        },
+        required_if=(("state", "started", ("port",)), ("state", "restarted", ("port",))),
+    )
+)
+
 
 def work(module: AnsibleModule) -> dict[str, Any]:
     """Do the module's work and return its result."""
@@ -123,19 +135,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point."""
-    spec = _argspec.exporter(
-        state={"type": "str", "choices": ["started", "stopped", "restarted"], "default": "started"},
-        port={"type": "int"},
-        **_argspec.PROCESS,
-    )
-    run(
-        ExporterModule(
-            argument_spec=spec,
-            supports_check_mode=True,
-            required_if=[("state", "started", ["port"]), ("state", "restarted", ["port"])],
-        ),
-        work,
-    )
+    run(ExporterModule(SPEC), work)
 
 
 if __name__ == "__main__":

@@ -810,67 +810,77 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.defin
 PHASES = ["converge", "stage", "switch", "status", "confirm", "revert", "retire", "release", "forget"]
 
 
-EXPORTER = _argspec.exporter(
-    name={"type": "str", "required": True},
-    address={"type": "str", "required": True},
-    port={"type": "int", "required": True},
-    spare_port={"type": "int"},
-    state={"type": "str", "choices": ["started", "stopped", "restarted", "absent"], "default": "started"},
-    keep_generations={"type": "int", "default": 2},
-    **_argspec.WALLET,
-    **{**_argspec.PROCESS, "boot": {"type": "str", "choices": ["none", "cron", "systemd", "auto"], "default": "none"}},
+EXPORTER = (
+    _argspec.UTILITY
+    | _argspec.WALLET
+    | _argspec.PROCESS
+    | _argspec.Options(
+        {
+            "name": {"type": "str", "required": True},
+            "address": {"type": "str", "required": True},
+            "port": {"type": "int", "required": True},
+            "spare_port": {"type": "int"},
+            "state": {"type": "str", "choices": ["started", "stopped", "restarted", "absent"], "default": "started"},
+            "keep_generations": {"type": "int", "default": 2},
+            "boot": {"type": "str", "choices": ["none", "cron", "systemd", "auto"], "default": "none"},
+        }
+    )
 )
 
-CLIENT = {
-    **_argspec.CLIENT,
-    "exporters": {"type": "list", "elements": "str"},
-    "scrape_interval": {"type": "float"},
-    "stored": {"type": "dict", "default": {}},
-    "readmit": {"type": "bool", "default": False},
-}
+CLIENT = _argspec.CLIENT | _argspec.Options(
+    {
+        "exporters": {"type": "list", "elements": "str"},
+        "scrape_interval": {"type": "float"},
+        "stored": {"type": "dict", "default": {}},
+        "readmit": {"type": "bool", "default": False},
+    }
+)
 
-SPEC: dict[str, Any] = {
-    "from_inventory": {"type": "bool", "default": False},
-    "exporters": {"type": "list", "elements": "dict", "default": [], "options": EXPORTER},
-    "clients": {"type": "list", "elements": "dict", "default": [], "options": CLIENT},
-    "rate_budget": {"type": "str", "choices": ["refuse", "warn"], "default": "refuse"},
-    "hand_over": {"type": "bool", "default": False},
-    "away": {"type": "list", "elements": "str", "default": []},
-    "phase": {"type": "str", "choices": PHASES, "default": "converge"},
-    "forget_clients": {"type": "list", "elements": "str", "default": []},
-    "to": {"type": "str", "choices": ["new", "previous"], "default": "new"},
-    "evict": {"type": "list", "elements": "str", "default": []},
-    "optional": {"type": "list", "elements": "str", "default": []},
-    "only_due": {"type": "bool", "default": False},
-    "since": {"type": "str"},
-    "strategy": {"type": "str", "choices": ["gap", "spare_port"], "default": "gap"},
-    "switch": {"type": "dict", "default": {}},
-    "units": {
-        "type": "dict",
-        "options": {
-            "owner": {"type": "str", "required": True},
-            "after": {"type": "list", "elements": "str", "default": []},
+SPEC = _argspec.RUN | _argspec.Options(
+    {
+        "from_inventory": {"type": "bool", "default": False},
+        "exporters": {"type": "list", "elements": "dict", "default": [], "options": EXPORTER},
+        "clients": {"type": "list", "elements": "dict", "default": [], "options": CLIENT},
+        "rate_budget": {"type": "str", "choices": ["refuse", "warn"], "default": "refuse"},
+        "hand_over": {"type": "bool", "default": False},
+        "away": {"type": "list", "elements": "str", "default": []},
+        "phase": {"type": "str", "choices": PHASES, "default": "converge"},
+        "forget_clients": {"type": "list", "elements": "str", "default": []},
+        "to": {"type": "str", "choices": ["new", "previous"], "default": "new"},
+        "evict": {"type": "list", "elements": "str", "default": []},
+        "optional": {"type": "list", "elements": "str", "default": []},
+        "only_due": {"type": "bool", "default": False},
+        "since": {"type": "str"},
+        "strategy": {"type": "str", "choices": ["gap", "spare_port"], "default": "gap"},
+        "switch": {"type": "dict", "default": {}},
+        "units": {
+            "type": "dict",
+            "options": _argspec.Options(
+                {
+                    "owner": {"type": "str", "required": True},
+                    "after": {"type": "list", "elements": "str", "default": []},
+                }
+            ),
         },
     },
-    "run": _argspec.RUN,
-}
-
-USED_BY: dict[str, tuple[str, ...]] = {
-    "clients": ("converge", "stage"),
-    "rate_budget": ("converge",),
-    "hand_over": ("converge",),
-    "away": ("converge",),
-    "forget_clients": ("forget",),
-    "to": ("stage",),
-    "evict": ("stage", "confirm", "retire"),
-    "optional": ("stage",),
-    "only_due": ("stage",),
-    "since": ("stage",),
-    "strategy": ("stage",),
-    "switch": ("switch", "converge"),
-    "units": ("converge",),
-}
-"""The phases that use an option; any other refuses it."""
+    used_by={
+        "phase": {
+            "clients": ("converge", "stage"),
+            "rate_budget": ("converge",),
+            "hand_over": ("converge",),
+            "away": ("converge",),
+            "forget_clients": ("forget",),
+            "to": ("stage",),
+            "evict": ("stage", "confirm", "retire"),
+            "optional": ("stage",),
+            "only_due": ("stage",),
+            "since": ("stage",),
+            "strategy": ("stage",),
+            "switch": ("switch", "converge"),
+            "units": ("converge",),
+        }
+    },
+)
 
 
 def work(module: AnsibleModule) -> dict[str, Any]:
@@ -879,7 +889,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     if params["from_inventory"] or not params["exporters"]:
         raise TimesTenError("exporters is empty: name the exporters; from_inventory works in a task of a playbook only")
     exporters, phase = define_all(params["exporters"]), params["phase"]
-    _argspec.refuse_unused(params, SPEC, "phase", USED_BY)
+    SPEC.refuse_unused(params)
     if phase != "converge" and any(exporter.state == "absent" for exporter in exporters):
         raise TimesTenError(f"exporters: state absent and phase {phase} do not go together; leave phase out")
     if phase != "converge":
@@ -957,7 +967,7 @@ def rotate(module: AnsibleModule, exporters: list[Definition]) -> dict[str, Any]
 
 def main() -> None:
     """Entry point."""
-    run(ExporterModule(argument_spec=SPEC, supports_check_mode=True), work)
+    run(ExporterModule(SPEC), work)
 
 
 if __name__ == "__main__":

@@ -231,6 +231,8 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.module im
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import modules as _exporter_modules
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define
 
+SPEC = _argspec.UTILITY | _argspec.WALLET.only("renew_before") | _argspec.PROCESS.only("pid_file")
+
 
 def work(module: AnsibleModule) -> dict[str, Any]:
     """Do the module's work and return its result."""
@@ -239,8 +241,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point."""
-    spec = _argspec.exporter(renew_before=_argspec.WALLET["renew_before"], pid_file=_argspec.PROCESS["pid_file"])
-    run(ExporterModule(argument_spec=spec, supports_check_mode=True), work)
+    run(ExporterModule(SPEC), work)
 
 
 if __name__ == "__main__":

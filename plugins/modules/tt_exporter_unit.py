@@ -132,6 +132,20 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.module im
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import units as _exporter_units
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define
 
+EXPORTER = (
+    _argspec.Options({"name": {"type": "str", "required": True}})
+    | _argspec.UTILITY.only("timesten_home", "certificate_directory")
+    | _argspec.PROCESS.only("boot", "pid_file", "log_file", "stop_signal", "stop_timeout", "start_timeout")
+)
+
+SPEC = _argspec.Options(
+    {
+        "exporters": {"type": "list", "elements": "dict", "required": True, "options": EXPORTER},
+        "owner": {"type": "str", "required": True},
+        "after": {"type": "list", "elements": "str", "default": []},
+    }
+)
+
 
 def work(module: AnsibleModule) -> dict[str, Any]:
     """Do the module's work and return its result."""
@@ -142,19 +156,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point."""
-    options = ("boot", "pid_file", "log_file", "stop_signal", "stop_timeout", "start_timeout")
-    exporter = {
-        "name": {"type": "str", "required": True},
-        "timesten_home": _argspec.UTILITY["timesten_home"],
-        "certificate_directory": _argspec.UTILITY["certificate_directory"],
-        **{option: _argspec.PROCESS[option] for option in options},
-    }
-    spec = {
-        "exporters": {"type": "list", "elements": "dict", "required": True, "options": exporter},
-        "owner": {"type": "str", "required": True},
-        "after": {"type": "list", "elements": "str", "default": []},
-    }
-    run(ExporterModule(argument_spec=spec, supports_check_mode=True), work)
+    run(ExporterModule(SPEC), work)
 
 
 if __name__ == "__main__":

@@ -654,7 +654,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec, names
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.argspec import RUN, Options
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.module import CheckedModule, run
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import host, options
@@ -662,90 +663,98 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api
 
 STATES = ["inspected", "present", "verified", "absent", "staged", "following", "released"]
 
-JOB = {
-    "scrape_interval": {"type": "str"},
-    "scrape_timeout": {"type": "str"},
-    "metrics_path": {"type": "str"},
-    "labels": {"type": "dict"},
-    "job_label": {"type": "str"},
-    "honor_labels": {"type": "bool"},
-    "extra": {"type": "dict"},
-}
+JOB = Options(
+    {
+        "scrape_interval": {"type": "str"},
+        "scrape_timeout": {"type": "str"},
+        "metrics_path": {"type": "str"},
+        "labels": {"type": "dict"},
+        "job_label": {"type": "str"},
+        "honor_labels": {"type": "bool"},
+        "extra": {"type": "dict"},
+    }
+)
 
-EXPORTER = {
-    "name": {"type": "str", "required": True},
-    "address": {"type": "str"},
-    "port": {"type": "int"},
-    "usual_port": {"type": "int"},
-    "insecure": {"type": "bool", "default": False},
-    "generation": {"type": "str"},
-    "previous": {"type": "str"},
-    "delivery": {"type": "str"},
-    "sha256": {"type": "str"},
-    "ca_sha256": {"type": "str"},
-    "ca_certificate": {"type": "str"},
-    "certificate": {"type": "str"},
-    "bundle": {"type": "str"},
-    "alt_names": {"type": "list", "elements": "str"},
-    "rules": {"type": "str"},
-    **JOB,
-}
+EXPORTER = JOB | Options(
+    {
+        "name": {"type": "str", "required": True},
+        "address": {"type": "str"},
+        "port": {"type": "int"},
+        "usual_port": {"type": "int"},
+        "insecure": {"type": "bool", "default": False},
+        "generation": {"type": "str"},
+        "previous": {"type": "str"},
+        "delivery": {"type": "str"},
+        "sha256": {"type": "str"},
+        "ca_sha256": {"type": "str"},
+        "ca_certificate": {"type": "str"},
+        "certificate": {"type": "str"},
+        "bundle": {"type": "str"},
+        "alt_names": {"type": "list", "elements": "str"},
+        "rules": {"type": "str"},
+    }
+)
 
-SPEC = {
-    "from_inventory": {"type": "bool", "default": False},
-    "name": {"type": "str"},
-    "state": {"type": "str", "choices": STATES, "default": "present"},
-    "exporters": {"type": "list", "elements": "dict", "default": [], "options": EXPORTER},
-    "kind": {"type": "str", "choices": ["prometheus", "scrape_file"], "default": "prometheus"},
-    "path_map": {"type": "dict", "default": {}},
-    "config_file": {"type": "path", "default": "/etc/prometheus/prometheus.yml"},
-    "layout": {"type": "str", "choices": ["inline", "files", "template"], "default": "inline"},
-    "scrape_file": {"type": "path"},
-    "rendered": {"type": "str"},
-    "rules": {"type": "str"},
-    "rules_file": {"type": "path"},
-    "on_existing": {"type": "str", "choices": ["fail", "adopt", "keep"], "default": "fail"},
-    "store": {"type": "path", "default": "/etc/prometheus/timesten"},
-    "keep_deliveries": {"type": "int", "default": 2},
-    "user": {"type": "str", "default": "prometheus"},
-    "group": {"type": "str"},
-    "promtool": {"type": "str"},
-    "url": {"type": "str", "default": "http://127.0.0.1:9090"},
-    "url_username": {"type": "str"},
-    "url_password": {"type": "str", "no_log": True},
-    "url_bearer_token": {"type": "str", "no_log": True},
-    # Hidden by HostModule: no_log would blot out every "1" of an answer where a tenant's number is a header.
-    "url_headers": {"type": "dict", "no_log": False},
-    "url_ca_file": {"type": "path"},
-    "url_cert_file": {"type": "path"},
-    "url_key_file": {"type": "path", "no_log": False},
-    "prometheus_running": {"type": "bool", "default": True},
-    "reload": {"type": "str", "choices": ["auto", "http", "systemd", "signal"], "default": "auto"},
-    "reload_unit": {"type": "str", "default": "prometheus"},
-    "reload_pid_file": {"type": "path"},
-    "wait_timeout": {"type": "float"},
-    "remove": {"type": "list", "elements": "str"},
-    "purge": {"type": "bool", "default": False},
-    "both_ports": {"type": "bool", "default": False},
-    "revision": {"type": "str"},
-    "switch": {"type": "dict", "default": {}},
-    "fleet": {"type": "str"},
-    "fleet_exporters": {"type": "dict", "default": {}},
-    "run": argspec.RUN,
-    **JOB,
-}
-
-USED_BY = {
-    "exporters": ("inspected", "present", "verified", "staged", "following", "released"),
-    "switch": ("following",),
-    "purge": ("present",),
-    "remove": ("present", "absent", "staged"),
-    "both_ports": ("present", "staged"),
-    "revision": ("present", "absent", "staged"),
-    "rendered": ("present", "absent", "staged"),
-    "rules": ("present",),
-}
-"""The states that use an option; any other refuses it."""
+SPEC = (
+    JOB
+    | RUN
+    | Options(
+        {
+            "from_inventory": {"type": "bool", "default": False},
+            "name": {"type": "str"},
+            "state": {"type": "str", "choices": STATES, "default": "present"},
+            "exporters": {"type": "list", "elements": "dict", "default": [], "options": EXPORTER},
+            "kind": {"type": "str", "choices": ["prometheus", "scrape_file"], "default": "prometheus"},
+            "path_map": {"type": "dict", "default": {}},
+            "config_file": {"type": "path", "default": "/etc/prometheus/prometheus.yml"},
+            "layout": {"type": "str", "choices": ["inline", "files", "template"], "default": "inline"},
+            "scrape_file": {"type": "path"},
+            "rendered": {"type": "str"},
+            "rules": {"type": "str"},
+            "rules_file": {"type": "path"},
+            "on_existing": {"type": "str", "choices": ["fail", "adopt", "keep"], "default": "fail"},
+            "store": {"type": "path", "default": "/etc/prometheus/timesten"},
+            "keep_deliveries": {"type": "int", "default": 2},
+            "user": {"type": "str", "default": "prometheus"},
+            "group": {"type": "str"},
+            "promtool": {"type": "str"},
+            "url": {"type": "str", "default": "http://127.0.0.1:9090"},
+            "url_username": {"type": "str"},
+            "url_password": {"type": "str", "no_log": True},
+            "url_bearer_token": {"type": "str", "no_log": True},
+            # Hidden by HostModule: no_log would blot out every "1" of an answer where a tenant's number is a header.
+            "url_headers": {"type": "dict", "no_log": False},
+            "url_ca_file": {"type": "path"},
+            "url_cert_file": {"type": "path"},
+            "url_key_file": {"type": "path", "no_log": False},
+            "prometheus_running": {"type": "bool", "default": True},
+            "reload": {"type": "str", "choices": ["auto", "http", "systemd", "signal"], "default": "auto"},
+            "reload_unit": {"type": "str", "default": "prometheus"},
+            "reload_pid_file": {"type": "path"},
+            "wait_timeout": {"type": "float"},
+            "remove": {"type": "list", "elements": "str"},
+            "purge": {"type": "bool", "default": False},
+            "both_ports": {"type": "bool", "default": False},
+            "revision": {"type": "str"},
+            "switch": {"type": "dict", "default": {}},
+            "fleet": {"type": "str"},
+            "fleet_exporters": {"type": "dict", "default": {}},
+        },
+        used_by={
+            "state": {
+                "exporters": ("inspected", "present", "verified", "staged", "following", "released"),
+                "switch": ("following",),
+                "purge": ("present",),
+                "remove": ("present", "absent", "staged"),
+                "both_ports": ("present", "staged"),
+                "revision": ("present", "absent", "staged"),
+                "rendered": ("present", "absent", "staged"),
+                "rules": ("present",),
+            },
+            "layout": {"rendered": ("template",)},
+        },
+    )
+)
 
 API_OPTIONS = {
     "url": "url",
@@ -814,9 +823,7 @@ def settings(params: dict[str, Any]) -> host.Settings:
 
 def check_options(params: dict[str, Any]) -> None:
     """:raises TimesTenError: naming an option that this state does not use, or a value that cannot be used."""
-    argspec.refuse_unused(params, SPEC, "state", USED_BY)
-    if params["rendered"] and params["layout"] != "template":
-        raise TimesTenError(f"rendered: is not used by layout {params['layout']}, only by template; leave it out")
+    SPEC.refuse_unused(params)
     names.check_name(params["name"], "name")
     options.check(params)
     options.check_call(params["exporters"], params["remove"] or (), params["switch"], params["fleet_exporters"])
@@ -838,7 +845,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point."""
-    run(HostModule(argument_spec=SPEC, supports_check_mode=True), work)
+    run(HostModule(SPEC), work)
 
 
 if __name__ == "__main__":

@@ -176,6 +176,15 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.module im
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import modules as _exporter_modules
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define
 
+SPEC = (
+    _argspec.UTILITY
+    | _argspec.WALLET
+    | _argspec.Options(
+        {"state": {"type": "str", "choices": ["present", "absent"], "default": "present"}},
+        required_if=(("state", "present", ("common_name",)),),
+    )
+)
+
 
 def work(module: AnsibleModule) -> dict[str, Any]:
     """Do the module's work and return its result."""
@@ -188,15 +197,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
 
 def main() -> None:
     """Entry point."""
-    spec = _argspec.exporter(
-        state={"type": "str", "choices": ["present", "absent"], "default": "present"}, **_argspec.WALLET
-    )
-    run(
-        ExporterModule(
-            argument_spec=spec, supports_check_mode=True, required_if=[("state", "present", ["common_name"])]
-        ),
-        work,
-    )
+    run(ExporterModule(SPEC), work)
 
 
 if __name__ == "__main__":

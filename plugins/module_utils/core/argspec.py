@@ -1,17 +1,19 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options that several modules share, in one place; the documentation fragments describe them.
+"""Argument specs as typed objects, the options that several modules share, and the check of values before Ansible converts them.
 
-And what is wrong with a value before Ansible converts it: Ansible turns a list into its text and true into 1, and ends with a traceback on
-a whole number that is infinite.
+The documentation fragments describe the shared options. The check is needed because Ansible converts a list to its text and true to 1, and
+ends with a traceback on a whole number that is infinite.
 """
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
 import re
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence, TypedDict
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 
@@ -23,58 +25,136 @@ _LONGEST_TEXT = 4096
 _LARGEST = 1e15
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
-WALLET: dict[str, Any] = {
-    "common_name": {"type": "str"},
-    "alt_names": {"type": "list", "elements": "str"},
-    "rsa_key_size": {"type": "int"},
-    "renew_before": {"type": "str", "default": "30d"},
-    "regenerate": {
-        "type": "str",
-        "choices": ["never", "when_due", "when_changed", "always"],
-        "default": "when_due",
-    },
-    "allow_home": {"type": "bool", "default": False},
-}
 
-PROCESS: dict[str, Any] = {
-    "insecure": {"type": "bool", "default": False},
-    "rate_limit": {"type": "int", "default": 15},
-    "pid_file": {"type": "path"},
-    "log_file": {"type": "path"},
-    "stop_signal": {"type": "str", "choices": ["TERM", "INT"], "default": "TERM"},
-    "stop_timeout": {"type": "int", "default": 10},
-    "start_timeout": {"type": "int", "default": 30},
-    "force_kill": {"type": "bool", "default": False},
-    "boot": {"type": "str", "choices": ["none", "cron", "systemd"], "default": "none"},
-    "takeover": {"type": "bool", "default": False},
-}
+class Option(TypedDict, total=False):
+    """The spec of one option, with Ansible's own keys; suboptions are an :class:`Options`."""
 
-UTILITY: dict[str, Any] = {
-    "timesten_home": {"type": "path", "required": True},
-    "certificate_directory": {"type": "path", "required": True},
-    "environment": {"type": "dict", "default": {}},
-}
-
-CLIENT: dict[str, Any] = {
-    "name": {"type": "str", "required": True},
-    "recipient": {"type": "str"},
-}
-
-RUN: dict[str, Any] = {
-    "type": "dict",
-    "default": {},
-    "options": {
-        "name": {"type": "str", "default": ""},
-        "controller": {"type": "str", "default": ""},
-        "process": {"type": "str", "default": ""},
-        "running": {"type": "list", "elements": "str"},
-    },
-}
+    type: str
+    elements: str
+    required: bool
+    default: Any
+    choices: Sequence[str]
+    no_log: bool
+    options: Options
 
 
-def exporter(**options: dict[str, Any]) -> dict[str, Any]:
-    """The options of one exporter: those of the utility, and what the module adds."""
-    return {**UTILITY, **options}
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The options of a module, or the suboptions of one option, with the rules between them.
+
+    ``a | b`` has the options and the rules of both. Where both have an option of the same name, the one of ``b`` holds.
+    """
+
+    options: Mapping[str, Option]
+    required_if: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    """An option, one of its values, and the options that this value requires."""
+    used_by: Mapping[str, Mapping[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
+    """By an option that chooses: by other option, the choices that use it. All choices use an option that is not listed."""
+
+    def __or__(self, other: Options) -> Options:
+        """Return an object with the options and the rules of both."""
+        return Options(
+            {**self.options, **other.options},
+            (*self.required_if, *other.required_if),
+            {
+                chooser: {**self.used_by.get(chooser, {}), **other.used_by.get(chooser, {})}
+                for chooser in (*self.used_by, *other.used_by)
+            },
+        )
+
+    def only(self, *names: str) -> Options:
+        """Return an object with these options alone, without rules."""
+        return Options({name: self.options[name] for name in names})
+
+    def for_ansible(self) -> dict[str, Any]:
+        """Return ``argument_spec`` and ``required_if`` for AnsibleModule. They are copies, because Ansible changes what it gets."""
+        spec: dict[str, Any] = {}
+        for name, option in self.options.items():
+            spec[name] = {key: copy.deepcopy(value) for key, value in option.items() if key != "options"}
+            if "options" in option:
+                suboptions = option["options"].for_ansible()
+                spec[name].update(options=suboptions["argument_spec"], required_if=suboptions["required_if"])
+        return {
+            "argument_spec": spec,
+            "required_if": [[option, value, list(needed)] for option, value, needed in self.required_if],
+        }
+
+    def refuse_unused(self, params: Mapping[str, Any]) -> None:
+        """Refuse an option that is set although the chosen phase, state or layout does not use it.
+
+        :raises TimesTenError: naming the option.
+        """
+        for chooser, used_by in self.used_by.items():
+            chosen = params[chooser]
+            for name, choices in used_by.items():
+                is_set = params[name] and params[name] != self.options[name].get("default")
+                if is_set and chosen not in choices:
+                    raise TimesTenError(
+                        f"{name}: is not used by {chooser} {chosen}, only by {' and '.join(choices)}; leave it out"
+                    )
+
+
+UTILITY = Options(
+    {
+        "timesten_home": {"type": "path", "required": True},
+        "certificate_directory": {"type": "path", "required": True},
+        "environment": {"type": "dict", "default": {}},
+    }
+)
+
+WALLET = Options(
+    {
+        "common_name": {"type": "str"},
+        "alt_names": {"type": "list", "elements": "str"},
+        "rsa_key_size": {"type": "int"},
+        "renew_before": {"type": "str", "default": "30d"},
+        "regenerate": {
+            "type": "str",
+            "choices": ["never", "when_due", "when_changed", "always"],
+            "default": "when_due",
+        },
+        "allow_home": {"type": "bool", "default": False},
+    }
+)
+
+PROCESS = Options(
+    {
+        "insecure": {"type": "bool", "default": False},
+        "rate_limit": {"type": "int", "default": 15},
+        "pid_file": {"type": "path"},
+        "log_file": {"type": "path"},
+        "stop_signal": {"type": "str", "choices": ["TERM", "INT"], "default": "TERM"},
+        "stop_timeout": {"type": "int", "default": 10},
+        "start_timeout": {"type": "int", "default": 30},
+        "force_kill": {"type": "bool", "default": False},
+        "boot": {"type": "str", "choices": ["none", "cron", "systemd"], "default": "none"},
+        "takeover": {"type": "bool", "default": False},
+    }
+)
+
+CLIENT = Options(
+    {
+        "name": {"type": "str", "required": True},
+        "recipient": {"type": "str"},
+    }
+)
+
+RUN = Options(
+    {
+        "run": {
+            "type": "dict",
+            "default": {},
+            "options": Options(
+                {
+                    "name": {"type": "str", "default": ""},
+                    "controller": {"type": "str", "default": ""},
+                    "process": {"type": "str", "default": ""},
+                    "running": {"type": "list", "elements": "str"},
+                }
+            ),
+        }
+    }
+)
 
 
 def fault(
@@ -117,23 +197,6 @@ def _fault_of(name: str, value: Any, spec: Mapping[str, Any], lenient: tuple[str
         if found is not None:
             return found
     return None
-
-
-def refuse_unused(
-    params: Mapping[str, Any], options: Mapping[str, Any], chooser: str, used_by: Mapping[str, tuple[str, ...]]
-) -> None:
-    """Refuse options that the chosen phase or state does not use.
-
-    :param chooser: the option that chooses.
-    :param used_by: by option the choices that use it; an option that is not in it is used by all.
-    :raises TimesTenError: naming the option.
-    """
-    chosen = params[chooser]
-    for option, choices in used_by.items():
-        if params[option] and params[option] != options[option].get("default") and chosen not in choices:
-            raise TimesTenError(
-                f"{option}: is not used by {chooser} {chosen}, only by {' and '.join(choices)}; leave it out"
-            )
 
 
 def wrong_type(name: str, value: Any, spec: Mapping[str, Any], shown: str) -> str | None:

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import copy
 import gc
 import importlib.util
 import sys
-from typing import Any, Callable, Mapping
+from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
@@ -28,9 +27,8 @@ class CheckedModule(AnsibleModule):  # type: ignore[misc]
     LENIENT: tuple[str, ...] = ()
     """Lists whose elements are judged one at a time."""
 
-    def __init__(self, argument_spec: Mapping[str, Any], **keywords: Any) -> None:
-        # A copy, since Ansible fills in the elements of a default.
-        super().__init__(argument_spec=copy.deepcopy(argument_spec), **keywords)
+    def __init__(self, options: _argspec.Options) -> None:
+        super().__init__(supports_check_mode=True, **options.for_ansible())
 
     def _load_params(self) -> None:
         super()._load_params()

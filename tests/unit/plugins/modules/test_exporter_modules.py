@@ -19,6 +19,7 @@ from ansible.module_utils import basic
 
 from ansible_collections.timesten.monitoring.plugins.doc_fragments.exporter import ModuleDocFragment
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import module as _module
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.argspec import Options
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
 
@@ -115,7 +116,7 @@ def answer(monkeypatch, capsys, work, **params):
     monkeypatch.setattr(basic.AnsibleModule, "log", lambda _self, text, **_keywords: logged.append(text))
     spec = {"environment": {"type": "dict"}, "exporters": {"type": "list", "elements": "dict"}, "port": {"type": "int"}}
     with pytest.raises(SystemExit) as caught:
-        _module.run(_module.ExporterModule(argument_spec=spec), work)
+        _module.run(_module.ExporterModule(Options(spec)), work)
     found = json.loads(capsys.readouterr().out)
     assert bool(caught.value.code) is bool(found.get("failed"))
     return found, logged

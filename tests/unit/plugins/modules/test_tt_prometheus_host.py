@@ -21,7 +21,7 @@ def module(monkeypatch: pytest.MonkeyPatch, **arguments: Any) -> tuple[Any, list
     monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)
     logged: list[str] = []
     monkeypatch.setattr(basic.AnsibleModule, "log", lambda _self, text, log_args=None: logged.append(text))
-    return tt_prometheus_host.HostModule(argument_spec=tt_prometheus_host.SPEC, supports_check_mode=True), logged
+    return tt_prometheus_host.HostModule(tt_prometheus_host.SPEC), logged
 
 
 EXPORTERS = [

@@ -36,7 +36,7 @@ def test_every_option_of_a_client_is_an_option_of_the_module():
     known = words.specs(PROMETHEUS)
     for name in known:
         option = words.option(PROMETHEUS, name)
-        assert option is None or option in tt_prometheus_host.SPEC, name
+        assert option is None or option in tt_prometheus_host.SPEC.options, name
 
 
 @pytest.mark.parametrize(
