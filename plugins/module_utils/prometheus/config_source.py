@@ -29,6 +29,10 @@ JOBS = "scrape_configs"
 FILES = "scrape_config_files"
 RULES = "rule_files"
 
+_DEEPEST = 1000
+_BRACKET = re.compile(r"[\[\]{}]")
+_MANY_DASHES = re.compile(rf"(?:[-?][ \t]+){{{_DEEPEST}}}")
+
 STR = "tag:yaml.org,2002:str"
 NULL = "tag:yaml.org,2002:null"
 MERGE = "tag:yaml.org,2002:merge"
@@ -184,6 +188,11 @@ class Source:
         return [match.group(1).rstrip() for match in found if not self.in_scalar(match.start(1))]
 
     def _compose(self) -> Any:
+        if _is_deep(self.text):
+            raise TimesTenError(
+                f"{self.path}: this is nested deeper than {_DEEPEST:,} levels, which no configuration of Prometheus is; "
+                f"look at it by hand"
+            )
         try:
             root = self._only_document(_quick_loader())
         except yaml.composer.ComposerError as error:
@@ -484,6 +493,19 @@ def _tolerant_loader() -> Any:
                 super().scan_to_next_token()
 
     return Loader
+
+
+def _is_deep(text: str) -> bool:
+    """Tell whether a text nests deeper than libyaml bears: at 200,000 levels it needs minutes, or ends the process.
+
+    Brackets in texts and comments count as well: a bound that is so far from what people write may be rough.
+    """
+    depth = 0
+    for bracket in _BRACKET.finditer(text):
+        depth = depth + 1 if bracket.group() in "[{" else max(0, depth - 1)
+        if depth > _DEEPEST:
+            return True
+    return _MANY_DASHES.search(text) is not None
 
 
 def _fail(path: str, line: int, message: str) -> TimesTenError:

@@ -1291,3 +1291,15 @@ def timed(call) -> float:
     start = time.process_time()
     assert call().changed_names == ["exp0500"]
     return time.process_time() - start
+
+
+@pytest.mark.parametrize("opens", [b"[", b"{a: ", b"- ", b"? ", b"- ? "])
+@pytest.mark.parametrize("levels", [1_500, 200_000])
+def test_what_libyaml_would_not_survive_is_refused_at_once(opens: bytes, levels: int) -> None:
+    with pytest.raises(TimesTenError, match=r"prometheus\.yml: this is nested deeper than 1,000 levels"):
+        read(b"scrape_configs:\n" + opens * levels)
+
+
+@pytest.mark.parametrize("text", [b"# " + b"- " * 400 + b"[" * 900, b"a: '" + b"[]{}" * 5_000 + b"'"])
+def test_many_brackets_and_dashes_are_no_depth(text: bytes) -> None:
+    read(text + b"\nscrape_configs: []\n")
