@@ -160,7 +160,7 @@ class ActionModule(HostAction):
             done, answer = done.after(installed), steps.joined(answer, made)
         left = [exporter for exporter in exporters if answer.exporters[exporter.name].leftover_unit]
         if left:
-            # The unit's end stops its exporter, which the second call starts again, without a unit.
+            # The exporter runs on without its unit; the second call removes what the unit has started.
             removed = self._units(host, _booted_by(left, "none"), task_vars)
             done = done.after(removed)
             if removed.trouble is not None:

@@ -15,7 +15,7 @@ description:
   - The service C(timesten-exporter-<name>.service) runs C(ttExporter) as O(owner), whether it stays in the foreground
     or detaches, after a reboot and whenever it has ended. It is enabled here, but started only by
     M(timesten.monitoring.tt_exporter) or M(timesten.monitoring.tt_exporter_host), which need no root for that.
-  - Removing a service stops its exporter.
+  - The exporter of a service that is removed runs on as it is, until somebody ends or restarts it.
   - This is the only module of the collection that needs root on an exporter host.
 extends_documentation_fragment:
   - timesten.monitoring.attributes

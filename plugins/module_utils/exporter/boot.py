@@ -28,9 +28,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.runni
     remove_script,
     write_script,
 )
-from ansible_collections.timesten.monitoring.plugins.module_utils.machine import crontab
-
-UNIT_DIRECTORY = "/etc/systemd/system"
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine import crontab, systemd
 
 MARK = "# Managed by timesten.monitoring: "
 """How the first line begins of what this collection wrote and may replace."""
@@ -49,7 +47,7 @@ def path_name(exporter: str) -> str:
 def installed(unit: str) -> bool:
     """Whether a unit of ours is installed."""
     try:
-        return files.read(os.path.join(UNIT_DIRECTORY, unit)).startswith(MARK.encode("utf-8"))
+        return files.read(os.path.join(systemd.UNIT_DIRECTORY, unit)).startswith(MARK.encode("utf-8"))
     except (FileNotFoundError, TimesTenError):
         return False
 
@@ -302,11 +300,21 @@ def plan_boot(wanted: Definition, run_file: str, process: Wanted | None, check_m
     elif text is None or text != _read(run_file):
         why.append(f"{run_file} {'differs' if there else 'is missing'}")
     lines = crontab_lines(name, run_file) if wanted.boot == "cron" and not stopping else []
-    before = crontab.read() if lines or there else ""
+    before = _crontab(bool(lines)) if lines or there else ""
     after = crontab.with_entry(before, crontab_mark(name), lines)
     if after != before:
         why.append("the crontab's line " + ("is missing or differs" if lines else "has to go"))
     return BootPlan(run_file, why, text, after if after != before else None)
+
+
+def _crontab(needed: bool) -> str:
+    """The crontab of the calling user. Where nothing has to be in it, a host without cron is none that keeps a script: a line that is left starts nothing."""
+    try:
+        return crontab.read()
+    except TimesTenError:
+        if needed:
+            raise
+        return ""
 
 
 def _read(path: str) -> str | None:

@@ -153,7 +153,7 @@ class UnitPlan:
     @property
     def path(self) -> str:
         """Path of its file."""
-        return os.path.join(boot.UNIT_DIRECTORY, self.name)
+        return os.path.join(systemd.UNIT_DIRECTORY, self.name)
 
 
 def converge_units(
@@ -235,12 +235,7 @@ def _states(units: Sequence[str]) -> dict[str, dict[str, str]]:
 
 
 def _apply(units: Sequence[UnitPlan]) -> None:
-    gone = [unit for unit in units if unit.after is None]
-    if gone:
-        # The path unit first: it could start the service again.
-        systemd.systemctl(
-            "disable", "--now", *sorted((unit.name for unit in gone), key=lambda name: name.endswith(".service"))
-        )
+    _disable([unit.name for unit in units if unit.after is None])
     for unit in units:
         if unit.after is None:
             os.unlink(unit.path)
@@ -254,3 +249,13 @@ def _apply(units: Sequence[UnitPlan]) -> None:
         paths = [name for name in present if name.endswith(".path")]
         if paths:
             systemd.systemctl("restart", *paths)
+
+
+def _disable(units: Sequence[str]) -> None:
+    """Take units out of use. An exporter that a service runs is left running: nobody could start it again if the run were killed right then."""
+    if not units:
+        return
+    # The path unit first: it could start the service again.
+    for unit in sorted(units, key=lambda name: name.endswith(".service")):
+        runs = unit.endswith(".service") and systemd.active_state(unit) == "active"
+        systemd.systemctl("disable", *([] if runs else ["--now"]), unit)

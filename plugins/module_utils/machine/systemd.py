@@ -12,6 +12,8 @@ import subprocess
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine.processes import proc_text
 
+UNIT_DIRECTORY = "/etc/systemd/system"
+
 # Units that merely let somebody in or run jobs: what they started is not managed by systemd.
 _LOGIN_UNITS = re.compile(r"(ssh|sshd|cron|crond|atd|user|systemd-nspawn)(@.*)?\.service\Z")
 
@@ -33,13 +35,26 @@ def unit_of(cgroups: str) -> str | None:
 
 
 def manager(pid: int) -> str | None:
-    """Return the systemd unit that runs a process, None for a process that somebody or some job just started."""
+    """Return the systemd unit that runs a process, None for a process that somebody or some job just started, and for one whose unit was removed."""
     try:
         unit = unit_of(proc_text(pid, "cgroup"))
         # What runs in the same unit as we do was started by somebody who came the same way.
-        return None if unit == unit_of(proc_text(os.getpid(), "cgroup")) else unit
+        if unit is None or unit == unit_of(proc_text(os.getpid(), "cgroup")):
+            return None
     except OSError:
         return None
+    return None if _is_removed(unit) else unit
+
+
+def _is_removed(unit: str) -> bool:
+    """Tell whether a unit has no file any more. What ran in it then runs on, but nobody brings it back when it ends."""
+    # Units that somebody has installed need no call.
+    if not runs_this_host() or os.path.lexists(os.path.join(UNIT_DIRECTORY, unit)):
+        return False
+    try:
+        return systemctl("show", "--property=LoadState", "--value", unit).strip() == "not-found"
+    except TimesTenError:
+        return False
 
 
 def active_state(unit: str) -> str:

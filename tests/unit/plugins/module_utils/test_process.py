@@ -996,6 +996,35 @@ def test_our_own_unit_is_no_manager(host):
     assert systemd.manager(os.getpid()) is None
 
 
+@pytest.mark.parametrize(
+    ("booted", "file", "said", "managed"),
+    [
+        (True, True, "not-found", True),
+        (True, False, "loaded", True),
+        (True, False, "not-found", False),
+        (True, False, None, True),
+        (False, False, "not-found", True),
+    ],
+)
+def test_a_removed_unit_is_no_manager(host, monkeypatch, tmp_path, booted, file, said, managed):
+    """What a unit has started runs on when its file is removed, and nobody brings it back."""
+    state = _process.start(host.wanted())
+
+    def systemctl(*arguments):
+        if said is None:
+            raise TimesTenError("no answer")
+        return f"{said}\n"
+
+    monkeypatch.setattr(systemd, "UNIT_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(systemd, "runs_this_host", lambda: booted)
+    monkeypatch.setattr(systemd, "systemctl", systemctl)
+    monkeypatch.setattr(systemd, "proc_text", lambda pid, name: f"0::/system.slice/of-{pid}.service\n")
+    unit = f"of-{state.pid}.service"
+    if file:
+        (tmp_path / unit).touch()
+    assert systemd.manager(state.pid) == (unit if managed else None)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # With the reference exporter: real wallets, real handshakes
 
