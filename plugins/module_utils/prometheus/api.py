@@ -133,11 +133,14 @@ class Api:
         self.url = url.rstrip("/")
         self._timeout = timeout
         self._headers = dict(headers or {})
+        self._login = f"with url_headers ({', '.join(self._headers)})" if self._headers else "without a login"
         if bearer_token is not None:
             self._headers["Authorization"] = f"Bearer {bearer_token}"
+            self._login = "with url_bearer_token"
         if username is not None:
             pair = f"{username}:{password or ''}".encode()
             self._headers["Authorization"] = "Basic " + base64.b64encode(pair).decode("ascii")
+            self._login = f"as url_username {username!r}"
         # No proxy, whatever the environment says: the answers steer what is done on this host.
         handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({}), _StayHere()]
         if parts.scheme == "https":
@@ -164,10 +167,10 @@ class Api:
             with error:
                 text = error.read(2000).decode("utf-8", "replace").strip()
             where = f"{method} {self.url}{path} was answered {error.code}"
-            if error.code == 401:
+            if error.code in (401, 403, 407):
                 raise TimesTenError(
-                    f"{where}: set url_username and url_password to what its web.config.file has, or url_bearer_token or "
-                    f"url_headers to what a proxy in front of it wants"
+                    f"{where}, asked {self._login}: set url_username and url_password to what its web.config.file has, or "
+                    f"url_bearer_token or url_headers to what a proxy in front of it wants; it says {text[:200]!r}"
                 ) from error
             if error.code == 404:
                 raise TimesTenError(
@@ -177,11 +180,8 @@ class Api:
             if 300 <= error.code < 400:
                 raise TimesTenError(
                     f"{where}, which leads to {str(error.headers.get('Location'))[:200]!r}: set url to where Prometheus "
-                    f"itself answers (https instead of http, or with its route prefix)"
-                ) from error
-            if error.code == 403:
-                raise TimesTenError(
-                    f"{where}: a proxy or its web.config.file does not let us in: {text[:200]}"
+                    f"itself answers (https instead of http, or with its route prefix), or, where that is a login, url_bearer_token or "
+                    f"url_headers to what the proxy wants"
                 ) from error
             if error.code == 503:
                 raise NotAnswering(f"{where}: Prometheus is still starting ({text})") from error
@@ -209,7 +209,7 @@ class Api:
             return json.loads(data)["data"]
         except (ValueError, KeyError, TypeError) as error:
             raise TimesTenError(
-                f"{self.url}{path} did not answer as Prometheus does: {data[:200]!r}; is url right?"
+                f"{self.url}{path} did not answer as Prometheus does: {data[:200]!r}; is url right, or is this the login of a proxy?"
             ) from error
 
     def version(self) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -179,6 +180,33 @@ class ConfigFile:
             os.unlink(link)
 
 
+# Each line fits one way alone: anybody may have written the file, and two ways would double with each line.
+_EMPTY_LINES = rb"(?:[ \t]*(?:#[^\n]*|\r)?\n)*"
+_BEGIN = re.compile(rb"(?:\xef\xbb\xbf)?(?:(?:[ \t]*(?:#[^\n]*|\r)?\n|%[^\n]*\n)*---[ \t]*(?:#[^\n]*|\r)?\n)?")
+"""What stands before the first document of a file: a byte order mark, and all to the line ``---``."""
+_FIRST = re.compile(_BEGIN.pattern + _EMPTY_LINES + rb"[ \t]*([^\n]*)")
+_NOTHING = re.compile(rb"(?:\[[ \t]*\][ \t]*)?(?:#.*)?\r?")
+
+
+def _begin(data: bytes) -> int:
+    match = _BEGIN.match(data)
+    return match.end() if match else 0
+
+
+def _first(data: bytes) -> bytes:
+    """The first line that is neither empty nor a comment."""
+    match = _FIRST.match(data)
+    return match[1] if match else b""
+
+
+def is_list(data: bytes | None) -> bool | None:
+    """Whether a scrape file is a bare list of jobs; None where nothing is in it that tells."""
+    first = _first(data or b"")
+    if _NOTHING.fullmatch(first):
+        return None
+    return first.rstrip() == b"-" or first.startswith((b"- ", b"-\t", b"["))
+
+
 class ListFile(ConfigFile):
     """A file that is a bare list of scrape jobs, as VictoriaMetrics names it in its ``scrape_config_files``.
 
@@ -190,13 +218,22 @@ class ListFile(ConfigFile):
     def read(self) -> bytes:
         """The list below its key; an empty one where there is no file."""
         data = super().read() or b""
-        return self._HEAD + (b"" if data.strip() == b"[]" else data)
+        end = _begin(data)
+        in_brackets = _first(data).startswith(b"[")
+        if in_brackets and is_list(data):
+            raise TimesTenError(
+                f"{self._option}: the list in {self.real} stands in brackets, where ours has no place: write each job of it on "
+                f"lines of its own, the first beginning with '- '"
+            )
+        # An empty one gives way.
+        return data[:end] + self._HEAD + (b"" if in_brackets else data[end:])
 
     def stage(self, data: bytes, fallback: tuple[int, int, int], named: Sequence[str] = (), base: str = "/") -> str:
         """As :meth:`ConfigFile.stage`."""
-        if data and not data.startswith(self._HEAD):
+        end = _begin(data)
+        if data and not data.startswith(self._HEAD, end):
             raise TimesTenError(f"{self._option}: {self.real} is a list of jobs, which this change would not leave it")
-        return super().stage(data[len(self._HEAD) :], fallback, named, base)
+        return super().stage(data[:end] + data[end + len(self._HEAD) :], fallback, named, base)
 
 
 def _attributes(place: str | int) -> dict[str, bytes]:

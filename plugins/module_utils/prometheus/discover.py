@@ -14,7 +14,11 @@ from typing import Any, Collection, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, reload
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config_file import ConfigFile, ListFile
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config_file import (
+    ConfigFile,
+    ListFile,
+    is_list,
+)
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import others_of
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.paths import PathMap
 
@@ -26,8 +30,6 @@ _FIRST_USER = 1000
 ALONE = "mounted alone"
 CONTAINER_ALONE = "in the container alone"
 UNREADABLE = "cannot be read"
-# Each line fits one way alone: anybody may have written the file, and two ways would double with each line.
-_BARE_LIST = re.compile(rb"(?:[ \t]*(?:#[^\n]*|\r)?\n|---[ \t]*\r?\n)*[ \t]*- ")
 
 
 def discover(configured: Sequence[Mapping[str, Any]], ports: Collection[int]) -> dict[str, list[dict[str, Any]]]:
@@ -70,7 +72,7 @@ def _jobs(path: str, given: Mapping[str, Any], ports: Collection[int]) -> list[d
         source = b""  # it is ours to make
     if source is None:
         raise TimesTenError(f"config_file: {path} does not exist; set config_file to where prometheus.yml is")
-    if given["kind"] == "scrape_file" and _BARE_LIST.match(source):
+    if given["kind"] == "scrape_file" and is_list(source):
         source = ListFile(path).read()
     store = paths.inside(given["store"] or os.path.join(directory, "timesten"), "store")
     others = others_of(source, main, own, paths)

@@ -325,7 +325,7 @@ def _check_candidate(ctx: Context, plan: Plan) -> None:
 
 
 def absent(ctx: Context, diff: bool) -> dict[str, Any]:
-    """Remove the named exporters, or everything of ours."""
+    """Remove the named exporters, or everything of ours. With the last exporter the store goes."""
     from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import switch
 
     everything = ctx.settings.remove is None
@@ -342,7 +342,7 @@ def absent(ctx: Context, diff: bool) -> dict[str, Any]:
             return f"{ctx.store_inside}/{name}/".encode() in plan.edit.config
 
         remains = bool(ctx.store.remains(lambda name: name in plan.definitions or is_named(name))) if existed else False
-        clears = everything and not plan.definitions
+        clears = not plan.definitions
         cleared = clears and existed and (remains or set(os.listdir(ctx.store.path)) <= {".lock"})
         reloaded: str | bool = False
         if ctx.check_mode:

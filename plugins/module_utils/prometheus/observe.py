@@ -16,7 +16,11 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, reload, rule_file
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Api, NotAnswering
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config import ConfigView, Files
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config_file import ConfigFile, ListFile
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config_file import (
+    ConfigFile,
+    ListFile,
+    is_list,
+)
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
     LATER,
     Expected,
@@ -125,10 +129,9 @@ def context(settings: Settings, api: Api | None, check_mode: bool) -> Context:
 
 def _is_list(settings: Settings) -> bool:
     """Whether a scrape file is a bare list: by what is in it, else by who names it."""
-    data = (ConfigFile(settings.config_file, "scrape_file").read() or b"").strip()
-    lines = [line for line in data.splitlines() if line.strip() and not line.lstrip().startswith((b"#", b"---"))]
-    if lines and data != b"[]":
-        return lines[0].lstrip().startswith(b"- ")
+    by_content = is_list(ConfigFile(settings.config_file, "scrape_file").read())
+    if by_content is not None:
+        return by_content
     inside = PathMap(settings.path_map).inside(settings.config_file, "scrape_file")
     return any(process.lists for process in reload.find_processes(settings.config_file, settings.kind, inside))
 

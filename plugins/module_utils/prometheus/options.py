@@ -15,7 +15,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.argspec i
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as _prometheus_jobs
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.jobs import JOB_OPTIONS
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.paths import PathMap, rules_beside
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.paths import PathMap, cleaned, rules_beside
 
 _PATHS = (
     "config_file",
@@ -71,6 +71,14 @@ def _path_map(given: Mapping[str, Any]) -> None:
                 f"path_map: {path!r} is no path; give host paths with the container paths that they are mounted at"
             )
         _names.check_path(path, "path_map")
+    for side, given_paths in (("host", list(mounts)), ("container", list(mounts.values()))):
+        spelt = [cleaned(path) for path in given_paths]
+        for path in given_paths:
+            if spelt.count(cleaned(path)) > 1:
+                raise TimesTenError(
+                    f"path_map: the {side} path {path!r} stands there twice, and only one of the two can hold; keep the one "
+                    f"that the container has"
+                )
     paths = PathMap(mounts)
     unread = ("config_file", "rules_file") if given.get("kind") == "scrape_file" else ()
     for name in ("config_file", "scrape_file", "rules_file", "store"):
@@ -109,8 +117,10 @@ def _credentials(given: Mapping[str, Any]) -> None:
     for option in ("url_password", "url_bearer_token"):
         if re.search(r"[\x00-\x1f\x7f]", given.get(option, "")):
             raise TimesTenError(f"{option} holds a control character, perhaps the end of a line; take it out")
-    if not re.match(r"[\x21-\x7e]*\Z", given.get("url_bearer_token", "")):
-        raise TimesTenError("url_bearer_token holds a blank or a character that is not ASCII, which no token has")
+    if not re.match(r"[\x21-\x7e]+\Z", given.get("url_bearer_token", "x")):
+        raise TimesTenError(
+            "url_bearer_token is empty, or holds a blank or a character that is not ASCII, which no token has"
+        )
     headers = given.get("url_headers", {})
     _headers(headers)
     logins = [option for option in ("url_username", "url_bearer_token") if option in given]
@@ -134,6 +144,12 @@ def _headers(headers: Mapping[str, Any]) -> None:
                 f"url_headers: the value of {header} is not text of printable ASCII characters; quote it, and take the end "
                 f"of a line out"
             )
+        if value != value.strip():
+            raise TimesTenError(
+                f"url_headers: the value of {header} begins or ends with a blank, which no server keeps; take it out"
+            )
+        if [name.lower() for name in headers if isinstance(name, str)].count(header.lower()) > 1:
+            raise TimesTenError(f"url_headers: {header} stands there twice, in small and in capital letters; keep one")
 
 
 def is_address(url: str) -> bool:

@@ -16,6 +16,11 @@ def rules_beside(store: str) -> str:
     return f"{posixpath.normpath(store)}.rules.yml"
 
 
+def cleaned(path: str) -> str:
+    """The path without what spells it another way: slashes at its end or several of them, ``.`` and ``..``."""
+    return posixpath.normpath("/" + path.lstrip("/"))
+
+
 class PathMap:
     """Host paths and the container paths that the same directories have.
 
@@ -23,7 +28,7 @@ class PathMap:
     """
 
     def __init__(self, pairs: Mapping[str, str] | None = None) -> None:
-        given = [(posixpath.normpath(host), posixpath.normpath(inside)) for host, inside in (pairs or {}).items()]
+        given = [(cleaned(host), cleaned(inside)) for host, inside in (pairs or {}).items()]
         # The nearest mount decides, as it does in the container.
         self._out = sorted(given, key=lambda pair: len(pair[0]), reverse=True)
         self._in = sorted(given, key=lambda pair: len(pair[1]), reverse=True)
@@ -46,6 +51,12 @@ class PathMap:
                 f"path_map: {what} {path} is below none of its host paths ({hosts}), so the container would not see it: add "
                 f"the mount that has it, or set {what} to a place below one of them"
             )
+        seen = self.outside(found)
+        if seen != cleaned(path):
+            raise TimesTenError(
+                f"path_map: {what} {path} would be {found} in the container, where another mount hides it (that is {seen} "
+                f"on the host): set {what} to a place below that mount"
+            )
         return found
 
     def outside(self, path: str) -> str | None:
@@ -60,7 +71,7 @@ class PathMap:
 
 
 def _moved(path: str, pairs: Sequence[tuple[str, str]]) -> str | None:
-    whole = posixpath.normpath(path)
+    whole = cleaned(path)
     for start, end in pairs:
         if whole == start:
             return end

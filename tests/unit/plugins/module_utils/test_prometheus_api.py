@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import threading
 from collections.abc import Iterator
@@ -148,10 +149,31 @@ def server() -> Iterator[Any]:
     made.server_close()
 
 
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    ("login", "named"),
+    [
+        ({"username": "admin", "password": "s3cret"}, "as url_username 'admin'"),
+        ({"bearer_token": "s3cret"}, "with url_bearer_token"),
+        ({"headers": {"X-Api-Key": "s3cret"}}, r"with url_headers \(X-Api-Key\)"),
+        ({"bearer_token": "s3cret", "headers": {"X-Scope-OrgID": "7"}}, "with url_bearer_token"),
+    ],
+)
+def test_a_wrong_login_is_named_and_not_shown(server: Any, status: int, login: dict[str, Any], named: str) -> None:
+    server.answer = (status, {}, b"no")
+    with pytest.raises(TimesTenError, match=rf"answered {status}, asked {named}: set url_username") as raised:
+        api.Api(server.url, **login).flags()
+    assert (
+        "s3cret" not in raised.value.message and base64.b64encode(b"admin:s3cret").decode() not in raised.value.message
+    )
+
+
 @pytest.mark.parametrize(
     ("status", "body", "word"),
     [
-        (401, b"Unauthorized", "url_username"),
+        (401, b"Unauthorized", "asked without a login: set url_username"),
+        (403, b"Forbidden", "asked without a login: set url_username"),
+        (407, b"", "asked without a login: set url_username"),
         (503, b"Service Unavailable", "still starting"),
         (404, b"nothing", "was answered 404"),
         (200, b"<html>", "is url right"),

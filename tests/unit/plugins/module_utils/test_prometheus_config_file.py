@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
     ConfigFile,
     ListFile,
     Moved,
+    is_list,
 )
 
 OWN = (os.geteuid(), os.getegid(), 0o640)
@@ -103,7 +105,33 @@ def test_candidates_of_a_scrape_file_lie_where_no_pattern_matches(tmp_path: Path
     assert file.read() == b"ours\n"
 
 
-@pytest.mark.parametrize("before", [None, b"", b"[]\n", b"- job_name: mine\n", b"# mine\n\n- job_name: mine\n"])
+MINE = b"- job_name: mine\n"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        None,
+        b"",
+        b"[]\n",
+        b"[ ]  # none yet\n",
+        MINE,
+        b"# comment\n\n" + MINE,
+        b"---\n" + MINE,
+        b"# comment\n--- # the list\n\n" + MINE,
+        b"---\n# comment\n",
+        b"---\n",
+        b"---\n[]\n",
+        b"\xef\xbb\xbf" + MINE,
+        b"\xef\xbb\xbf---\r\n- job_name: mine\r\n",
+        b"%YAML 1.1\n---\n" + MINE,
+        b"---\n  - job_name: mine\n",
+        b"-\n  job_name: mine\n",
+        MINE + b"...\n",
+        b"---\n" + MINE + b"---\n",
+        b"- job_name: mine",
+    ],
+)
 def test_a_bare_list_is_edited_as_one_and_stays_one(tmp_path: Path, before: bytes | None) -> None:
     path = tmp_path / "jobs.yml"
     if before is not None:
@@ -117,7 +145,23 @@ def test_a_bare_list_is_edited_as_one_and_stays_one(tmp_path: Path, before: byte
         file.write(config.edit(files, wanted, **options).config, source, OWN)
 
     edit([job])
-    names = [item["job_name"] for item in yaml.safe_load(path.read_bytes())]
-    assert names == (["mine"] if b"mine" in (before or b"").replace(b"# mine", b"") else []) + ["timesten-exp1"]
+    names = [item["job_name"] for item in next(yaml.safe_load_all(path.read_bytes()))]
+    assert names == (["mine"] if b"mine" in (before or b"") else []) + ["timesten-exp1"]
+    assert is_list(path.read_bytes())
     edit([], remove=["exp1"])
-    assert path.read_bytes() == (b"" if before == b"[]\n" else before or b"")
+    # An empty list in brackets gives way, and what is left means the same.
+    assert path.read_bytes() == re.sub(rb"\[.*\].*\n", b"", before or b"")
+
+
+@pytest.mark.parametrize("before", [b"[{job_name: mine}]\n", b"---\n[\n{job_name: mine}]\n", b"[\n]\n"])
+def test_a_list_in_brackets_is_refused_with_the_way_out(tmp_path: Path, before: bytes) -> None:
+    path = tmp_path / "jobs.yml"
+    path.write_bytes(before)
+    assert is_list(before)
+    with pytest.raises(TimesTenError, match=rf"^scrape_file: the list in {path} stands in brackets.*write each job"):
+        ListFile(str(path), "scrape_file").read()
+
+
+@pytest.mark.parametrize("before", [b"scrape_configs:\n", b"---\nglobal: {}\n", b"-job: x\n", b"'- ': x\n", b"{}\n"])
+def test_a_mapping_is_no_list(before: bytes) -> None:
+    assert is_list(before) is False
