@@ -186,7 +186,7 @@ class ActionModule(HostAction):
     ) -> dict[str, Any]:
         """Call the module with the generations that are ready."""
         inventory = self.inventory
-        staged = inventory.exporters([name for name in host.exporter_hosts if name in inventory.wave()], steps.STAGED)
+        staged = inventory.staged([name for name in host.exporter_hosts if name in inventory.wave()])
         before = inventory.clients([host.host], steps.INSPECTED)
         calls: dict[str, dict[str, Any] | str] = {}
         for client in host.clients:

@@ -43,7 +43,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _plan(self) -> dict[str, Any]:
         """Choose the moments."""
         inventory, fleet, run, began = self.inventory, self.inventory.fleet, self.inventory.run, time.time()
-        staged = inventory.exporters(inventory.wave(), steps.STAGED)
+        staged = inventory.staged(inventory.wave())
         takers = {
             exporter.name: {
                 client.name: client.host

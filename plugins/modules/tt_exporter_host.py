@@ -635,7 +635,7 @@ exporters:
         - Facts of the server's own certificate, null where they cannot be known (see
           RV(exporters[].server_certificate_source)).
       type: dict
-      returned: when there is a wallet
+      returned: when there is a wallet, and with O(phase=status) when it is switched
       contains:
         subject:
           description: Subject (RFC 4514).
@@ -683,23 +683,25 @@ exporters:
         - Where the facts come from. V(export) is the exported file, V(handshake) is what the running exporter served,
           V(none) means that they are not known.
       type: str
-      returned: when there is a wallet
+      returned: when there is a wallet, and with O(phase=status) when it is switched
       sample: export
     due:
       description: Why the wallet has to be renewed now, null if it has not.
       type: str
-      returned: when there is a wallet
+      returned: when there is a wallet, and with O(phase=status) when it is switched
       sample: ends at 2026-12-01T00:00:00Z, within renew_before 30d
     ca_not_after:
-      description: Earliest end of a certificate in the exported server file.
+      description:
+        - Earliest end of a certificate in the exported server file that is not the server's own. Null where that file holds nothing else, as with a
+          self-signed certificate.
       type: str
-      returned: when there is a wallet
+      returned: when there is a wallet, and with O(phase=status) when it is switched
       sample: "2036-11-21T10:49:00Z"
       version_added: 1.0.0
     due_at:
       description: From when on the wallet is due, UTC.
       type: str
-      returned: when there is a wallet
+      returned: when there is a wallet, and with O(phase=status) when it is switched
       sample: "2036-10-22T10:49:00Z"
     unfit:
       description: How the wallet differs from what is asked for, while O(exporters[].regenerate) lets it stay.

@@ -532,18 +532,9 @@ def _made(given: Mapping[str, Any], where: str, call: _Call, name: str) -> dict[
         "evicted": checks.distinct_names(given.get("evicted") or [], f"{where}.evicted"),
         "pairs": _pairs(given.get("pairs"), f"{where}.pairs", call, name, generation),
         "ca_sha256": _later(given.get("ca_sha256"), f"{where}.ca_sha256", call, checks.sha256),
-        "server_certificate": optional(_certificate, given.get("server_certificate"), f"{where}.server_certificate"),
-        "server_certificate_source": optional(
-            checks.one_of,
-            given.get("server_certificate_source"),
-            f"{where}.server_certificate_source",
-            get_args(Source),
-        ),
+        **_known_certificates(given, where),
         "alt_names": optional(checks.hosts, given.get("alt_names"), f"{where}.alt_names"),
         "unfit": checks.texts(_some(given, "unfit"), f"{where}.unfit"),
-        "due": optional(checks.text, given.get("due"), f"{where}.due"),
-        "due_at": optional(checks.timestamp, given.get("due_at"), f"{where}.due_at"),
-        "ca_not_after": optional(checks.timestamp, given.get("ca_not_after"), f"{where}.ca_not_after"),
         "wallet_directory": optional(checks.path, given.get("wallet_directory"), f"{where}.wallet_directory"),
         "process": optional(_process, given.get("process"), f"{where}.process"),
         "rate_limit": optional(checks.whole, given.get("rate_limit"), f"{where}.rate_limit", 1, 1000),
@@ -642,6 +633,22 @@ def _certificate(value: Any, where: str) -> Certificate:
     )
 
 
+def _known_certificates(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """What is known of a generation's certificates: when it was made, and once more when it is served."""
+    return {
+        "server_certificate": optional(_certificate, given.get("server_certificate"), f"{where}.server_certificate"),
+        "server_certificate_source": optional(
+            checks.one_of,
+            given.get("server_certificate_source"),
+            f"{where}.server_certificate_source",
+            get_args(Source),
+        ),
+        "due": optional(checks.text, given.get("due"), f"{where}.due"),
+        "due_at": optional(checks.timestamp, given.get("due_at"), f"{where}.due_at"),
+        "ca_not_after": optional(checks.timestamp, given.get("ca_not_after"), f"{where}.ca_not_after"),
+    }
+
+
 def _process(value: Any, where: str) -> Process:
     given = checks.fields(value, where, 100)
     return Process(
@@ -681,6 +688,8 @@ def _switched(given: Mapping[str, Any], where: str, call: _Call) -> dict[str, An
         "window": optional(checks.seconds, given.get("window"), f"{where}.window"),
         "error": optional(checks.text, given.get("error"), f"{where}.error"),
     }
+    if call.phase == "status":
+        parts.update(_known_certificates(given, where))
     if call.phase in ("confirm", "retire"):
         parts["old_pair_refused"] = optional(checks.truth, given.get("old_pair_refused"), f"{where}.old_pair_refused")
         parts["removed"] = _generations(_some(given, "removed"), f"{where}.removed")

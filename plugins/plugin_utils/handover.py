@@ -125,7 +125,7 @@ def before_the_switch(inventory: Inventory) -> dict[str, str]:
     :returns: by exporter, why that failed.
     """
     fleet = inventory.fleet
-    staged = inventory.exporters(inventory.wave(), steps.STAGED)
+    staged = inventory.staged(inventory.wave())
     taking_part = {
         name
         for answer in staged.values()
@@ -146,7 +146,7 @@ def before_the_switch(inventory: Inventory) -> dict[str, str]:
 def after_the_switch(inventory: Inventory, switched: Collection[str]) -> list[str]:
     """Write what was switched to, and clear the directories ``next``; return problems."""
     fleet = inventory.fleet
-    staged = inventory.exporters(inventory.wave(), steps.STAGED)
+    staged = inventory.staged(inventory.wave())
     others = set(fleet.exporters) - set(switched)
     problems = []
     for outsider in fleet.run.timesten_outsiders:

@@ -81,6 +81,10 @@ class Inventory:
         """Answers of exporter hosts, by host."""
         return steps.exporters(self._hostvars, hosts, step)
 
+    def staged(self, hosts: Iterable[str]) -> dict[str, ExporterHostAnswer]:
+        """Answers of the exporter hosts of a wave about the generations that are ready or, since the switch, served, by host."""
+        return steps.staged(self._hostvars, hosts)
+
     def clients(
         self, hosts: Iterable[str], step: str, only: Collection[str] | None = None
     ) -> dict[str, PrometheusAnswer]:

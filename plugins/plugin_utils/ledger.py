@@ -861,7 +861,7 @@ def rotations(inventory: Inventory, check_mode: bool) -> list[Rotated]:
     """Return what became of the exporters of one wave."""
     fleet, run = inventory.fleet, inventory.run
     wave, only = inventory.wave(), inventory.rotated()
-    staged = inventory.exporters(wave, steps.STAGED)
+    staged = inventory.staged(wave)
     rows = inventory.rows("timesten_plan" if check_mode else "timesten_go")
     judged = {} if check_mode else inventory.verdicts()
     ended = inventory.exporters(wave, steps.ENDED)

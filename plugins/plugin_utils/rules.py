@@ -627,8 +627,7 @@ def subject(client: Client, answer: ExporterAnswer, interval: float | None) -> S
         jobs.parse_duration(options[key], key) if options.get(key) else None
         for key in ("scrape_timeout", "scrape_interval")
     )
-    # What only a handshake tells is not known yet while a rotation goes on: the rules would be others after the next run.
-    leaf = answer.server_certificate if answer.server_certificate_source == "export" else None
+    leaf = answer.server_certificate
     ends = {
         "ca": _seconds(answer.ca_not_after),
         "server": None if leaf is None else _seconds(leaf.not_after),

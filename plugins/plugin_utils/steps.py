@@ -59,6 +59,9 @@ REGISTERED = frozenset(
 )
 """Names that tasks of this collection register: no variables of an inventory."""
 
+_CERTIFICATES = ("server_certificate", "server_certificate_source", "due", "due_at", "ca_not_after")
+"""What the phases ``stage`` and ``status`` both say of a generation's certificates."""
+
 Hostvars = Mapping[str, Mapping[str, Any]]
 
 
@@ -177,6 +180,25 @@ def exporters(hostvars: Hostvars, hosts: Iterable[str], step: str) -> dict[str, 
         answer = exporter_answer(_registered(hostvars, host, step), host)
         if answer is not None:
             found[host] = answer
+    return found
+
+
+def staged(hostvars: Hostvars, hosts: Iterable[str]) -> dict[str, ExporterHostAnswer]:
+    """Return what the exporter hosts of a wave made ready, with what is known of its certificates since it is served."""
+    seen = exporters(hostvars, hosts, SWITCHED)
+    return {
+        host: answer if host not in seen else dataclasses.replace(answer, exporters=_as_served(answer, seen[host]))
+        for host, answer in exporters(hostvars, hosts, STAGED).items()
+    }
+
+
+def _as_served(ready: ExporterHostAnswer, seen: ExporterHostAnswer) -> dict[str, ExporterAnswer]:
+    found = dict(ready.exporters)
+    for name, served in seen.exporters.items():
+        # A host that is silent about it has said before what it knows.
+        if name in found and served.generation == found[name].generation and served.server_certificate is not None:
+            told = {key: getattr(served, key) for key in _CERTIFICATES}
+            found[name] = dataclasses.replace(found[name], **told)
     return found
 
 

@@ -211,12 +211,26 @@ def _apply_boot(process: ProcessPlan) -> None:
 def note_served_certificate(definition: Definition, directory: ExporterDirectory) -> None:
     """Where the export does not tell the server's own certificate, note the one that a trusted handshake saw."""
     manifest = directory.current_manifest()
-    if manifest is None or manifest["leaf"] is not None:
+    if manifest is None:
         return
-    outcome, _manifest = handshake(definition, directory)
-    if outcome.status == probe.ACCEPTED and outcome.certificate is not None:
-        from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates
+    known = with_served_certificate(definition, directory, manifest)
+    if known is not manifest:
+        directory.write_manifest(known)
 
-        changed = copy.copy(manifest)
-        changed["leaf"], changed["leaf_source"] = certificates.facts_of_der(outcome.certificate), "handshake"
-        directory.write_manifest(changed)
+
+def with_served_certificate(definition: Definition, directory: ExporterDirectory, manifest: Manifest) -> Manifest:
+    """Return a manifest with the server's own certificate, from a trusted handshake where the export does not tell it.
+
+    :param definition: the exporter on the port that serves this generation.
+    :raises OSError: as :func:`handshake`.
+    """
+    if manifest["leaf"] is not None:
+        return manifest
+    outcome, _manifest = handshake(definition, directory, generation=manifest["generation"])
+    if outcome.status != probe.ACCEPTED or outcome.certificate is None:
+        return manifest
+    from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates
+
+    known = copy.copy(manifest)
+    known["leaf"], known["leaf_source"] = certificates.facts_of_der(outcome.certificate), "handshake"
+    return known

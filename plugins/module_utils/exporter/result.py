@@ -6,12 +6,18 @@
 from __future__ import annotations
 
 import copy
+import datetime
 from typing import Any
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.names import PROBE
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import boot, processes
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contract import LATER, CertificateFacts
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contract import (
+    LATER,
+    CertificateFacts,
+    Manifest,
+)
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.decide import Plan
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import ExporterDirectory
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.wallet import (
     PairPlan,
@@ -128,13 +134,27 @@ def _add_wallet(plan: Plan, directory: ExporterDirectory, after: dict[str, Any],
     manifest = None if generation in (None, LATER) else directory.manifest(generation)
     if manifest is not None:
         row["wallet_directory"] = directory.generation(generation)
-        row["due"], row["due_at"] = due(manifest, definition.renew_before, plan.now)
-        row["ca_not_after"] = min((item["not_after"] for item in manifest["ca"]), default=None)
+        row.update(known_certificates(definition, manifest, plan.now))
         if any("bundle" in pair for pair in row["pairs"]):
             pem = directory.server_certificate(manifest)
             if pem is not None:
                 row["ca_certificate"] = pem.decode("ascii")
     row["warnings"] += _misfits(plan, leaf)
+
+
+def known_certificates(definition: Definition, manifest: Manifest, now: datetime.datetime) -> dict[str, Any]:
+    """What is known of the certificates of a generation, and when they have to be replaced."""
+    leaf = manifest["leaf"]
+    # The exported file may hold the server's own certificate, which may be its own CA: one certificate, told once.
+    authorities = [item["not_after"] for item in manifest["ca"] if leaf is None or item["sha256"] != leaf["sha256"]]
+    why, moment = due(manifest, definition.renew_before, now)
+    return {
+        "server_certificate": leaf,
+        "server_certificate_source": manifest["leaf_source"],
+        "ca_not_after": min(authorities, default=None),
+        "due": why,
+        "due_at": moment,
+    }
 
 
 def _misfits(plan: Plan, leaf: CertificateFacts | None) -> list[str]:

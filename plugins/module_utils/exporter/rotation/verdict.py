@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import time
@@ -12,7 +13,10 @@ from typing import Any, Mapping, Sequence, cast
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.names import PROBE
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.apply import note_served_certificate
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.apply import (
+    note_served_certificate,
+    with_served_certificate,
+)
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contract import SwitchRecord
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import ExporterDirectory
@@ -22,6 +26,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.proce
     plan_process,
     stop_other,
 )
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.result import known_certificates
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.leader import go_back
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.record import (
     Order,
@@ -39,6 +44,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utili
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.wallet import WalletPlan
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine import lease
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import utcnow
 
 
 def status_host(exporters: Sequence[Definition]) -> dict[str, Any]:
@@ -47,12 +53,32 @@ def status_host(exporters: Sequence[Definition]) -> dict[str, Any]:
 
 
 def _status(definition: Definition) -> dict[str, Any]:
-    record = record_of(ExporterDirectory(definition.certificate_directory, definition.name))
+    directory = ExporterDirectory(definition.certificate_directory, definition.name)
+    record = record_of(directory)
     values = read_record(definition, record)
     last = max([*values.get("moments", []), time.time()]) - time.time()
     limit = last + until_switched(definition)
     values = cast(SwitchRecord, record.wait(lambda now: now.get("status") != "waiting", limit))
-    return {"name": definition.name, "changed": False, **answer(record, values)}
+    row = {"name": definition.name, "changed": False, **answer(record, values)}
+    return {**row, **_served(definition, directory, values)} if row["status"] == "switched" else row
+
+
+def _served(definition: Definition, directory: ExporterDirectory, values: SwitchRecord) -> dict[str, Any]:
+    """What is known of the new certificates, now that they are served: before, only the exported file could tell.
+
+    The leader has the lock, so the manifest learns it when the switch is kept.
+    """
+    definition = in_use(definition, directory)
+    if is_spare_port(values):
+        # The new generation is not the current one yet.
+        definition = definition.on_other_port()
+    manifest = directory.manifest(values["generation"])
+    if manifest is None:
+        return {}
+    # Rules without the end of one certificate are no reason to go back; OpenSSL takes certificates that cryptography does not.
+    with contextlib.suppress(OSError, ValueError):
+        manifest = with_served_certificate(definition, directory, manifest)
+    return known_certificates(definition, manifest, utcnow())
 
 
 def confirm_host(exporters: Sequence[Definition], order: Order) -> dict[str, Any]:
