@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An exporter that goes with all that is ours, and a client that the exporters forget."""
+"""Removes an exporter with all its files, and lets exporters forget a client."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.walle
 
 
 def remove(definition: Definition, check_mode: bool) -> dict[str, Any]:
-    """Stop an exporter and remove all that is ours of it; its directory too, unless something else is in it.
+    """Stop an exporter and remove all our files of it. The directory goes too, unless it holds other files.
 
-    :returns: the exporter's result, with ``removed`` (names in its directory), ``left`` (what is not ours) and ``diff``.
-    :raises TimesTenError: before anything is touched, where the process cannot be stopped.
+    :returns: the exporter's result, with ``removed`` (names in its directory), ``left`` (files that are not ours) and
+        ``diff``.
+    :raises TimesTenError: before anything is touched, if the process cannot be stopped.
     """
     directory = ExporterDirectory(definition.certificate_directory, definition.name)
     directory.check()
@@ -122,9 +123,9 @@ def _refuse_what_cannot_stop(directory: ExporterDirectory, process: ProcessPlan)
 
 
 def refuse_if_served(directory: ExporterDirectory, but_not: Iterable[processes.Process] = ()) -> None:
-    """Keep the wallets that a process serves.
+    """Refuse to remove wallets that a process serves.
 
-    :param but_not: processes that do not count.
+    :param but_not: processes to ignore.
     :raises TimesTenError: naming the process.
     """
     everyone = processes.processes()
