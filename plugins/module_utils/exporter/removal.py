@@ -157,7 +157,7 @@ def _is_in(path: str, definition: Definition) -> bool:
 
 
 def _remove_entries(directory: ExporterDirectory, names: Sequence[str]) -> None:
-    # The link first: at no moment does it lead to half a generation.
+    # Remove the link ``current`` first, so that it never points at a half-removed generation.
     directory.remove_generations()
     for name in names:
         path = os.path.join(directory.path, name)
@@ -177,12 +177,13 @@ def _shown(directory: ExporterDirectory, running: bool, files: Sequence[str]) ->
 
 
 def forget(definition: Definition, clients: Sequence[str], check_mode: bool) -> dict[str, Any]:
-    """Forget clients: their pairs leave every generation, and no run counts with them any more.
+    """Forget clients: remove their pairs from every generation, so that no later run counts with these clients.
 
-    The pairs that they hold are still accepted, since ttExporter knows no revocation: the manifests note that, so that an eviction
-    still knows what it has to replace.
+    The exporter still accepts those pairs, because ttExporter has no revocation. The manifests record that, so that a
+    later eviction knows that it has to replace the wallet.
 
-    :returns: the exporter's result, with ``forgotten`` (generations by client), ``clients`` (those that have a pair) and ``diff``.
+    :returns: the exporter's result, with ``forgotten`` (generations by client), ``clients`` (clients that still have a
+        pair) and ``diff``.
     """
     directory = ExporterDirectory(definition.certificate_directory, definition.name)
     directory.check()
@@ -206,7 +207,8 @@ def _forget(directory: ExporterDirectory, clients: Sequence[str], check_mode: bo
         for client in going:
             forgotten.setdefault(client, []).append(generation)
         if going and not check_mode:
-            # What was cut off in between is still in the manifest, and is done again.
+            # The manifest is written last: if this is interrupted, the next run still finds the client there and
+            # removes it again.
             for client in going:
                 shutil.rmtree(os.path.join(directory.clients(generation), client), ignore_errors=True)
             if manifest is not None:
