@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What happens to an exporter's process, and why: its definition and its wallet on one side, what runs on the other."""
+"""Decides what happens to an exporter's process, and why, from its definition, its wallet and the running process."""
 
 from __future__ import annotations
 
@@ -31,21 +31,23 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.walle
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
 
 SETTLE = 5.0
-"""Seconds that a young process gets to listen before it counts as broken."""
+"""A process that has just started gets so many seconds to listen before it counts as broken."""
 
 REFUSAL_WAIT = 0.3
-"""Seconds to wait for a refusal after a handshake: on this host it comes at once or not at all."""
+"""Seconds to wait for a refusal after a handshake: on the same host a refusal comes at once or not at all."""
 
 
 @dataclasses.dataclass
 class ProcessPlan:
     """What happens to the process: ``none``, ``start``, ``restart`` or ``stop``.
 
-    :ivar wanted: None where nothing can be known of the utility yet (check mode, before it is installed).
-    :ivar state: what was found.
-    :ivar rate_limit: GETs a minute that the utility is told to accept; None where it has no option for that.
-    :ivar boot: what happens to that which starts it after a reboot; whatever the action is.
-    :ivar other: the process that a rotation left on the other port, which has to stop.
+    :ivar wanted: the process that should run; None if it cannot be known yet (check mode before the utility is
+        installed).
+    :ivar state: the process as it is now.
+    :ivar rate_limit: GETs per minute that the utility is told to accept; None if it has no option for that.
+    :ivar boot: the changes of script and crontab, which start the exporter after a reboot; they do not depend on the
+        action.
+    :ivar other: a process on the other port that a rotation left and that has to stop.
     """
 
     action: str
@@ -58,14 +60,14 @@ class ProcessPlan:
 
     @property
     def takes_over(self) -> bool:
-        """Whether it takes the place of a process that was not started as this exporter."""
+        """Tell whether it replaces a process that was not started as this exporter."""
         return self.wanted is not None and self.wanted.takes is not None
 
 
 def in_use(wanted: Definition, directory: ExporterDirectory) -> Definition:
-    """The definition of the process on the port that the current generation says.
+    """Return the definition with the port that the current generation uses.
 
-    Where there is no spare port any more, or none can be served on, it is the usual one.
+    If there is no spare port any more, or it cannot be used, that is the usual port.
     """
     possible = wanted.spare or wanted.spare_port is not None or wanted.port is None
     by_unit = wanted.boot == "systemd" or installed(service_name(wanted.name))
@@ -82,14 +84,14 @@ def plan_process(
     generation: str | None = None,
     snapshot: processes.Snapshot | None = None,
 ) -> ProcessPlan:
-    """Decide what happens to the process, and to that which starts it after a reboot. It is asked again after a new
-    generation was made.
+    """Decide what happens to the process and to its start after a reboot. Callers ask again after they made a new
+    generation.
 
-    :param check_mode: a utility, a wallet or a unit that is not there yet is then no error.
-    :param generation: another one than the current one.
-    :param snapshot: processes and sockets as they were read a moment ago, for all exporters of the host.
-    :raises TimesTenError: if somebody else holds the port, the pid file cannot be trusted, there is no wallet, or nobody
-        can start it after a reboot as asked.
+    :param check_mode: whether a missing utility, wallet or unit is allowed.
+    :param generation: a generation other than the current one.
+    :param snapshot: processes and sockets that were read a moment ago for all exporters of the host.
+    :raises TimesTenError: if another process holds the port, the pid file cannot be trusted, there is no wallet, or the
+        exporter cannot be started after a reboot as asked.
     """
     snapshot = snapshot or processes.Snapshot()
     planned = _plan_process(wanted, directory, utility, wallet, check_mode, generation, snapshot)
@@ -108,7 +110,7 @@ def _other_process(
     other = wanted.on_other_port()
     if not os.path.lexists(other.pid_file):
         return None
-    # A unit and its script belong to the process on the usual port, whichever this one is.
+    # A unit and its start script always belong to the process on the usual port.
     process = dataclasses.replace(wanted_process(other, directory, utility), unit=None, script=None)
     state = processes.inspect(process, snapshot=snapshot)
     return (process, state) if state.status == processes.RUNNING else None
@@ -151,7 +153,7 @@ def _plan_process(
         raise TimesTenError(f"exporter {wanted.name}: {state.why}")
     running = state.status == processes.RUNNING
     if stopping:
-        # Another exporter of this collection may have the port by now.
+        # Another exporter of this collection may have taken the port meanwhile.
         if not running and state.port_holder is not None and not state.held_by_neighbour:
             raise TimesTenError(
                 f"exporter {wanted.name}: its port {wanted.port} is still served, by {state.port_holder}, which cannot be told to be this "
@@ -179,7 +181,7 @@ def _plan_process(
 
 
 def _rate_option(utility: Utility, state_file: str) -> str | None:
-    # The running process tells it as long as the utility is the same; only else is -help asked.
+    # The state of the running process holds the option as long as the utility is the same; otherwise -help is asked.
     record = processes.read_state(state_file)
     if record is not None and record.get("executable") == list(utility.executable_identity()) and record.get("argv"):
         return find_rate_option(parse_options(record["argv"]))
@@ -194,10 +196,10 @@ def wanted_process(
     rate_limit: int | None = None,
     generation: str | None = None,
 ) -> processes.Wanted:
-    """The process that should run on a generation, if not named the current one."""
+    """Return the process that should run on a generation; without a name, on the current one."""
     port = wanted.port
     if port is None:
-        # To stop it, no port has to be known: the record has the one that it was started with.
+        # A stop needs no port: the state file has the port of the start.
         record = processes.read_state(directory.state_file(wanted.spare)) or {}
         port = int(parse_options(record.get("argv") or []).get("port") or 0)
     wallet_directory = None
@@ -216,9 +218,11 @@ def wanted_process(
 def ready(
     wanted: Definition, directory: ExporterDirectory, settle: float = REFUSAL_WAIT, generation: str | None = None
 ) -> processes.Ready:
-    """The proof that the exporter serves the certificate of a wallet, if not named the current one: a handshake with the probe pair.
+    """Return the proof that the exporter serves a generation's certificate: a handshake with the probe pair.
 
-    :param settle: seconds to wait for a refusal; 0 asks only what is served.
+    Without a name, the current generation is meant.
+
+    :param settle: seconds to wait for a refusal; 0 compares only the served certificate.
     """
 
     def missing() -> str | None:
@@ -241,10 +245,12 @@ def ready(
 def handshake(
     wanted: Definition, directory: ExporterDirectory, settle: float = 0.0, generation: str | None = None
 ) -> tuple[probe.Outcome, dict[str, Any]]:
-    """Shake hands with the exporter as its own probe; return the outcome and the manifest of the generation, if not named the current one.
+    """Shake hands with the exporter, using the probe pair. Return the outcome and the manifest of the generation.
 
-    Where the server's own certificate is known, its fingerprint is compared by the caller; else only the exported file is
-    trusted.
+    Without a name, the current generation is meant.
+
+    If the server's own certificate is known, the caller compares its fingerprint; otherwise the handshake trusts the
+    exported file only.
 
     :raises OSError: if the probe pair or the exported file cannot be read.
     """
@@ -252,7 +258,7 @@ def handshake(
     manifest: Any = directory.manifest(generation) or {}
     ca_file = None if manifest.get("leaf") else directory.server_file(generation)
     outcome = probe.Outcome(probe.UNREACHABLE)
-    # Which of its addresses the utility listens on is not documented.
+    # It is not documented on which of its addresses the utility listens.
     for host in ("127.0.0.1", "::1", wanted.address):
         if host is not None and outcome.status == probe.UNREACHABLE:
             outcome = probe.tls(

@@ -1,7 +1,9 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A configuration file of Prometheus: a candidate beside it, the change, and what the file has that a change could lose."""
+"""A configuration file of Prometheus: writes a candidate beside it and replaces it, and refuses if the file would lose
+an attribute.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,13 @@ _ACCESS_LIST = "system.posix_acl_access"
 
 
 class Moved(TimesTenError):
-    """Somebody else changed a file after it was read: what was planned for it is not right any more."""
+    """Somebody else changed a file after it was read, so the plan for it no longer fits."""
 
 
 class ConfigFile:
-    """A configuration file that may be a link: the link stays, what it leads to is replaced.
+    """A configuration file that may be a link: the link stays, and its target is replaced.
 
-    :param path: as Prometheus is told it; relative names in the file count from there.
+    :param path: its path on Prometheus's command line; relative names in it count from its directory.
     """
 
     def __init__(self, path: str, option: str = "config_file") -> None:
@@ -40,7 +42,7 @@ class ConfigFile:
         self._option = option
 
     def read(self) -> bytes | None:
-        """The present content; None if there is no file.
+        """Return the present content; None if there is no file.
 
         :raises TimesTenError: if it cannot be read.
         """
@@ -50,7 +52,7 @@ class ConfigFile:
             return None
 
     def refuse_loss(self) -> None:
-        """:raises TimesTenError: naming what a new file in this one's place would lose."""
+        """:raises TimesTenError: naming what a new file in its place would lose."""
         with contextlib.suppress(FileNotFoundError):
             if os.stat(self.real).st_nlink > 1:
                 raise TimesTenError(
@@ -61,10 +63,11 @@ class ConfigFile:
     def stage(self, data: bytes, fallback: tuple[int, int, int], named: Sequence[str] = (), base: str = "/") -> str:
         """Write a candidate with the file's owner, mode, access list and other attributes.
 
-        :param fallback: uid, gid and mode where there is no file yet.
-        :param named: patterns of the files that Prometheus reads, which no candidate may match; they count from ``base``.
-        :returns: path of the candidate; the caller commits or discards it.
-        :raises TimesTenError: naming the path and the system's reason.
+        :param fallback: uid, gid and mode if there is no file yet.
+        :param named: patterns of the files that Prometheus reads. A candidate must match none of them. They count from
+            ``base``.
+        :returns: path of the candidate, which the caller commits or discards.
+        :raises TimesTenError: with the path and the system's error.
         """
         try:
             candidate = patterns.temporary(self.real, named, base)
@@ -108,7 +111,7 @@ class ConfigFile:
     def _copy(self, attributes: dict[str, bytes], descriptor: int) -> None:
         present = _attributes(descriptor)
         if _ACCESS_LIST in present and _ACCESS_LIST not in attributes:
-            # The directory's default list came with the new file; the mode alone has to decide as before.
+            # The directory's default access list set this attribute. The mode alone has to decide, as it did before.
             os.removexattr(descriptor, _ACCESS_LIST)
         for name, value in attributes.items():
             if present.get(name) == value:
@@ -122,10 +125,10 @@ class ConfigFile:
                 ) from error
 
     def commit(self, candidate: str, expected: bytes | None) -> None:
-        """Put a candidate in the file's place.
+        """Replace the file by a candidate.
 
-        :param expected: the content that the candidate was made from.
-        :raises Moved: if the file has another one by now.
+        :param expected: the content from which the candidate was made.
+        :raises Moved: if the file has another content now.
         """
         self.refuse_moved(expected)
         try:
@@ -135,7 +138,7 @@ class ConfigFile:
             raise TimesTenError(f"cannot replace {self.real}: {error.strerror}; it is untouched") from error
 
     def refuse_moved(self, expected: bytes | None) -> None:
-        """:raises Moved: if the file does not hold what was read before."""
+        """:raises Moved: if the file's content differs from the one read before."""
         if (self.read() or b"") != (expected or b""):
             raise Moved(f"{self.real} was changed by somebody else at the same time")
 
@@ -149,7 +152,7 @@ class ConfigFile:
     ) -> None:
         """Replace the content; None removes the file. See :meth:`stage`.
 
-        :raises Moved: if the file does not hold the expected content.
+        :raises Moved: if the file does not have the expected content.
         """
         if data is None:
             self.refuse_moved(expected)
@@ -164,7 +167,7 @@ class ConfigFile:
 
     @contextlib.contextmanager
     def beside(self, candidate: str) -> Iterator[str]:
-        """Give the path of a candidate in the directory that relative names in it count from."""
+        """Yield the path of a candidate in the directory that relative names in it count from."""
         directory = os.path.dirname(self.path)
         if os.path.realpath(directory) == os.path.dirname(candidate):
             yield candidate
@@ -208,15 +211,15 @@ def is_list(data: bytes | None) -> bool | None:
 
 
 class ListFile(ConfigFile):
-    """A file that is a bare list of scrape jobs, as VictoriaMetrics names it in its ``scrape_config_files``.
+    """A file that is just a list of scrape jobs, as VictoriaMetrics reads it from ``scrape_config_files``.
 
-    To whoever edits it, it looks like a configuration that has this list alone.
+    For the editing functions it looks like a configuration with this one list.
     """
 
     _HEAD = b"scrape_configs:\n"
 
     def read(self) -> bytes:
-        """The list below its key; an empty one where there is no file."""
+        """Return the list below its key; an empty list if there is no file."""
         data = super().read() or b""
         end = _begin(data)
         in_brackets = _first(data).startswith(b"[")
@@ -246,15 +249,16 @@ def _attributes(place: str | int) -> dict[str, bytes]:
 
 
 def discard(candidate: str) -> None:
-    """Remove a candidate that may be gone already."""
+    """Remove a candidate, if it still exists."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(candidate)
 
 
 @contextlib.contextmanager
 def scratch(data: bytes, identity: Account | None) -> Iterator[str]:
-    """A file in a private directory outside the configuration, readable by the Prometheus user: for check mode, which
-    leaves nothing behind."""
+    """Yield a file in a private directory outside the configuration that the Prometheus user can read. Check mode uses
+    it, because it leaves nothing behind.
+    """
     directory = tempfile.mkdtemp(prefix="timesten-check-")
     try:
         path = os.path.join(directory, "prometheus.yml")

@@ -1,7 +1,9 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of one client of ``tt_prometheus_host``, checked before anything is touched: here, and on the controller."""
+"""Checks the options of one client of ``tt_prometheus_host`` before anything is touched, on the host and on the
+controller.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +35,9 @@ _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,255}\Z")
 
 
 def check(options: Mapping[str, Any]) -> None:
-    """Check what can be told without the host. What is None or missing is not set.
+    """Check what can be checked without the host. An option that is None or missing is not set.
 
-    :raises TimesTenError: naming the option, its value and what is allowed.
+    :raises TimesTenError: naming the option, its value and the allowed values.
     """
     given = {name: value for name, value in options.items() if value is not None}
     for name in _PATHS:
@@ -84,7 +86,7 @@ def _path_map(given: Mapping[str, Any]) -> None:
     for name in ("config_file", "scrape_file", "rules_file", "store"):
         if name in given and name not in unread:
             paths.inside(given[name], name)
-    # Where rules are wanted and nobody says where, the store decides, which may be a mount of its own.
+    # If rules are wanted without a rules_file, their place follows from the store, which may be a mount of its own.
     if given.get("rules") and "store" in given and "rules_file" not in given and not unread:
         paths.inside(rules_beside(given["store"]), "rules_file")
 
@@ -105,7 +107,7 @@ def _kind(given: Mapping[str, Any]) -> None:
 
 def _number(given: Mapping[str, Any], name: str, low: float, high: float) -> None:
     value = given.get(name, low)
-    # Not a number compares with nothing.
+    # This form also refuses nan, for which every comparison is false.
     if not low <= value <= high:
         raise TimesTenError(f"{name}: {value} is not between {low} and {high}")
 
@@ -133,7 +135,7 @@ def _credentials(given: Mapping[str, Any]) -> None:
 
 
 def _headers(headers: Mapping[str, Any]) -> None:
-    """No value is repeated in a message: it may be a secret."""
+    """Check the headers. No message repeats a value, because it may be a secret."""
     for header, value in headers.items():
         if not isinstance(header, str) or not _HEADER.match(header):
             raise TimesTenError(f"url_headers: {str(header)[:40]!r} is not the name of an HTTP header")
@@ -153,18 +155,18 @@ def _headers(headers: Mapping[str, Any]) -> None:
 
 
 def is_address(url: str) -> bool:
-    """Whether this is the address of an HTTP server, with neither user nor password in it."""
+    """Tell whether this is the address of an HTTP server without user and password in it."""
     try:
         parts = urllib.parse.urlsplit(url)
         right = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is none, or half an IPv6 address
+    except ValueError:  # an invalid port or IPv6 address
         return False
     rest = parts.username or parts.password or parts.query or parts.fragment
     return bool(right) and not rest and not re.search(r"[\s\x00-\x1f\x7f]", url)
 
 
 def shown_address(url: str) -> str:
-    """The address as a message may have it: a password that stands in it is not repeated."""
+    """Return the address for a message, without a password in it."""
     return repr(re.sub(r"//.*@", "//...@", url, flags=re.DOTALL))
 
 
@@ -178,7 +180,7 @@ def check_url(url: str) -> None:
 
 
 def check_job(options: Mapping[str, Any]) -> None:
-    """Check the options of jobs by making one of them. No value of ``extra`` is repeated: it may be a secret.
+    """Check the options of jobs by making a job. No message repeats a value of ``extra``, because it may be a secret.
 
     :raises TimesTenError: naming the option.
     """
@@ -195,7 +197,7 @@ def check_call(
     switch: Mapping[str, Any],
     fleet_exporters: Mapping[str, Any],
 ) -> None:
-    """Check what only a task has: exporters that go, when a rotation switches, and all exporters of the inventory.
+    """Check what only a task has: exporters to remove, the orders of a rotation, and all exporters of the inventory.
 
     :raises TimesTenError: naming the option.
     """

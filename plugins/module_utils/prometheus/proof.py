@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The proof that a change works: what Prometheus runs, whether its targets are up, and whether others are refused."""
+"""Proves that a change works: Prometheus runs the configuration, its targets are up, and others are refused."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
     from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
 
 _DISCOVERY = 15.0
-"""Seconds. Prometheus hands new targets over every 5 s; three times that, for a busy machine."""
+"""Seconds. Prometheus updates its targets every 5 s; this is three times that, for a busy machine."""
 _AT_ONCE = 16
-"""More handshakes at once are in each other's way: OpenSSL and Python share locks."""
+"""More simultaneous handshakes would slow each other down, because OpenSSL and Python share locks."""
 _REFUSAL = 5.0
-"""Seconds that an exporter has to refuse. One that does not is waited for, so that a slow one is not called open."""
+"""An exporter gets so many seconds to refuse. If the wait were shorter, a slow exporter would count as open."""
 _JOB = re.compile(r"^- job_name: ", re.MULTILINE)
 _LEFT_OUT = "<secret>"
-"""What Prometheus shows in place of a secret."""
+"""Prometheus shows this text instead of a secret."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Proof:
-    """What was seen.
+    """The observed results.
 
     :ivar failures: by exporter, what does not work and what to do.
     """
@@ -59,9 +59,9 @@ class Proof:
 class Claim:
     """What has to be true of one exporter's target.
 
-    :ivar labels: of the target before relabelling; None where the job was adopted and has labels of its owner's.
-    :ivar addresses: of which its target has to be one.
-    :ivar since: the last scrape has to have begun after this moment; 0.0 where nothing changed.
+    :ivar labels: the target's labels before relabelling; None if the job was adopted and has labels of its owner.
+    :ivar addresses: the allowed addresses of the target.
+    :ivar since: the last scrape has to begin after this moment; 0.0 if nothing changed.
     """
 
     job: str
@@ -71,11 +71,11 @@ class Claim:
     since: float
 
     def holds(self, target: Target) -> bool:
-        """Whether the target is up, and is the one that was asked for."""
+        """Tell whether the target is up and is the wanted one."""
         return target.health == "up" and target.scraped >= self.since and self.is_about(target)
 
     def is_about(self, target: Target) -> bool:
-        """Whether the target is the one that was asked for, whatever its health."""
+        """Tell whether the target is the wanted one, up or not."""
         if self.labels is None:
             return target.labels.get("__address__") in self.addresses
         return target.is_of(self.labels)
@@ -84,7 +84,7 @@ class Claim:
 def claims(
     wanted: Sequence[str], view: config.ConfigView, built: Mapping[str, jobs.Job], since: Mapping[str, float]
 ) -> dict[str, Claim]:
-    """What has to be proven of each exporter that has a job."""
+    """Return what has to be proven of each exporter with a job."""
     made = {}
     for name in wanted:
         job = view.ours.get(name)
@@ -95,11 +95,11 @@ def claims(
 
 
 def prove(ctx: Context, plan: Plan, moment: float, reloaded: bool) -> Proof:
-    """Prove the mentioned exporters after a change.
+    """Prove the exporters of the task after a change.
 
-    :param moment: the change was over then; what changed has to have been scraped later.
-    :param reloaded: whether Prometheus has read its configuration anew.
-    :raises TimesTenError: if Prometheus does not run what was written at all.
+    :param moment: the time when the change was complete; a changed target has to be scraped after it.
+    :param reloaded: whether Prometheus has read its configuration again.
+    :raises TimesTenError: if Prometheus does not run the written configuration at all.
     """
     wanted = [name for name in plan.accepted if name not in plan.edit.kept]
     since = {name: moment for name in wanted if plan.reasons[name]}
@@ -122,9 +122,9 @@ def prove(ctx: Context, plan: Plan, moment: float, reloaded: bool) -> Proof:
 
 
 def prove_rules(ctx: Context, data: bytes | None) -> None:
-    """Prove that Prometheus runs the groups of our rule file, none of which fails.
+    """Prove that Prometheus runs the groups of our rule file and none of their rules fails.
 
-    :param data: the file's content; None where there is none.
+    :param data: the file's content; None if there is no file.
     :raises TimesTenError: naming what is missing or fails.
     """
     if ctx.api is None or data is None or not rule_file.is_ours(data):
@@ -146,9 +146,9 @@ def prove_rules(ctx: Context, data: bytes | None) -> None:
 
 
 def running_differs(text: str, plan: Plan, proven: Mapping[str, Claim]) -> dict[str, str]:
-    """Compare the configuration that Prometheus runs with what was written.
+    """Compare the configuration that Prometheus runs with the written one.
 
-    :param text: as Prometheus tells it, defaults filled in.
+    :param text: the running configuration as Prometheus reports it, with defaults.
     :returns: by exporter, how its job differs.
     :raises TimesTenError: if no job is as it was written: then Prometheus read another file.
     """
@@ -195,13 +195,13 @@ def _item(text: str, job: str) -> Mapping[str, Any]:
 
 
 def first_difference(running: Mapping[str, Any], written: Mapping[str, Any]) -> str | None:
-    """The first key of a job that Prometheus runs with another value than was written; None if there is none."""
+    """Return the first key of a job that Prometheus runs with another value than was written; None if there is none."""
     for key, value in written.items():
         if key in jobs.MANAGED or key == "relabel_configs":
             if not _holds(running.get(key), value):
                 return key
         elif value and key not in running and not isinstance(value, str):
-            # Prometheus leaves out what is empty, and writes sizes and times in its own way.
+            # Prometheus leaves out empty values, and writes sizes and times in its own form.
             return key
         elif isinstance(value, (bool, int)) and running.get(key, 0) != value:
             return key
@@ -209,7 +209,7 @@ def first_difference(running: Mapping[str, Any], written: Mapping[str, Any]) -> 
 
 
 def _holds(running: Any, written: Any) -> bool:
-    """Whether a running value has everything that was written; defaults may have come to it."""
+    """Tell whether a running value has everything that was written; defaults may have been added."""
     if isinstance(written, Mapping):
         if not isinstance(running, Mapping):
             return not written
@@ -238,9 +238,9 @@ def check_health(
     expected: Mapping[str, Expected],
     rows: Mapping[str, Row],
 ) -> dict[str, str]:
-    """Wait until all targets are up; fills the rows.
+    """Wait until all targets are up, and fill the rows.
 
-    :returns: by exporter, the error and what to do about it.
+    :returns: by exporter, the error and what to do.
     """
     if ctx.api is None or not proven:
         return {}
@@ -260,10 +260,10 @@ def check_health(
 
 
 def _await(ctx: Context, proven: Mapping[str, Claim], limit: float) -> dict[str, Target]:
-    """Targets by exporter: the one that proved itself, else the last that was seen.
+    """Return a target by exporter: the one that meets its claim, else the last one seen.
 
-    One good scrape proves what did not change: among a thousand targets there may always be one that has just missed a
-    scrape. What changed has to be up by its last scrape at the end as well.
+    For an unchanged target one good scrape is enough: among a thousand targets one may always just have missed a
+    scrape. A changed target must also be up by its last scrape at the end.
     """
     if ctx.api is None:
         return {}
@@ -298,8 +298,9 @@ def _await(ctx: Context, proven: Mapping[str, Claim], limit: float) -> dict[str,
 def _advise(
     ctx: Context, claim: Claim, target: Target | None, row: Row, definition: Definition, expected: Expected | None
 ) -> None:
-    """Say what to do about a failure: by the files as the Prometheus user sees them, by a handshake, and by
-    Prometheus's words."""
+    """Fill a row with advice about a failure, from the files as the Prometheus user sees them, a handshake, and
+    Prometheus's error.
+    """
     if expected is not None and ctx.identity is not None:
         faults = ctx.check_as_user([(ctx.store.in_use(expected.exporter), expected)])
         if faults:
@@ -323,7 +324,7 @@ def _advise(
 
 
 def shake(ctx: Context, definition: Definition) -> probe.Outcome:
-    """A handshake as Prometheus does it, with the pair in use."""
+    """Shake hands as Prometheus does, with the pair in use."""
     from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
 
     job = jobs.build(definition, ctx.store.path).config["tls_config"]
@@ -346,13 +347,13 @@ def shake(ctx: Context, definition: Definition) -> probe.Outcome:
 def prove_refusals(
     ctx: Context, wanted: Sequence[str], entries: Mapping[str, StateEntry], rows: Sequence[Row], always: bool
 ) -> dict[str, list[str]]:
-    """Prove for exporters that the delivered pair is accepted and that nobody else is; fills the rows.
+    """Prove that each exporter accepts the delivered pair and refuses others. Fill the rows.
 
-    No request is sent, so nothing is counted against the exporter's rate limit.
+    No request is sent, so the exporter's rate limit counts nothing.
 
-    :param entries: the store's word on all exporters of the client.
-    :param always: whether to try the delivered pair also where Prometheus has just proven it by a scrape.
-    :returns: by exporter, one sentence for each thing that is not as it should be.
+    :param entries: the store's entries of all exporters of the client.
+    :param always: whether to try the delivered pair even if a scrape by Prometheus has just proven it.
+    :returns: by exporter, one sentence for each fault.
     """
     secured = [name for name in wanted if not entries[name]["definition"].get("insecure")]
     if not secured:
@@ -386,7 +387,7 @@ def _where(definition: Definition) -> str:
 
 
 def _answered(outcome: Any, status: str) -> bool | None:
-    """Tell whether an attempt ended so; None where nobody answered, which tells nothing of who gets in."""
+    """Tell whether an attempt ended with this status; None if nobody answered, which proves nothing about access."""
     from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
 
     return None if outcome.status in (probe.UNREACHABLE, probe.TIMED_OUT) else outcome.status == status

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a rotation asks of an exporter after the switch: how it went, to keep it, to go back, to let go."""
+"""The steps of a rotation after the switch: report it, keep it, go back, or release the exporter."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import
 
 
 def status_host(exporters: Sequence[Definition]) -> dict[str, Any]:
-    """Wait until every switch has been made or given up, and tell."""
+    """Wait until every switch was made or given up, and return the outcomes."""
     return over_all(exporters, _status)
 
 
@@ -82,7 +82,7 @@ def _served(definition: Definition, directory: ExporterDirectory, values: Switch
 
 
 def confirm_host(exporters: Sequence[Definition], order: Order) -> dict[str, Any]:
-    """Keep what was switched to; prove that the old generation's pairs are refused, and remove what is not kept."""
+    """Keep the new generation. Prove that the old generation's pairs are refused, and remove old generations."""
     return over_all(exporters, lambda definition: _confirm(definition, order))
 
 
@@ -91,13 +91,13 @@ def _confirm(definition: Definition, order: Order) -> dict[str, Any]:
     lease.check(definition.certificate_directory, order.run)
     values = ask(definition, record, "confirm")
     if is_spare_port(values) and values.get("status") == "confirmed":
-        # The leader keeps the old process until the Prometheus hosts have let go of it.
+        # The leader keeps the old process until the Prometheus hosts no longer use it.
         return {"name": definition.name, "changed": True, **answer(record, values)}
     return _keep(definition, order, values)
 
 
 def retire_host(exporters: Sequence[Definition], order: Order) -> dict[str, Any]:
-    """Stop the process on the port that was left, and do what :func:`confirm_host` does."""
+    """Stop the process on the former port, then do what :func:`confirm_host` does."""
     return over_all(exporters, lambda definition: _retire(definition, order))
 
 
@@ -109,7 +109,7 @@ def _retire(definition: Definition, order: Order) -> dict[str, Any]:
     values = cast(SwitchRecord, record.wait(lambda _now: False, until_stopped(definition)))
     definition = in_use(definition, directory)
     with directory.locked():
-        # For the case that there is no leader any more.
+        # This stops the process if its leader is gone.
         utility = Utility(definition.timesten_home, definition.environment)
         manifest = directory.current_manifest()
         stop_other(definition, plan_process(definition, directory, utility, WalletPlan("keep", manifest=manifest)))
@@ -154,7 +154,10 @@ def _keep(definition: Definition, order: Order, values: SwitchRecord) -> dict[st
 
 
 def _old_pair_refused(definition: Definition, directory: ExporterDirectory, old: str) -> bool | None:
-    """Whether the probe pair of an older generation, issued as its clients' pairs were, is refused now; None if it is gone."""
+    """Tell whether the exporter now refuses the probe pair of an older generation; None if that pair is gone.
+
+    The pairs of its clients were issued in the same way, so they share that fate.
+    """
     certificate, key = (directory.pair_file(old, PROBE, file) for file in ("client.crt", "client.key"))
     if not os.path.isfile(certificate) or not os.path.isfile(key):
         return None
@@ -177,7 +180,7 @@ def _revert(definition: Definition, run: Mapping[str, Any]) -> dict[str, Any]:
     lease.check(directory.path, run)
     values = ask(definition, record, "revert")
     if values.get("status") in ("switched", "waiting"):
-        # There is no leader any more.
+        # The leader is gone, so this call goes back itself.
         old = str(values.get("previous"))
         if is_spare_port(values) or values.get("status") != "waiting" or directory.current_id() != old:
             utility = Utility(definition.timesten_home, definition.environment)
@@ -193,7 +196,7 @@ def _revert(definition: Definition, run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def release_host(exporters: Sequence[Definition], run: Mapping[str, Any]) -> dict[str, Any]:
-    """Give back what was leased for a rotation that was not begun."""
+    """Give up the lease of a rotation that did not begin."""
     return over_all(exporters, lambda definition: _release(definition, run))
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stop the exporter: a signal, and then its end, followed until nothing serves its port any more."""
+"""Stops the exporter: signals it, and waits until nothing serves its port any more."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.machine.proces
 )
 
 FOLLOW = 60.0
-"""Seconds beyond stop_timeout that a process gets which may still end of the signal: one that ends when nobody looks any
-more would be down for good.
+"""After stop_timeout, wait so many more seconds for a process that was signalled: if it ended later, when nobody waits
+for it, it would stay down.
 """
 
 _KILL_TIMEOUT = 5.0
 
 
 def longest_stop(stop_signal: str, timeout: float, force_kill: bool) -> float:
-    """Tell how many seconds :func:`stop` takes at most, asked with the same arguments."""
+    """Return how many seconds :func:`stop` takes at most with the same arguments."""
     del stop_signal
     return timeout + (_KILL_TIMEOUT if force_kill else FOLLOW)
 
@@ -58,8 +58,8 @@ def stop(
     ended.
 
     :param stop_signal: ``TERM`` or ``INT``.
-    :param force_kill: whether SIGKILL may follow when the time is up.
-    :raises TimesTenError: if systemd would bring it back, if it does not end, or if somebody else serves its port.
+    :param force_kill: whether to send SIGKILL when the time is up.
+    :raises TimesTenError: if systemd would start it again, it does not end, or another process serves its port.
     """
     if state.status != RUNNING or state.process is None:
         raise TimesTenError(f"cannot stop the exporter on port {wanted.port}: {state.why}")
@@ -71,7 +71,7 @@ def stop(
         )
     if wanted.unit is not None:
         remove_script(wanted.run_file)
-    # The pid file and the port that it was started with may be others.
+    # Its pid file and port at its start may differ from the wanted ones.
     options = exporter_options(state.process.argv) or {}
     pid_files = {wanted.pid_file, resolved(state.process, options.get("pid-file") or wanted.pid_file)}
     ports = (
@@ -92,9 +92,9 @@ def stop(
 
 
 def end(process: Process, stop_signal: str, timeout: float, force_kill: bool) -> str:
-    """Signal a process and wait until it is gone and nobody of its family listens any more; return how it ended.
+    """Signal a process, wait until it is gone and no process of its family listens any more, and return how it ended.
 
-    :raises TimesTenError: if that does not happen.
+    :raises TimesTenError: if it does not end.
     """
     members = family(process, processes())
     held = {inode for member in members for inode in sockets(member.pid)} & set(listeners())
