@@ -94,5 +94,5 @@ def test_what_is_no_answer_costs_its_host_and_reaches_no_screen(tmp_path: Path) 
     reasons = {host["host"]: host["reason"] for host in found["hosts"]}
     for host, (_print, reason) in hosts.items():
         said = reasons[host]
-        assert said is None if reason is None else said.startswith(reason) and len(said) <= 1500, (host, said)
+        assert said is None if reason is None else reason in said[:100] and len(said) <= 1500, (host, said)
     assert reasons["prom1"] is None
