@@ -40,6 +40,11 @@ def step_of(steps: Mapping[str, Step], option: str, value: Any) -> Step:
     return steps[value]
 
 
+def less_what_follows(printed: str) -> str:
+    """Return what a module printed up to the end of its answer, as Ansible finds that: with the last line that ends with a brace."""
+    return printed[: printed.rfind("}") + 1] or printed
+
+
 class HostAction(ActionBase):  # type: ignore[misc]
     """An action that calls modules of a managed host and believes nothing of what comes back."""
 
@@ -71,6 +76,15 @@ class HostAction(ActionBase):  # type: ignore[misc]
             raw = dict(self._execute_module(module_name=name, module_args=dict(arguments), task_vars=task_vars))
         except answers.Nonsense as error:
             return {"failed": True, "msg": str(error)}
+        except AnsibleError:
+            raise
+        except (
+            Exception
+        ) as error:  # what Ansible reads of an answer before the parser can raise anything, RecursionError among it
+            return {
+                "failed": True,
+                "msg": f"the answer cannot be read: {type(error).__name__}: {answers.plain(str(error), 200)}",
+            }
         discovered = set(getattr(self, "_discovery_warnings", ()))
         warnings = raw.get("warnings")
         if isinstance(warnings, list):
@@ -121,9 +135,14 @@ class HostAction(ActionBase):  # type: ignore[misc]
             return Clock()
 
     def _parse_returned_data(self, res: dict[str, Any], *arguments: Any, **keywords: Any) -> Any:
-        """Refuse an answer of absurd size before it is parsed."""
-        answers.check_size(res.get("stdout", ""))
-        return super()._parse_returned_data(res, *arguments, **keywords)
+        """Refuse an answer of absurd size before it is parsed, and keep what follows it from the screen: Ansible would print that as it is."""
+        printed = res.get("stdout", "")
+        answers.check_size(printed)
+        data = super()._parse_returned_data({**res, "stdout": less_what_follows(printed)}, *arguments, **keywords)
+        if "module_stdout" in data:
+            # No answer: the reason why there is none may stand anywhere.
+            data["module_stdout"] = printed
+        return data
 
     @contextlib.contextmanager
     def as_user(self, user: str | None) -> Iterator[None]:

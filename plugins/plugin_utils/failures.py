@@ -15,6 +15,8 @@ NO_ANSWER = "its host did not answer for it"
 
 _KEYS = ("msg", "module_stderr", "module_stdout")
 _LIMIT = 1500
+_PRINTED = 500
+"""Characters of what a module printed that is no answer."""
 _READ = 65536
 """Characters of a text that are looked at: the last ones, since errors stand at the end."""
 _TRACEBACK = "Traceback (most recent call last)"
@@ -94,4 +96,4 @@ def _said(value: object, key: str) -> str:
     lines = [line for line in lines if line and (key == "msg" or not _CLOSED.match(line))]
     if _TRACEBACK in text:
         lines = lines[-1:]
-    return plain(" ".join(lines[:100]), _LIMIT)
+    return plain(" ".join(lines[:100]), _LIMIT if key == "msg" else _PRINTED)

@@ -1205,6 +1205,28 @@ def how_to_take_access(fleet: Fleet, client: str) -> str:
     return NEW_WALLETS
 
 
+def left_out(groups: Mapping[str, Sequence[str]], options: Mapping[str, Any]) -> str | None:
+    """Return why options of ansible-playbook leave out what every run needs: its check and its report; None if they do not.
+
+    Ansible would end such a run with status 0, whatever was seen.
+
+    :param options: those of the command line, as Ansible keeps them.
+    """
+    skipped = sorted({"always", "tagged"}.intersection(options.get("skip_tags") or ()))
+    if skipped:
+        return f"--skip-tags {skipped[0]} leaves out the check before the run and the report after it: run it without"
+    task = options.get("start_at_task")
+    if task:
+        return (
+            f"--start-at-task {task!r} leaves out what stands before that task, and nothing could be proven without it: run it without; "
+            "whatever is done already stays as it is"
+        )
+    limit = options.get("subset")
+    if limit and not groups.get("all"):
+        return f"the inventory has no hosts at all, so that --limit {limit} finds none: is it the right inventory (-i)?"
+    return None
+
+
 # --- for the playbooks ------------------------------------------------------------------------------------------------
 
 

@@ -202,6 +202,23 @@ def test_tags_that_leave_everything_out_prove_nothing(small: Simulated, playbook
     assert status == 2 and "Mend what is named above and run it again." in output, output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("site", "--skip-tags", "always"), "--skip-tags always leaves out the check before the run and the report"),
+        (("report", "--skip-tags", "tagged"), "--skip-tags tagged leaves out"),
+        (("verify", "--start-at-task", "nosuch"), "--start-at-task 'nosuch' leaves out what stands before"),
+        (("discover", "--tags", "nosuch"), "no host was looked at"),
+        (("discover", "--skip-tags", "always"), "--skip-tags always leaves out"),
+    ],
+)
+def test_options_that_leave_out_the_report_are_no_success(
+    small: Simulated, arguments: tuple[str, ...], reason: str
+) -> None:
+    status, output = ended(small, f"timesten.monitoring.{arguments[0]}", *arguments[1:])
+    assert status != 0 and reason in output, output
+
+
 def test_one_host_that_is_cut_off_ends_nothing_for_the_others(small: Simulated) -> None:
     """Also where the configuration says that any error is everybody's."""
     tree = json.loads(small.inventory.read_text())

@@ -589,3 +589,26 @@ def test_one_strategy_for_all_hosts(changes, refused):
     """Each host decides by its own variables in which steps of a rotation it takes part."""
     found = [text for text in problems(changes) if text.startswith("rotate_strategy differs from host to host")]
     assert bool(found) is refused
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, None),
+        ({"skip_tags": [], "tags": ["nosuch"], "subset": "exp1", "start_at_task": None}, None),
+        ({"skip_tags": ("all", "untagged", "nosuch")}, None),
+        ({"skip_tags": ["always"]}, "--skip-tags always leaves out the check"),
+        ({"skip_tags": ["x", "tagged"]}, "--skip-tags tagged leaves out the check"),
+        ({"start_at_task": "Converge"}, "--start-at-task 'Converge' leaves out what stands before"),
+    ],
+)
+def test_what_every_run_needs_is_not_left_out(options, said):
+    found = fleet.left_out({"all": ["exp1"]}, options)
+    assert found is None if said is None else found.startswith(said)
+
+
+def test_a_limit_without_an_inventory_finds_nobody():
+    assert fleet.left_out({"all": []}, {"subset": "all"}).startswith(
+        "the inventory has no hosts at all, so that --limit all"
+    )
+    assert fleet.left_out({}, {"subset": None}) is None
