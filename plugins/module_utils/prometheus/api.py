@@ -18,6 +18,7 @@ import urllib.request
 from typing import Any, Mapping
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import redact
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.options import check_url
 
 _LIMIT = 1 << 28
@@ -186,7 +187,7 @@ class Api:
             if error.code == 503:
                 raise NotAnswering(f"{where}: Prometheus is still starting ({text})") from error
             if path == "/-/reload" and error.code == 500:
-                raise ReloadRefused(f"Prometheus refused the configuration: {text}") from error
+                raise ReloadRefused(f"Prometheus refused the configuration: {redact.said(text)}") from error
             raise TimesTenError(f"{where}: {text}") from error
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
