@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import time
+import urllib.parse
 from typing import Iterator, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files
@@ -210,7 +211,8 @@ def find_way(api: Api, method: ReloadMethod, unit: str, pid_file: str | None, co
             f"reload_unit: systemd has no active unit {unit}; set reload_unit to that of this Prometheus, or set reload to "
             f"http or signal. Nothing was changed"
         )
-    return Way("signal", pid=_pid_of(pid_file, config_file, uid))
+    port = urllib.parse.urlsplit(api.url).port
+    return Way("signal", pid=_pid_of(pid_file, config_file, uid, port))
 
 
 def find_way_of_file(
@@ -320,9 +322,19 @@ def _reload_unit(unit: str) -> None:
         )
 
 
-def _pid_of(pid_file: str | None, config_file: str, uid: int) -> int:
+def _listens(process: Process, port: int | None) -> bool:
+    address = argument(process.words, "web.listen-address") or ":9090"
+    return address.rpartition(":")[2] == str(port)
+
+
+def _pid_of(pid_file: str | None, config_file: str, uid: int, port: int | None = None) -> int:
+    """The process that gets the signal.
+
+    :param port: of the one that is asked afterwards, where several read the file.
+    """
     if pid_file is None:
-        own = [process.pid for process in find_processes(config_file) if process.uid == uid]
+        read = [process for process in find_processes(config_file) if process.uid == uid]
+        own = [process.pid for process in read if _listens(process, port)] or [process.pid for process in read]
         if not own:
             raise TimesTenError(
                 f"no Prometheus process of uid {uid} was started with --config.file={config_file}; set "
