@@ -7,21 +7,27 @@ from __future__ import annotations
 
 import base64
 import calendar
+import contextlib
 import dataclasses
+import http.client
 import json
 import re
 import socket
 import ssl
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import Any, Mapping
+from typing import Any, Iterator, Mapping
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import redact
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.options import check_url
 
 _LIMIT = 1 << 28
-"""Bytes of one answer. The targets of 10,000 exporters take about 15 MB."""
+"""Bytes of one answer. The targets of 10,000 exporters are about 15 MB."""
+_LONGEST = 120.0
+"""Seconds for one answer, however little of it comes at a time."""
 
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)\Z")
 
@@ -161,8 +167,7 @@ class Api:
         request = urllib.request.Request(self.url + path, data, self._headers, method=method)  # noqa: S310 - http or https, checked
         try:
             with self._opener.open(request, timeout=self._timeout) as answer:
-                body: bytes = answer.read(_LIMIT)
-                return body
+                return self._body(answer)
         except urllib.error.HTTPError as error:
             with error:
                 text = error.read(2000).decode("utf-8", "replace").strip()
@@ -186,8 +191,13 @@ class Api:
             if error.code == 503:
                 raise NotAnswering(f"{where}: Prometheus is still starting ({text})") from error
             if path == "/-/reload" and error.code == 500:
-                raise ReloadRefused(f"Prometheus refused the configuration: {text}") from error
+                raise ReloadRefused(f"Prometheus refused the configuration: {redact.said(text)}") from error
             raise TimesTenError(f"{where}: {text}") from error
+        except http.client.HTTPException as error:
+            raise TimesTenError(
+                f"{method} {self.url}{path}: what came back is no whole HTTP answer ({type(error).__name__}): is url right, or does "
+                f"something cut connections in between?"
+            ) from error
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
             if isinstance(reason, ssl.SSLCertVerificationError):
@@ -203,47 +213,77 @@ class Api:
                 f"{self.url} does not answer ({reason}): is Prometheus running, and is url right?"
             ) from error
 
-    def _json(self, path: str) -> Any:
+    def _body(self, answer: Any) -> bytes:
+        deadline = time.monotonic() + max(_LONGEST, self._timeout)
+        announced, parts, size = answer.length, [], 0
+        while announced is None or size < announced:
+            part = answer.read1(1 << 20)
+            if not part:
+                break
+            parts.append(part)
+            size += len(part)
+            if size > _LIMIT:
+                raise TimesTenError(f"{self.url} answers with more than {_LIMIT} bytes: is url that of a Prometheus?")
+            if time.monotonic() > deadline:
+                raise NotAnswering(f"{self.url} has not finished an answer within {_LONGEST:g} s ({size} bytes came)")
+        if announced is not None and size < announced:
+            raise http.client.IncompleteRead(b"", announced - size)
+        return b"".join(parts)
+
+    @contextlib.contextmanager
+    def _answer(self, path: str) -> Iterator[Any]:
+        """Give the data of an answer to the body of a ``with`` statement.
+
+        :raises TimesTenError: if the data is not what that body expects.
+        """
         data = self._request(path)
         try:
-            return json.loads(data)["data"]
-        except (ValueError, KeyError, TypeError) as error:
+            yield json.loads(data)["data"]
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise TimesTenError(
                 f"{self.url}{path} did not answer as Prometheus does: {data[:200]!r}; is url right, or is this the login of a proxy?"
             ) from error
 
     def version(self) -> str:
         """Return the version without a packager's suffix, for example ``2.42.0``."""
-        return re.split(r"[+~ -]", str(self._json("/api/v1/status/buildinfo")["version"]))[0]
+        with self._answer("/api/v1/status/buildinfo") as data:
+            return re.split(r"[+~ -]", str(data["version"]))[0]
 
     def flags(self) -> dict[str, str]:
         """Return its command line by flag (``config.file``, ``web.enable-lifecycle``), including defaults."""
-        return dict(self._json("/api/v1/status/flags"))
+        with self._answer("/api/v1/status/flags") as data:
+            return {str(name): str(value) for name, value in data.items()}
 
     def configuration(self) -> str:
         """Return the running configuration as YAML, with all defaults and without secrets."""
-        return str(self._json("/api/v1/status/config")["yaml"])
+        with self._answer("/api/v1/status/config") as data:
+            return str(data["yaml"])
 
     def targets(self) -> list[Target]:
         """Return all active targets."""
-        return [
-            Target(
-                item["scrapePool"],
-                item["scrapeUrl"],
-                item["health"],
-                item["lastError"],
-                parse_time(item["lastScrape"]),
-                item["lastScrapeDuration"],
-                item.get("discoveredLabels") or {},
-            )
-            for item in self._json("/api/v1/targets?state=active")["activeTargets"]
-        ]
+        with self._answer("/api/v1/targets?state=active") as data:
+            return [
+                Target(
+                    item["scrapePool"],
+                    item["scrapeUrl"],
+                    item["health"],
+                    item["lastError"],
+                    parse_time(item["lastScrape"]),
+                    float(item["lastScrapeDuration"]),
+                    dict(item.get("discoveredLabels") or {}),
+                )
+                for item in data["activeTargets"]
+            ]
+
+    def dropped(self) -> set[str]:
+        """Return the jobs that lost a target by relabelling."""
+        with self._answer("/api/v1/targets?state=dropped") as data:
+            return {str(item["discoveredLabels"].get("job")) for item in data["droppedTargets"]}
 
     def rule_groups(self) -> list[dict[str, Any]]:
-        """Return all rule groups as Prometheus reports them: ``name``, ``file`` and ``rules``, each with its
-        ``health``.
-        """
-        return [dict(group) for group in self._json("/api/v1/rules")["groups"]]
+        """Return all rule groups as Prometheus reports them: ``name``, ``file`` and ``rules``, each with its ``health``."""
+        with self._answer("/api/v1/rules") as data:
+            return [dict(group) for group in data["groups"]]
 
     def reload(self) -> None:
         """Ask for a reload through the lifecycle endpoint.
@@ -261,7 +301,8 @@ class Api:
         for line in self._request("/metrics").split(b"\n"):
             if line.startswith(b"prometheus_config_last_reload_success"):
                 name, _space, value = line.partition(b" ")
-                values[name] = float(value)
+                with contextlib.suppress(ValueError):
+                    values[name] = float(value)
         try:
             return Reloaded(
                 values[b"prometheus_config_last_reload_successful"] == 1.0,
@@ -398,6 +439,15 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         "the target sends Prometheus elsewhere, which ttExporter does not do: compare address, port and metrics_path",
     ),
     (r"HTTP status \d+", "the exporter answered with an error: read its log"),
+    (
+        r"sample limit exceeded|body size limit exceeded|label_(name_length_|value_length_)?limit exceeded|(label|name|value)\S* (too long|length)",
+        "the exporter's answer is beyond a limit of the job or of global (sample_limit, body_size_limit, label_limit, ...): raise it",
+    ),
+    (
+        r"unsupported Content-Type|non-compliant scrape target",
+        "what answers sends no content type that Prometheus 3 knows: set fallback_scrape_protocol: PrometheusText0.0.4 in extra, "
+        "or compare address, port and metrics_path",
+    ),
     (
         r"connection reset|broken pipe|EOF",
         "the exporter cut the connection: with TLS 1.3 that is also how a refused client certificate, or plain "

@@ -136,11 +136,12 @@ class Change:
         if ctx.api is None:
             return
         try:
-            given = ctx.api.flags().get("config.file", "")
+            flags = ctx.api.flags()
         except NotAnswering as error:
             raise TimesTenError(
                 f"{error.message} Nothing was changed. Set prometheus_running: false to store and check files without it"
             ) from error
+        given = flags.get("config.file", "")
         if ctx.paths:
             inside = ctx.paths.inside(ctx.config.path, "config_file")
             if os.path.isabs(given) and os.path.normpath(given) != inside:
@@ -152,6 +153,13 @@ class Change:
             raise TimesTenError(
                 f"the Prometheus at {ctx.api.url} reads {given}, not config_file {ctx.config.path}: set url or config_file "
                 f"so that both belong to the same instance. Nothing was changed"
+            )
+        if plan.rules is not None and (
+            "agent" in flags.get("enable-feature", "").split(",") or flags.get("agent") == "true"
+        ):
+            raise TimesTenError(
+                f"rules: the Prometheus at {ctx.api.url} runs as an agent, which evaluates no rules and refuses rule_files: set "
+                f"prometheus_host_rules: false. Nothing was changed"
             )
         if ctx.settings.layout == "files":
             version = ctx.api.version()
@@ -305,7 +313,12 @@ class Change:
         :raises TimesTenError: if the whole change was undone, saying what was wrong and what was restored.
         """
         for _attempt in range(_ATTEMPTS):
-            seen, plan = self.prepare()
+            try:
+                seen, plan = self.prepare()
+            except BaseException:
+                # What the attempt before has stored.
+                self.drop(list(self._settled))
+                raise
             try:
                 return seen, plan, self._apply(seen, plan)
             except Moved as error:
@@ -476,6 +489,7 @@ class Change:
         store = self.ctx.store
         store.switch_all({name: plan.before[name] for name in names if store.current(name) != plan.before[name]})
         wrote = False
+        troubles = []
         removed = [(ConfigFile(path), None, content) for path, content in plan.obsolete.items()]
         for file, ours, before in (
             *removed,
@@ -484,7 +498,16 @@ class Change:
             (self.ctx.config, plan.edit.config, plan.source),
         ):
             if file.path in self._committed:
-                wrote = self._rewrite(file, ours, before) or wrote
+                try:
+                    wrote = self._rewrite(file, ours, before) or wrote
+                except TimesTenError as error:
+                    troubles.append(error.message)
+        if troubles:
+            # What is back should run, whatever became of the rest.
+            with contextlib.suppress(TimesTenError):
+                if wrote:
+                    self._reload()
+            raise TimesTenError(several(troubles))
         return wrote
 
     def _rewrite(self, file: ConfigFile, ours: bytes | None, target: bytes | None) -> bool:

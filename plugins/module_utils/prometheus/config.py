@@ -366,6 +366,7 @@ def edit(
     remove: Iterable[str] = (),
     purge: bool = False,
     on_existing: str = "fail",
+    former: Iterable[_jobs.Job] = (),
 ) -> EditResult:
     """Put jobs into a configuration and remove jobs from it; keep every other byte. The present layout may be any.
 
@@ -375,17 +376,20 @@ def edit(
     :param purge: whether to remove the jobs of all exporters that are not in ``jobs``.
     :param on_existing: ``fail``, ``adopt`` or ``keep``, if a hand-written job has the name or the target of one of
         ours.
+    :param former: jobs as they were written last. They identify jobs of ours that have lost all comments.
     :raises TimesTenError: with the line and what to do, if a safe edit is impossible; nothing has been changed then.
     """
     at = _Parsed(files)
     at.check_stale()
     if layout == "files" and files.scrape_file and at.file.block is None:
         raise TimesTenError(
-            f"{files.scrape_path}: exists and was not written by this collection: choose another path, or move it away"
+            f"{files.scrape_path}: exists and was not written by this collection: choose another path, or move it away",
+            line=1,
         )
     wanted = {job.exporter: job for job in jobs}
     removed = set(remove)
-    left = config_adopt.left_over(at.src, wanted, removed, purge, files.store)
+    known = {job.exporter: job for job in former}
+    left = config_adopt.left_over(at.src, wanted, removed, purge, files.store, known)
     found = config_adopt.clashes(wanted, [at.src, at.file, *at.others], on_existing, left)
     kept = sorted(found) if on_existing == "keep" else []
     for exporter in kept:
@@ -442,16 +446,17 @@ def _entry(home: Source, chunk: Chunk, job: _jobs.Job | None) -> Entry:
 
 @dataclasses.dataclass
 class _Outcome:
-    """The files as they will be. ``base`` is the text from which the scrape file was made."""
+    """The files as they will be. ``base`` is the text from which the scrape file was made; ``stays`` says whether there will be one."""
 
     config: Source
     file: Source | None
     obsolete: list[str]
     base: Source
+    stays: bool = False
 
     def result(self, files: Files, **names: Sequence[str]) -> EditResult:
         config = self.config.encode(self.config.text)
-        data = (self.file.encode(self.file.text) or None) if self.file else None
+        data = self.file.encode(self.file.text) if self.file and self.stays else None
         rewritten = self.file is not None and (data or b"") != (files.scrape_file or b"")
         changed = config != files.config or bool(self.obsolete) or rewritten
         return EditResult(config, data, changed, obsolete=self.obsolete, **names)
@@ -480,12 +485,13 @@ def _write(at: _Parsed, rest: Source, entries: list[Entry], released: Sequence[C
     file = base.after(rewrite(base, entries, "", at.files.client))
     if not entries:
         _refuse_rest(base, file.text)
-    return _Outcome(_name_scrape_file(rest, at.files, bool(entries)), file, at.obsolete(file, base), base)
+    obsolete = at.obsolete(file if entries else None, base)
+    return _Outcome(_name_scrape_file(rest, at.files, bool(entries)), file, obsolete, base, stays=bool(entries))
 
 
 def _refuse_rest(src: Source, text: str) -> None:
     """:raises TimesTenError: if a scrape file that has to be removed holds something that is not ours."""
-    line = next((line for line in text.splitlines() if line.strip()), None)
+    line = next((line for line in text.splitlines() if line.strip() not in ("", "---", "...")), None)
     if line is not None:
         raise src.fail(
             max(src.text.find(line), 0),

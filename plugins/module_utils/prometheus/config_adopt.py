@@ -115,18 +115,26 @@ def _check_clash(home: Source, item: Any, job: _jobs.Job, on_existing: str) -> N
 
 
 def left_over(
-    src: Source, wanted: Mapping[str, _jobs.Job], remove: Iterable[str], purge: bool, store: str
+    src: Source,
+    wanted: Mapping[str, _jobs.Job],
+    remove: Iterable[str],
+    purge: bool,
+    store: str,
+    former: Mapping[str, _jobs.Job],
 ) -> dict[str, Any]:
-    """Return, by exporter, its job outside a block, as the layout ``template`` leaves it."""
+    """Return, by exporter, its job outside a block, as the layout ``template`` or somebody who removed all comments leaves it."""
     found: dict[str, Any] = {}
     removed = set(remove)
     for item in src.foreign(JOBS):
         exporter = unmarked(item, store)
         if exporter is None or exporter in found:
             continue
-        with_files = child(child(item, "tls_config"), "ca_file") is not None
+        # An insecure job names no file of ours: what it says has to tell it.
+        is_ours = child(child(item, "tls_config"), "ca_file") is not None or (
+            exporter in former and says(item, former[exporter].config)
+        )
         as_asked = exporter in wanted and says(item, wanted[exporter].config)
-        if as_asked or (with_files and (purge or exporter in removed or exporter in wanted)):
+        if as_asked or (is_ours and (purge or exporter in removed or exporter in wanted)):
             found[exporter] = item
     return found
 

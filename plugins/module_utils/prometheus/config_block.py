@@ -96,7 +96,7 @@ def _scalar(node: Any, where: str, flow: bool) -> str:
         return json.dumps(value, ensure_ascii=False) if flow and ":" in value and text[0] != '"' else text
     if node.tag not in _VERBATIM or "\n" in value or (flow and ":" in value):
         raise TimesTenError(
-            f"{where}: {value!r} ({node.tag.rpartition(':')[2]}) cannot be written again as it was read; put it in "
+            f"{where}: a value of the kind {node.tag.rpartition(':')[2]} cannot be written again as it was read; put it in "
             "quotes, or write the job without braces, aliases and merge keys"
         )
     return "null" if node.tag == NULL and not value else str(value)

@@ -20,7 +20,8 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import patterns
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.store import Account
 
-_SIZE_LIMIT = 1 << 28
+_SIZE_LIMIT = 1 << 26
+"""Bytes. 10,000 jobs are about 5 MB; a parser needs a hundred times as much memory as the file has."""
 _ACCESS_LIST = "system.posix_acl_access"
 
 
@@ -38,8 +39,13 @@ class ConfigFile:
         if not os.path.isabs(path):
             raise TimesTenError(f"{option}: {path!r} is not an absolute path")
         self.path = path
-        self.real = os.path.realpath(path)
         self._option = option
+        self._looks: object = None
+
+    @property
+    def real(self) -> str:
+        """What the path leads to now."""
+        return os.path.realpath(self.path)
 
     def read(self) -> bytes | None:
         """Return the present content; None if there is no file.
@@ -50,6 +56,15 @@ class ConfigFile:
             return files.read(self.real, _SIZE_LIMIT)
         except FileNotFoundError:
             return None
+
+    def _look(self) -> tuple[object, ...]:
+        """Where it is, and all that a new version of it takes over."""
+        real = self.real
+        try:
+            info = os.stat(real)
+        except FileNotFoundError:
+            return (real,)
+        return (real, info.st_uid, info.st_gid, info.st_mode, info.st_nlink, _attributes(real))
 
     def refuse_loss(self) -> None:
         """:raises TimesTenError: naming what a new file in its place would lose."""
@@ -70,6 +85,7 @@ class ConfigFile:
         :raises TimesTenError: with the path and the system's error.
         """
         try:
+            self._looks = self._look()
             candidate = patterns.temporary(self.real, named, base)
             descriptor = os.open(candidate, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
@@ -128,9 +144,13 @@ class ConfigFile:
         """Replace the file by a candidate.
 
         :param expected: the content from which the candidate was made.
-        :raises Moved: if the file has another content now.
+        :raises Moved: if the file has another content, place, owner, mode, name or attribute now.
         """
         self.refuse_moved(expected)
+        if self._look() != self._looks:
+            raise Moved(
+                f"owner, mode, names or attributes of {self.path} were changed by somebody else at the same time"
+            )
         try:
             os.rename(candidate, self.real)
             files.sync_directory(os.path.dirname(self.real))

@@ -61,13 +61,16 @@ class Marks:
 
     def lines(self) -> re.Pattern[str]:
         """Return a pattern that finds the marker lines in a text."""
-        return re.compile(rf"^[ \t]*# (BEGIN|END) {re.escape(self.name)}\b.*$", re.MULTILINE)
+        return re.compile(rf"^[ \t]*# (BEGIN|END) {re.escape(self.name)}(?!\S).*$", re.MULTILINE)
 
 
 JOB_MARKS = Marks("timesten.monitoring", (JOBS, FILES))
 RULE_MARKS = Marks("rules of timesten.monitoring", (RULES,))
-_MARKER = re.compile(r"^[ \t]*# (?:BEGIN|END) (?:rules of )?timesten\.monitoring\b.*$", re.MULTILINE)
-_RESTORE = re.compile(r"[ \t]*# restore: (\{.*\})[ \t]*\r?\n")
+_MARKER = re.compile(r"^[ \t]*# (?:BEGIN|END) (?:rules of )?timesten\.monitoring(?!\S).*$", re.MULTILINE)
+# Blank lines and comments of others may have come before it.
+_RESTORE = re.compile(
+    r"(?:[ \t]*(?:#(?! restore: | exporter: )[^\n]*)?\n|[ \t]*\r\n)*?[ \t]*# restore: (\{.*\})[ \t]*\r?\n"
+)
 _EXPORTER = re.compile(r"^[ \t]*# exporter: (\S+)( \(adopted\))?[ \t]*\r?$", re.MULTILINE)
 _DOCUMENT_END = re.compile(r"^\.\.\.(?=\s|\Z)", re.MULTILINE)
 # PyYAML's two parsers accept all characters except these.
@@ -418,7 +421,19 @@ class Source:
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise self.fail(block.begin, f"exporter {twice} has two jobs in the block: remove one of them")
+        for chunk in chunks:
+            self._check_name(chunk)
         return chunks
+
+    def _check_name(self, chunk: Chunk) -> None:
+        """:raises TimesTenError: if another job stands below the comment of one of ours: it would be taken for that."""
+        name, expected = text_of(child(chunk.node, "job_name")), _jobs.job_name(chunk.exporter)
+        if not chunk.adopted and name != expected:
+            raise self.fail(
+                chunk.node.start_mark.index,
+                f"the job {name!r} stands below '# exporter: {chunk.exporter}' and is not {expected}: give both the same "
+                "name again, or move a job that is not ours below the END line",
+            )
 
     def _without_head(self, item: Any, block: Block, heads: list[re.Match[str]]) -> TimesTenError:
         """Return an error for a job without comment line: one of ours that lost it, or a hand-written one that was put
@@ -536,6 +551,8 @@ def _decode(data: bytes, path: str) -> tuple[bytes, str]:
         raise _fail(
             path, line, f"byte 0x{error.object[error.start]:02x} is not UTF-8; save the file as UTF-8"
         ) from error
+    if text.startswith("\ufeff"):
+        raise _fail(path, 1, "the file has a second byte order mark; save it with one, or with none")
     if not data.translate(None, _PLAIN_BYTES):
         return bom, text
     for pattern, what in (

@@ -431,8 +431,25 @@ def edit_config(
     if rules_path is None:
         # Remove the rule file's name first, because it was added last: the file then becomes what it was.
         files = dataclasses.replace(files, config=config.name_rules(files.config, files.path, None, files.paths))
-    edit = config.edit(files, wanted, layout=settings.layout, remove=gone, on_existing=settings.on_existing)
+    edit = config.edit(
+        files,
+        wanted,
+        layout=settings.layout,
+        remove=gone,
+        on_existing=settings.on_existing,
+        former=_former(settings, seen),
+    )
     return _with_rules(seen.files, edit, rules_path)
+
+
+def _former(settings: Settings, seen: Observation) -> list[jobs.Job]:
+    """The jobs as they were written last, where the configuration has none of our marks."""
+    if seen.view.layout != "template":
+        return []
+    return [
+        jobs.build(entry["definition"], seen.files.store, _named(settings, entry, None))
+        for entry in seen.state["exporters"].values()
+    ]
 
 
 def _with_rules(files: config.Files, edit: config.EditResult, rules_path: str | None) -> config.EditResult:

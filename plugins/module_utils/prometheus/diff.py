@@ -6,26 +6,13 @@
 from __future__ import annotations
 
 import difflib
-import re
-from typing import Any, Sequence
+from typing import Any
 
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import redact
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import Plan
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import Context, Observation
 
-_SECRET = re.compile(
-    r"""(?:[\w-]*(?:passw|passphrase|secret|token|credential|private_key|access_key|api_?key|signature)[\w-]*|\bca|\bcert"""
-    r"""|\bkey)["']?[ \t]*:[ \t]*(?=\S)""",
-    re.IGNORECASE,
-)
-# The values below these keys may be secret, under any name.
-_SECRETS = re.compile(
-    r"""\b(?:params|headers|http_headers|proxy_connect_header|basic_auth)["']?[ \t]*:""", re.IGNORECASE
-)
-_KEY_MATERIAL = re.compile(r"^[ \t]*[A-Za-z0-9+/=]{40,}[ \t]*$|-----BEGIN")
-_LOGIN = re.compile(r"(://)[^/\s@'\"]+@")
-HIDDEN = "(hidden)"
 _RULE_LINES = 60
-_NO_LOGIN = rf"\1{HIDDEN}@"
 
 
 def file_diff(path: str, before: bytes, after: bytes) -> str:
@@ -36,7 +23,7 @@ def file_diff(path: str, before: bytes, after: bytes) -> str:
     if before == after:
         return ""
     old, new = (data.decode("utf-8", "replace").splitlines() for data in (before, after))
-    shown_old, shown_new = hide(old), hide(new)
+    shown_old, shown_new = (redact.lines(data, path) for data in (before, after))
     start = 0
     while start < min(len(old), len(new)) and old[start] == new[start]:
         start += 1
@@ -59,26 +46,6 @@ def _span(first: int, last: int) -> str:
     length = last - first
     number = first + 1 if length else first
     return str(number) if length == 1 else f"{number},{length}"
-
-
-def hide(lines: Sequence[str]) -> list[str]:
-    """Hide values that may be secret. This needs the whole file, because a line's section may begin far above it."""
-    shown = []
-    column: int | None = None
-    for line in lines:
-        depth = len(line) - len(line.lstrip())
-        if column is not None and (not line.strip() or depth > column):
-            shown.append(HIDDEN)
-            continue
-        match = _SECRETS.search(line) or _SECRET.search(line)
-        column = None if match is None else match.start()
-        if match is not None:
-            shown.append(_LOGIN.sub(_NO_LOGIN, line[: match.end()]).rstrip() + f" {HIDDEN}")
-        elif _KEY_MATERIAL.search(line):
-            shown.append(HIDDEN)
-        else:
-            shown.append(_LOGIN.sub(_NO_LOGIN, line))
-    return shown
 
 
 def certificate_diff(plan: Plan, seen: Observation) -> tuple[dict[str, Any], dict[str, Any]]:

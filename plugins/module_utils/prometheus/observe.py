@@ -38,8 +38,8 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.sto
 )
 
 _BLOCK = re.compile(
-    rb"^[ \t]*# BEGIN timesten\.monitoring\b(?:[^\r\n]*? for client ([A-Za-z0-9._-]+):)?"
-    rb".*?^[ \t]*# END timesten\.monitoring\b",
+    rb"^[ \t]*# BEGIN timesten\.monitoring(?!\S)(?:[^\r\n]*? for client ([A-Za-z0-9._-]+):)?"
+    rb".*?^[ \t]*# END timesten\.monitoring(?!\S)",
     re.MULTILINE | re.DOTALL,
 )
 _CA_FILE = re.compile(rb"""\bca_file["']?:[ \t]*["']?(/[^"'\s,}]*)/[^/"'\s,}]+/[^/"'\s,}]+/ca\.crt\b""")

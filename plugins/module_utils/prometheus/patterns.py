@@ -124,6 +124,11 @@ def temporary(path: str, patterns: Iterable[str], base: str) -> str:
     name = os.path.basename(real)
     directory = os.path.dirname(real)
     device = os.stat(directory).st_dev
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise TimesTenError(
+            f"cannot write beside {real}: {directory} is read-only, or not writable for uid {os.geteuid()}; the file itself is "
+            "untouched. Run as root, or make the directory writable"
+        )
     while os.stat(directory).st_dev == device and os.access(directory, os.W_OK):
         suffix = secrets.token_hex(6)
         for choice in (f".{name}.{suffix}", f".timesten-{suffix}~", suffix):

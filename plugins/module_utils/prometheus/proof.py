@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Mapping, Sequence
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, jobs, rule_file
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Target, advice
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import NotAnswering, Target, advice
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
     FILES,
     Definition,
@@ -273,8 +273,13 @@ def _await(ctx: Context, proven: Mapping[str, Claim], limit: float) -> dict[str,
     good: set[str] = set()
     while True:
         by_job: dict[str, list[Target]] = {}
-        for target in ctx.api.targets():
-            by_job.setdefault(target.job, []).append(target)
+        try:
+            for target in ctx.api.targets():
+                by_job.setdefault(target.job, []).append(target)
+        except NotAnswering:
+            # It may have been restarted; it reads what was written when it starts.
+            if time.monotonic() > deadline:
+                raise
         for name, claim in proven.items():
             candidates = by_job.get(claim.job, [])
             best = next((target for target in candidates if claim.holds(target)), None)
@@ -307,7 +312,12 @@ def _advise(
             row["advice"] = faults[expected.exporter]
             return
     probed = None if definition.get("insecure") else shake(ctx, definition).status
-    if target is None:
+    if target is None and ctx.api is not None and claim.job in ctx.api.dropped():
+        row["last_error"] = "Prometheus drops the target"
+        row["advice"] = (
+            "a rule in relabel_configs of its job drops it (action drop, keep, dropequal or keepequal): change that rule"
+        )
+    elif target is None:
         row["last_error"] = "the job is absent: Prometheus has the configuration but made no target of it"
         row["advice"] = (
             "Prometheus could not use one of the job's files when it read the configuration (its log says which: error "

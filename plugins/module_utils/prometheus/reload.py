@@ -13,12 +13,13 @@ import shutil
 import signal
 import subprocess
 import time
+import urllib.parse
 from typing import Iterator, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import patterns
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Api, ReloadRefused
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Api, NotAnswering, ReloadRefused
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import Kind, ReloadMethod
 
 _TIMEOUT = 60.0
@@ -212,7 +213,8 @@ def find_way(api: Api, method: ReloadMethod, unit: str, pid_file: str | None, co
             f"reload_unit: systemd has no active unit {unit}; set reload_unit to that of this Prometheus, or set reload to "
             f"http or signal. Nothing was changed"
         )
-    return Way("signal", pid=_pid_of(pid_file, config_file, uid))
+    port = urllib.parse.urlsplit(api.url).port
+    return Way("signal", pid=_pid_of(pid_file, config_file, uid, port))
 
 
 def find_way_of_file(
@@ -275,7 +277,14 @@ def reload(api: Api, way: Way) -> str:
     tell(api, way)
     deadline = time.monotonic() + _TIMEOUT
     while True:
-        now = api.reloaded()
+        try:
+            now = api.reloaded()
+        except NotAnswering:
+            # Somebody restarts it meanwhile: then it reads the file when it starts.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+            continue
         if now.successful and now.moment > before.moment:
             return way.method
         # A failed reload has no time, so it is recognized only if the last reload before was successful.
@@ -315,9 +324,19 @@ def _reload_unit(unit: str) -> None:
         )
 
 
-def _pid_of(pid_file: str | None, config_file: str, uid: int) -> int:
+def _listens(process: Process, port: int | None) -> bool:
+    address = argument(process.words, "web.listen-address") or ":9090"
+    return address.rpartition(":")[2] == str(port)
+
+
+def _pid_of(pid_file: str | None, config_file: str, uid: int, port: int | None = None) -> int:
+    """The process that gets the signal.
+
+    :param port: of the one that is asked afterwards, where several read the file.
+    """
     if pid_file is None:
-        own = [process.pid for process in find_processes(config_file) if process.uid == uid]
+        read = [process for process in find_processes(config_file) if process.uid == uid]
+        own = [process.pid for process in read if _listens(process, port)] or [process.pid for process in read]
         if not own:
             raise TimesTenError(
                 f"no Prometheus process of uid {uid} was started with --config.file={config_file}; set "

@@ -54,6 +54,54 @@ def test_a_file_that_is_not_there_may_not_appear(file: ConfigFile) -> None:
         file.commit(candidate, None)
 
 
+@pytest.mark.parametrize("what", ["mode", "owner", "name", "link", "attribute", "fifo", "directory", "gone"])
+def test_what_becomes_of_the_file_while_it_is_judged_is_noticed(file: ConfigFile, what: str) -> None:
+    path = Path(file.path)
+    candidate = file.stage(b"ours\n", OWN)
+    if what == "mode":
+        path.chmod(0o600)
+    elif what == "owner":
+        if os.geteuid() != 0:
+            pytest.skip("only root gives files away")
+        os.chown(path, 2, 3)
+    elif what == "name":
+        os.link(path, f"{path}.other")
+    elif what == "attribute":
+        try:
+            os.setxattr(path, "user.owner", b"somebody")
+        except OSError:
+            pytest.skip("the file system of the temporary directory keeps no attributes")
+    else:
+        path.rename(f"{path}.old")
+        if what == "link":
+            path.symlink_to(f"{path}.old")
+        elif what == "fifo":
+            os.mkfifo(path)
+        elif what == "directory":
+            path.mkdir()
+    before = os.lstat(path) if what != "gone" else None
+    with pytest.raises(TimesTenError) as caught:
+        file.commit(candidate, b"old\n")
+    assert isinstance(caught.value, Moved) or "is not a regular file" in caught.value.message
+    assert (os.lstat(path) if path.exists() else None) == before
+    if what == "link":
+        # Planned anew, it is the link's file that changes.
+        file.write(b"ours\n", b"old\n", OWN)
+        assert path.is_symlink() and Path(f"{path}.old").read_bytes() == b"ours\n"
+
+
+def test_a_directory_that_cannot_be_written_is_named(file: ConfigFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_arguments, **_options: False)
+    with pytest.raises(TimesTenError, match=r"cannot write beside .*: .* is read-only, or not writable for uid"):
+        file.stage(b"ours\n", OWN, ["*"], os.path.dirname(file.path))
+
+
+def test_a_huge_file_is_refused(file: ConfigFile) -> None:
+    os.truncate(file.path, (1 << 26) + 1)
+    with pytest.raises(TimesTenError, match="is larger than 67108864 bytes"):
+        file.read()
+
+
 def test_hard_links_are_refused_by_name(file: ConfigFile) -> None:
     file.refuse_loss()
     os.link(file.path, file.path + ".other")
