@@ -30,7 +30,7 @@ class Stranger:
 
     :ivar process: the one to signal.
     :ivar command: what it was started with, for people.
-    :ivar wallet: real path of the certificate directory that it was started with; None where it serves plain HTTP.
+    :ivar wallet: real path of the certificate directory that it serves; None where it serves plain HTTP.
     :ivar home: of the TimesTen instance; None where that cannot be told.
     :ivar unit: the systemd unit that runs it.
     :ivar neighbour: whether this collection has started it, as another exporter.
@@ -102,9 +102,9 @@ def _is_own(
 ) -> bool:
     """Tell whether a process serves one of the exporter's generations or, without a wallet, was started as this exporter."""
     directory = Layout(definition.certificate_directory)
-    wallet = options.get("certificate-directory")
-    if wallet:
-        return processes.resolved(process, wallet).startswith(os.path.realpath(directory.generations) + os.sep)
+    wallet = processes.wallet_of(process, options)
+    if wallet is not None:
+        return wallet.startswith(os.path.realpath(directory.generations) + os.sep)
     record = processes.read_state(directory.state_file(definition.spare))
     pid_file = options.get("pid-file")
     return processes.is_recorded(process, record, boot_id) or (
@@ -113,11 +113,10 @@ def _is_own(
 
 
 def _stranger(definition: Definition, process: processes.Process, options: Mapping[str, str | None]) -> Stranger:
-    wallet = options.get("certificate-directory")
     return Stranger(
         process,
         processes.described(process),
-        None if wallet is None else processes.resolved(process, wallet),
+        processes.wallet_of(process, options),
         processes.home_of(process),
         systemd.manager(process.pid),
         processes.is_neighbour(process, options.get("pid-file"), definition.certificate_directory),
