@@ -85,11 +85,13 @@ read_pid() {{
     [ -e "$pid_file" ] || return 1
     [ -f "$pid_file" ] && [ "$(wc -c <"$pid_file")" -le {pid_limit} ] || return 2
     text=$(tr '\\0\\t\\r\\n' '    ' <"$pid_file" 2>/dev/null)
-    case $text in *[!0-9\\ ]*) return 2 ;; esac
+    # Cut into words, but no word stands for names of files.
+    set -f
     set -- $text
+    set +f
     [ $# -gt 0 ] || return 1
-    [ $# -eq 1 ] || return 2
-    case $1 in 0* | ???????????*) return 2 ;; esac
+    case $1 in *[!0-9]* | 0* | ???????????*) return 2 ;; esac
+    case ${{2-}} in [0-9]*) return 2 ;; esac
     pid=$1
 }}
 

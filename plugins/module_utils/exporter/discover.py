@@ -65,8 +65,7 @@ def _running(snapshot: processes.Snapshot) -> Iterator[dict[str, Any]]:
 
 
 def _of_process(process: processes.Process, options: Mapping[str, str | None], port: int) -> dict[str, Any]:
-    wallet = options.get("certificate-directory")
-    directory = None if wallet is None else processes.resolved(process, wallet)
+    directory = processes.wallet_of(process, options)
     insecure = "insecure" in options
     return {
         "owner": process.owner,

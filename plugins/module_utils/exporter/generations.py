@@ -186,7 +186,7 @@ def _read_certificate(path: str, sha256: str) -> bytes | None:
         pem = _files.read(path)
     except (FileNotFoundError, TimesTenError):
         return None
-    return pem if _pem.bundle_fingerprint(pem) == sha256 else None
+    return _pem.certificates_of(pem) if _pem.bundle_fingerprint(pem) == sha256 else None
 
 
 class ExporterDirectory(Layout):
@@ -438,10 +438,10 @@ class ExporterDirectory(Layout):
             utility.create_server_certificate(path, asked.common_name, alt_names, asked.rsa_key_size)
         else:
             self._copy_wallet(request.adopt, path)
-        self._close_to_others(path)
         server = os.path.join(path, "server.crt")
         wallet = self.wallet_record(path)
         utility.export_server_certificate(path, server)
+        self._close_to_others(path)
         server_says = described(_files.read(server), server)
         manifest: Manifest = {
             "version": MANIFEST_VERSION,
@@ -636,6 +636,11 @@ class ExporterDirectory(Layout):
         certificate_file, key_file = os.path.join(fresh, "client.crt"), os.path.join(fresh, "client.key")
         utility.export_client_pair(path, certificate_file, key_file)
         self._close_to_others(fresh)
+        exported = _files.read(certificate_file)
+        own = _certificates.own_of(exported, _files.read(key_file))
+        if own and own != exported:
+            # Also so that no private key is taken for a part of the certificate, which is no secret.
+            _files.write(certificate_file, own)
         _pem.check_pair(certificate_file, key_file)
         what = f"the certificate that ttExporter issued for client {client.name}"
         certificate = _certificates.facts(_certificates.load_one(_files.read(certificate_file), what))

@@ -15,6 +15,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.runni
     located,
     resolved,
     same_path,
+    wallet_of,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.identity import (
     FOREIGN,
@@ -84,6 +85,7 @@ __all__ = [
     "stop",
     "user_name",
     "wait_until",
+    "wallet_of",
     "write_script",
     "write_state",
 ]

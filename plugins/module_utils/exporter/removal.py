@@ -131,9 +131,9 @@ def refuse_if_served(directory: ExporterDirectory, but_not: Iterable[processes.P
     everyone = processes.processes()
     members = {member.pid for process in but_not for member in processes.family(process, everyone)}
     for process in everyone.values():
-        options = processes.exporter_options(process.argv) or {}
-        used = os.path.realpath(options.get("certificate-directory") or "/")
-        if process.pid not in members and used.startswith(os.path.realpath(directory.path) + os.sep):
+        options = processes.exporter_options(process.argv)
+        used = None if options is None or process.pid in members else processes.wallet_of(process, options)
+        if used is not None and used.startswith(os.path.realpath(directory.path) + os.sep):
             raise TimesTenError(
                 f"process {process.pid} of {process.owner} serves {used}; stop it first (tt_exporter with state: stopped)"
             )

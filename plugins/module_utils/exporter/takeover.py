@@ -32,7 +32,7 @@ class Stranger:
 
     :ivar process: the process to signal.
     :ivar command: its command line at its start, for messages.
-    :ivar wallet: real path of its certificate directory; None if it serves plain HTTP.
+    :ivar wallet: real path of the certificate directory that it serves; None if it serves plain HTTP.
     :ivar home: home of its TimesTen instance; None if unknown.
     :ivar unit: the systemd unit that runs it.
     :ivar neighbour: whether this collection has started it, as another exporter.
@@ -108,9 +108,9 @@ def _is_own(
     exporter.
     """
     directory = Layout(definition.certificate_directory)
-    wallet = options.get("certificate-directory")
-    if wallet:
-        return processes.resolved(process, wallet).startswith(os.path.realpath(directory.generations) + os.sep)
+    wallet = processes.wallet_of(process, options)
+    if wallet is not None:
+        return wallet.startswith(os.path.realpath(directory.generations) + os.sep)
     record = processes.read_state(directory.state_file(definition.spare))
     pid_file = options.get("pid-file")
     return processes.is_recorded(process, record, boot_id) or (
@@ -119,11 +119,10 @@ def _is_own(
 
 
 def _stranger(definition: Definition, process: processes.Process, options: Mapping[str, str | None]) -> Stranger:
-    wallet = options.get("certificate-directory")
     return Stranger(
         process,
         processes.described(process),
-        None if wallet is None else processes.resolved(process, wallet),
+        processes.wallet_of(process, options),
         processes.home_of(process),
         systemd.manager(process.pid),
         processes.is_neighbour(process, options.get("pid-file"), definition.certificate_directory),

@@ -22,7 +22,9 @@ import stat
 import subprocess
 from typing import Any, Iterable, Mapping, Sequence
 
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import certificates_of
 
 PROGRAM = "ttExporter"
 
@@ -276,11 +278,16 @@ class Utility:
         return made[0]
 
     def export_server_certificate(self, directory: str, file: str) -> None:
-        """Export the server certificate of the wallet in ``directory`` to a new file.
+        """Export the server certificate of the wallet in ``directory`` to a new file, which then holds certificates alone.
 
         :raises TimesTenError: if the file exists already, or is missing or empty although the utility reported success.
         """
         self._export(["-export-server-certificate", file], directory, [file])
+        exported = _files.read(file)
+        certificates = certificates_of(exported)
+        # Where there is none, the caller says what it is instead.
+        if certificates and certificates != exported:
+            _files.write(file, certificates)
 
     def export_client_pair(self, directory: str, certificate_file: str, key_file: str) -> None:
         """Create a client pair from the wallet in ``directory`` in two new files. The key file has mode 0600

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import traceback
@@ -14,6 +15,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import (
     PEM_BLOCK,
     RenewBefore,
+    certificates_of,
     check_pair,
     parse_timestamp,
     timestamp,
@@ -81,6 +83,18 @@ def belongs(certificate: x509.Certificate, key: bytes) -> bool:
     if isinstance(private, ec.EllipticCurvePrivateKey) and isinstance(public, ec.EllipticCurvePublicKey):
         return private.public_key().public_numbers() == public.public_numbers()
     return False
+
+
+def own_of(pem: bytes, key: bytes) -> bytes:
+    """Return that certificate of a PEM text, as PEM, which belongs to a private key: its CA may stand beside it, or the key itself.
+
+    Where none does, all certificates of the text: :func:`check_pair` then names what is wrong.
+    """
+    for block in PEM_BLOCK.findall(pem):
+        with contextlib.suppress(ValueError):
+            if belongs(x509.load_pem_x509_certificate(block), key):
+                return certificates_of(block)
+    return certificates_of(pem)
 
 
 def _der(certificate: x509.Certificate) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 
-PEM_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n.+?-----END CERTIFICATE-----\r?\n?", re.DOTALL)
+PEM_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----[ \t]*\r?\n.+?-----END CERTIFICATE-----[ \t]*\r?\n?", re.DOTALL)
 _DURATION = re.compile(r"(\d{1,8})([smhd])\Z")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -35,6 +35,12 @@ def parse_timestamp(text: str) -> datetime.datetime:
 def utcnow() -> datetime.datetime:
     """The present moment, aware, in UTC."""
     return datetime.datetime.now(datetime.timezone.utc)
+
+
+def certificates_of(pem: bytes) -> bytes:
+    """Return the certificates of a PEM text with plain line ends, and nothing else of it: no remarks, no private key."""
+    blocks = (b"\n".join(block.split()) for block in PEM_BLOCK.findall(pem))
+    return b"".join(block.replace(b"\nCERTIFICATE-----", b" CERTIFICATE-----") + b"\n" for block in blocks)
 
 
 def bundle_fingerprint(pem: bytes) -> str | None:

@@ -133,6 +133,17 @@ def resolved(process: Process, path: str) -> str:
     return os.path.realpath(located(process, path))
 
 
+def wallet_of(process: Process, options: Mapping[str, str | None]) -> str | None:
+    """Return the real path of the certificate directory that a process serves; None for plain HTTP, or where nobody can tell.
+
+    Unless it is given, ttExporter takes its user's home directory.
+    """
+    if "insecure" in options:
+        return None
+    given = options.get("certificate-directory") or environment(process.pid).get("HOME")
+    return resolved(process, given) if given else None
+
+
 def same_path(process: Process, path: str, other: str) -> bool:
     """Tell whether a path of a process's command line leads to the same file as another path."""
     return resolved(process, path) == os.path.realpath(other)

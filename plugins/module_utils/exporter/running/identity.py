@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterable, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
@@ -142,20 +142,38 @@ def read_state(path: str) -> dict[str, Any] | None:
     return record if isinstance(record.get("boot_id"), str) else None
 
 
+def ancestors(process: Process, everyone: Mapping[int, Process]) -> list[Process]:
+    """Return the wrappers or supervisors that started a process under the exporter's command line, innermost first.
+
+    One in another session is none: ``screen`` or ``ssh`` may have the same command line, and other work to do.
+    """
+    found: list[Process] = []
+    one = everyone.get(process.parent)
+    while one is not None and (one.session, one.uid) == (process.session, process.uid):
+        if exporter_options(one.argv) is None:
+            break
+        found.append(one)
+        one = everyone.get(one.parent)
+    return found
+
+
+def descendants(pids: Iterable[int], everyone: Mapping[int, Process]) -> list[Process]:
+    """Return all that these processes have started, and what that has started."""
+    found = more = set(pids)
+    while more:
+        more = {other.pid for other in everyone.values() if other.parent in more} - found
+        found = found | more
+    return [everyone[pid] for pid in sorted(found - set(pids)) if pid in everyone]
+
+
 def family(process: Process, everyone: Mapping[int, Process]) -> list[Process]:
     """Return the process, the wrapper or master that started it with the exporter's command line, and all descendants.
 
     Any of them may hold the port. Process groups do not help: if one script starts two exporters, both are in its
     group.
     """
-    top = process
-    while top.parent in everyone and exporter_options(everyone[top.parent].argv) is not None:
-        top = everyone[top.parent]
-    members = {top.pid, process.pid}
-    more = members
-    while more:
-        more = {other.pid for other in everyone.values() if other.parent in members} - members
-        members = members | more
+    top = [process, *ancestors(process, everyone)][-1]
+    members = {top.pid, process.pid, *(one.pid for one in descendants([top.pid, process.pid], everyone))}
     return [everyone[pid] for pid in sorted(members) if pid in everyone]
 
 
@@ -268,7 +286,7 @@ class _Search:
         options = self.options_of(process)
         mine = process.uid == os.geteuid()
         if options is None:
-            if mine and self._is_older_than_pid_file(process) and self._listens(process):
+            if mine and self._is_older_than_pid_file(process) and self._serves(process):
                 return RUNNING, "told by owner, age and port"
             return STOPPED, f"that is {described(process)}, the number was used again"
         pid_file = options.get("pid-file")
@@ -296,6 +314,17 @@ class _Search:
     def _is_older_than_pid_file(self, process: Process) -> bool:
         written = written_at(self.wanted.pid_file)
         return written is not None and time.time() - age(process) <= written + _CLOCK_TOLERANCE
+
+    def _serves(self, process: Process) -> bool:
+        """Tell whether a process of which nothing else is known has our port: itself or, in the environment of the instance, by a child.
+
+        Without that it may be the shell or the module that has started the exporter.
+        """
+        if self.snapshot.listens([process.pid], self.wanted.port):
+            return True
+        home = environment(process.pid).get("TIMESTEN_HOME")
+        same_home = home is not None and os.path.realpath(home) == os.path.realpath(self.wanted.utility.timesten_home)
+        return same_home and self._listens(process)
 
     def _listens(self, process: Process) -> bool:
         members = [member.pid for member in family(process, self.snapshot.processes)]

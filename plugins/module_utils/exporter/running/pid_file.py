@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads the pid file. ttExporter writes it, possibly late and with blanks. The start script reads it by the same rules."""
+"""Reads the pid file. ttExporter writes it, possibly late, with blanks, or with a name after the pid. The start script reads it by the same rules."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core import fi
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine.processes import user_name
 
-SIZE_LIMIT = 64
+SIZE_LIMIT = 1024
+
+_CONTENT = re.compile(rb"([1-9][0-9]{0,9})([\0 \t\r\n]+[^\0 \t\r\n0-9].*)?\Z", re.DOTALL)
+"""What follows the pid is a name, not a number: of two numbers nobody can tell which is meant."""
 
 
 def parse_pid(data: bytes, path: str) -> int | None:
@@ -27,11 +30,12 @@ def parse_pid(data: bytes, path: str) -> int | None:
     text = data.strip(b"\0 \t\r\n")
     if not text:
         return None
-    if not re.match(rb"[1-9][0-9]{0,9}\Z", text):
+    match = _CONTENT.match(text)
+    if match is None:
         raise TimesTenError(
             f"pid_file: {path} holds {text[:40]!r}, no pid; remove it if it is of no use, or name another file"
         )
-    return int(text)
+    return int(match.group(1))
 
 
 def read_pid_file(path: str) -> tuple[int | None, str]:

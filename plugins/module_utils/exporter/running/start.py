@@ -27,10 +27,6 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.runni
     look,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.log import log_lines, open_log
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.pid_file import (
-    SIZE_LIMIT,
-    parse_pid,
-)
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.start_script import write_script
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import prepare_child
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine import systemd
@@ -41,7 +37,6 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.machine.proces
     boot_id,
     parse_stat,
     proc_text,
-    read_process,
     send_signal,
     wait_until,
 )
@@ -180,19 +175,21 @@ class _Attempt:
                 # A process that was forked while the others were signalled shows up late.
                 if (process.pid, number) not in signalled:
                     signalled.add((process.pid, number))
-                    send_signal(process, number)
+                    # One that has become another user's may not be ours to end: then it is among those that are left.
+                    with contextlib.suppress(TimesTenError):
+                        send_signal(process, number)
             return "some are left" if left else None
 
         if wait_until(lambda: missing(signal.SIGTERM), _CLEANUP_TIMEOUT) is not None:
             wait_until(lambda: missing(signal.SIGKILL), _CLEANUP_TIMEOUT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.child.wait(_CLEANUP_TIMEOUT)
-        path = self.wanted.pid_file
-        with contextlib.suppress(TimesTenError, FileNotFoundError):
-            pid = parse_pid(files.read(path, SIZE_LIMIT), path)
-            if pid is None or read_process(pid) is None:
-                os.unlink(path)
-        return self._left()
+        left = self._left()
+        if not left:
+            # Before the start there was none, so whatever it holds, this start has left it.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.wanted.pid_file)
+        return left
 
     def _left(self) -> list[Process]:
         reaped = self.child.poll() is not None
@@ -200,13 +197,15 @@ class _Attempt:
         everyone = snapshot.processes
         # The number of a command is not used again while its session has any process.
         session = None if reaped and self.child.pid in everyone else self.child.pid
-        mine = [one for one in everyone.values() if one.start_ticks >= self.began and one.uid == os.geteuid()]
+        since = [one for one in everyone.values() if one.start_ticks >= self.began]
         roots = [
             process
-            for process in mine
+            for process in since
             if process.session == session
-            or self._has_our_pid_file(process)
-            or snapshot.listens([process.pid], self.wanted.port)
+            or (
+                process.uid == os.geteuid()
+                and (self._has_our_pid_file(process) or snapshot.listens([process.pid], self.wanted.port))
+            )
         ]
         found = {member.pid: member for root in roots for member in family(root, everyone)}
         return [process for process in found.values() if process.start_ticks >= self.began]

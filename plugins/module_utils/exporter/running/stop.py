@@ -20,6 +20,8 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.runni
     RUNNING,
     ProcessState,
     Wanted,
+    ancestors,
+    descendants,
     family,
     port_holder,
 )
@@ -28,6 +30,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.runni
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.start_script import remove_script
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine.processes import (
     Process,
+    all_listeners,
     ignores,
     is_alive,
     listeners,
@@ -43,6 +46,8 @@ for it, it would stay down.
 """
 
 _KILL_TIMEOUT = 5.0
+_GRACE = 1.0
+"""Seconds that the rest of a family gets to end by itself, after the process that was signalled."""
 
 
 def longest_stop(stop_signal: str, timeout: float, force_kill: bool) -> float:
@@ -92,36 +97,22 @@ def stop(
 
 
 def end(process: Process, stop_signal: str, timeout: float, force_kill: bool) -> str:
-    """Signal a process, wait until it is gone and no process of its family listens any more, and return how it ended.
+    """Signal a process, wait until it and who started it are gone and no process of its family listens any more, and return how
+    it ended.
 
     :raises TimesTenError: if it does not end.
     """
-    members = family(process, processes())
-    held = {inode for member in members for inode in sockets(member.pid)} & set(listeners())
-
-    def missing() -> str | None:
-        for child in children:
-            child.poll()
-        if is_alive(process):
-            return f"process {process.pid} ({described(process)}) is still there"
-        left = held & set(listeners())
-        if not left:
-            return None
-        holders = [member for member in members if is_alive(member) and sockets(member.pid) & left]
-        if holders:
-            return f"process {holders[0].pid} ({described(holders[0])}), which it started, still listens"
-        return "its port still listens"
-
     number = {"TERM": signal.SIGTERM, "INT": signal.SIGINT}[stop_signal]
+    ending = _Ending(process, number)
     began = time.monotonic()
     send_signal(process, number)
-    problem = wait_until(missing, timeout)
+    problem = wait_until(ending.missing, timeout)
     if problem is None:
         return f"stopped by SIG{stop_signal}"
     if force_kill:
-        for member in members:
+        for member in ending.members():
             send_signal(member, signal.SIGKILL)
-        problem = wait_until(missing, _KILL_TIMEOUT)
+        problem = wait_until(ending.missing, _KILL_TIMEOUT)
         if problem is None:
             return f"killed: it did not end within {timeout:g} s of SIG{stop_signal}"
         raise TimesTenError(
@@ -129,9 +120,9 @@ def end(process: Process, stop_signal: str, timeout: float, force_kill: bool) ->
             "at its state in ps"
         )
     waited = timeout
-    if is_alive(process) and not ignores(process.pid, number):
+    if any(not ignores(one.pid, number) for one in ending.left()):
         waited += FOLLOW
-        problem = wait_until(missing, FOLLOW)
+        problem = wait_until(ending.missing, FOLLOW)
         if problem is None:
             return f"stopped by SIG{stop_signal}, which took {time.monotonic() - began:.0f} s"
     raise TimesTenError(
@@ -139,3 +130,55 @@ def end(process: Process, stop_signal: str, timeout: float, force_kill: bool) ->
         f"(stop_timeout), use the other signal (stop_signal: {'INT' if stop_signal == 'TERM' else 'TERM'}), or set force_kill to true",
         changed=not is_alive(process),
     )
+
+
+class _Ending:
+    """A process that gets a signal, and what is left of its family.
+
+    The signal alone may not be the end: a wrapper that was signalled leaves the child that serves, and a supervisor starts another one in the place of
+    the child that was signalled. Who does not end with the process gets its signal too.
+    """
+
+    def __init__(self, process: Process, number: int) -> None:
+        everyone = processes()
+        self._process, self._number = process, number
+        self._family = family(process, everyone)
+        self._above = {one.pid for one in ancestors(process, everyone)}
+        listening = {one.inode: one.port for one in all_listeners()}
+        held = {inode for member in self._family for inode in sockets(member.pid)} & set(listening)
+        self._held, self._ports = held, {listening[inode] for inode in held}
+        self._signalled = {process}
+        self._gone_since: float | None = None
+
+    def members(self) -> list[Process]:
+        """Return who lives of the family, and what it has started since."""
+        everyone = processes()
+        living = {one.pid: one for one in self._family if is_alive(one)}
+        for one in list(living.values()):
+            living.update({member.pid: member for member in descendants([one.pid], everyone)})
+        return list(living.values())
+
+    def left(self) -> list[Process]:
+        """Return the process, or who has to end after it: who started it, and who serves in its place."""
+        if is_alive(self._process):
+            return [self._process]
+        serving = {one.inode for one in all_listeners() if one.port in self._ports}
+        return [one for one in self.members() if one.pid in self._above or sockets(one.pid) & serving]
+
+    def missing(self) -> str | None:
+        """Tell what has not ended yet."""
+        for child in children:
+            child.poll()
+        left = self.left()
+        if not left:
+            return "its port still listens" if self._held & set(listeners()) else None
+        if left[0] == self._process:
+            return f"process {left[0].pid} ({described(left[0])}) is still there"
+        self._gone_since = self._gone_since or time.monotonic()
+        if time.monotonic() - self._gone_since >= _GRACE:
+            for one in left:
+                if one not in self._signalled:
+                    self._signalled.add(one)
+                    send_signal(one, self._number)
+        what = "which started it, is still there" if left[0].pid in self._above else "which it started, still listens"
+        return f"process {left[0].pid} ({described(left[0])}), {what}"
