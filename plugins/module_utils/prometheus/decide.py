@@ -421,6 +421,15 @@ def beside_another_role(settings: Settings, view: config.ConfigView) -> str:
     )
 
 
+def _rules_beside_another_role(settings: Settings) -> str:
+    """The same for our rule file."""
+    place = f"{posixpath.dirname(settings.config_file)}/rules.d"
+    return (
+        f"Have that role write rule_files: [{place}/*.yml] and set rules_file to {place}/timesten.yml, or set prometheus_host_rules to "
+        f"false"
+    )
+
+
 def edit_config(
     settings: Settings, seen: Observation, wanted: Iterable[jobs.Job], gone: Iterable[str], rules_path: str | None
 ) -> config.EditResult:
@@ -491,7 +500,8 @@ class _Decision:
             reasons.setdefault(name, []).append("its job differs")
         named_files = frozenset(name for name in self.gone if f"{self.store}/{name}/".encode() in edit.config)
         lost = self._wiped()
-        warnings = self._warnings(reasons, named_files, lost)
+        rules_lost = self._rules_wiped()
+        warnings = self._warnings(reasons, named_files, lost, rules_lost)
         absent = self._absent()
         for name in absent:
             reasons[name].append("Prometheus does not have its job although the configuration does")
@@ -539,7 +549,7 @@ class _Decision:
             named_files=named_files,
             unfinished=bool(seen.state.get("unfinished")),
             warnings=tuple(warnings),
-            rewritten=bool(lost),
+            rewritten=bool(lost) or rules_lost,
         )
 
     def _entries(self) -> dict[str, StateEntry]:
@@ -566,15 +576,22 @@ class _Decision:
         rest = set(self.definitions) - set(self.accepted) - set(self.rejected)
         return tuple(sorted(name for name in rest if self.fleet.owns(known.get(name))))
 
-    def _warnings(self, reasons: dict[str, list[str]], named_files: Iterable[str], lost: list[str]) -> list[str]:
+    def _warnings(
+        self, reasons: dict[str, list[str]], named_files: Iterable[str], lost: list[str], rules_lost: bool
+    ) -> list[str]:
         settings, seen = self.settings, self.seen
         warnings = []
-        if lost:
+        if lost or rules_lost:
             times = seen.state.get("rewritten", {}).get("times", 0) + 1
             again = "" if times == 1 else f", {times} times so far"
+            missing = [f"held the jobs of {some(lost)}"] if lost else []
+            ways = [beside_another_role(settings, seen.view)] if lost else []
+            if rules_lost:
+                missing.append(f"named {rule_file.place(settings)} in rule_files")
+                ways.append(_rules_beside_another_role(settings))
             warnings.append(
-                f"{settings.config_file} no longer held the jobs of {some(lost)}: something else rewrites the file "
-                f"(a role that templates it whole?){again}; they are put back. {beside_another_role(settings, seen.view)}"
+                f"{settings.config_file} no longer {' and no longer '.join(missing)}: something else rewrites the file "
+                f"(a role that templates it whole?){again}; they are put back. {'. '.join(ways)}"
             )
             for name in lost:
                 if name in reasons:
@@ -602,6 +619,14 @@ class _Decision:
         if seen.state.get("unfinished") or self.settings.layout == "template":
             return []
         return sorted(set(seen.state["exporters"]) - set(seen.view.ours) - set(self.edit.kept) - set(self.rejected))
+
+    def _rules_wiped(self) -> bool:
+        """Whether something else has taken the line with our rule file out of the configuration since the last run."""
+        seen, mark = self.seen, config.RULE_MARKS.begin.encode("ascii")
+        if seen.state.get("unfinished") or self.settings.layout == "template" or seen.rules is None:
+            return False
+        had_rules = any(rule_file.commons(seen.state.get("rules")).values())
+        return had_rules and mark not in (seen.files.config or b"") and mark in self.edit.config
 
     def _absent(self) -> tuple[str, ...]:
         """Return the jobs that the file has and Prometheus does not run. Nothing else shows that it could not read a
