@@ -66,6 +66,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             reason = f"it reads what another playbook has seen in the same run, and each of these ends with it: {books}. Run one of them"
             page_of = "with -e timesten_report=FILE -e timesten_report_html=PAGE it makes the page of an earlier report"
             return {"failed": True, "msg": f"timesten.monitoring.report has nothing to report: {reason}; {page_of}."}
+        in_the_way = reports.fault(run.timesten_report_html, "timesten_report_html")
+        if in_the_way:
+            return {"failed": True, "msg": in_the_way}
         try:
             made = page.read(run.timesten_report)
             if made is None:

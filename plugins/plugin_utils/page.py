@@ -63,8 +63,7 @@ def read(path: str) -> Ledger | None:
     """
     path = reports.absolute(path)
     try:
-        with open(path, encoding="utf-8") as file:
-            return Ledger.from_dict(json.load(file))
+        return Ledger.from_dict(json.loads(reports.read_text(path)))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -349,27 +348,36 @@ def expiry(pairs: Sequence[Pair], now: datetime.datetime) -> Expiry:
     unknown = len(pairs) - len(ends)
     if not ends:
         return Expiry(unknown=unknown)
+    # Seconds, since the axis may reach beyond what a date can be: a certificate that never ends, ends in the year 9999.
+    first_end, last_end, moment = (item.timestamp() for item in (ends[0], ends[-1], now))
     # A bar holds what has ended, or what has not: the moment of the run lies between two.
-    step = max(max(ends[-1], now) - min(ends[0], now), 28 * _DAY) * 1.02 / (_BARS - 1)
-    begin = now - math.ceil(max(now - ends[0], 0 * _DAY) / step) * step
+    step = max(max(last_end, moment) - min(first_end, moment), 28 * 86400) * 1.02 / (_BARS - 1)
+    begin = moment - math.ceil(max(moment - first_end, 0) / step) * step
     span = step * _BARS
     width = 640 / _BARS
     buckets: dict[int, list[datetime.datetime]] = {}
     for end in ends:
-        buckets.setdefault(min(int((end - begin) / step), _BARS - 1), []).append(end)
+        buckets.setdefault(min(int((end.timestamp() - begin) / step), _BARS - 1), []).append(end)
     most = max(len(found) for found in buckets.values())
     bars = []
     for index, found in sorted(buckets.items()):
-        first, last = (moment.date().isoformat() for moment in (found[0], found[-1]))
+        first, last = (end.date().isoformat() for end in (found[0], found[-1]))
         when = first if first == last else f"{first} to {last}"
         title = f"{when}: {_plural(len(found), 'pair')} {'ends' if len(found) == 1 else 'end'}"
         kind = _urgency(found[0], now)
         bars.append(Bar(40 + index * width + 2, width - 4, max(5.0, 110 * len(found) / most), kind, len(found), title))
-    ticks = tuple((40 + 640 * part / 5, (begin + span * part / 5).date().isoformat()) for part in range(6))
+    ticks = tuple((40 + 640 * part / 5, _date(begin + span * part / 5)) for part in range(6))
     told = [
         f"{count} {_URGENCY[kind]}" for kind in _URGENCY if (count := sum(_urgency(end, now) == kind for end in ends))
     ]
-    return Expiry(tuple(bars), ticks, 40 + 640 * ((now - begin) / span), ", ".join(told), unknown)
+    return Expiry(tuple(bars), ticks, 40 + 640 * ((moment - begin) / span), ", ".join(told), unknown)
+
+
+def _date(moment: float) -> str:
+    """The day of a moment, or the first or last one that there is."""
+    first, last = (end.replace(tzinfo=datetime.timezone.utc) for end in (datetime.datetime.min, datetime.datetime.max))
+    within = min(max(moment, first.timestamp()), last.timestamp() - 1)
+    return (first + datetime.timedelta(seconds=within - first.timestamp())).date().isoformat()
 
 
 _URGENCY = {

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import stat
 import tempfile
 from typing import Any
 
@@ -24,13 +26,32 @@ def fault(path: str, variable: str = "timesten_report") -> str | None:
     """
     path = absolute(path)
     directory = os.path.dirname(path)
+    if os.path.islink(path):
+        # The file is written beside the old one and renamed: what would be replaced is the link.
+        return f"{variable}: {path} is a link to {os.readlink(path)}; name the file itself"
     if os.path.isdir(path):
         return f"{variable}: {path} is a directory; name a file in it"
+    if os.path.exists(path) and not os.path.isfile(path):
+        return f"{variable}: {path} is there and no file; choose another path"
     if not os.path.isdir(directory):
         return f"{variable}: there is no directory {directory} on the controller; make it, or choose another path"
     if not os.access(directory, os.W_OK | os.X_OK):
         return f"{variable}: this user may not write in {directory} on the controller; choose another path"
     return None
+
+
+def read_text(path: str) -> str:
+    """Return what a file holds.
+
+    :raises OSError: if it cannot be read, or is no file: nobody waits for what a pipe may say.
+    :raises ValueError: if that is no text.
+    """
+    path = absolute(path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, encoding="utf-8", newline="") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no file", path)
+        return file.read()
 
 
 def write(path: str, data: dict[str, Any]) -> None:
@@ -47,8 +68,8 @@ def write_text(path: str, text: str, check_mode: bool = False) -> bool:
     :raises OSError: if that cannot be done.
     """
     path = absolute(path)
-    with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8", newline="") as file:
-        if file.read() == text:
+    with contextlib.suppress(OSError, ValueError):
+        if not os.path.islink(path) and read_text(path) == text:
             return False
     if check_mode:
         return True

@@ -14,7 +14,6 @@ or whose values nobody explains in public, is *unverified* and off unless it is 
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -65,6 +64,9 @@ THRESHOLDS: dict[str, float | str] = {
     "generation_days": 400,
 }
 """Every threshold with its default. A text is a duration of Prometheus."""
+
+_MOST = 1e15
+"""No threshold is as large; NaN and infinity are not smaller."""
 
 _DATABASE = "job, instance, exported_instance, dsn"
 # With honor_labels the exporter's own label instance is not renamed.
@@ -587,8 +589,10 @@ def check(thresholds: Mapping[str, Any], switches: Mapping[str, Any]) -> None:
         if isinstance(THRESHOLDS[name], str):
             if not isinstance(value, str) or not jobs.parse_duration(value, where):
                 raise TimesTenError(f"{where}: {value!r} is not a time such as {THRESHOLDS[name]!r}")
-        elif isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        elif isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < _MOST:
             raise TimesTenError(f"{where}: {value!r} is not a number")
+        elif "share" in name and not 0 <= value <= 1:
+            raise TimesTenError(f"{where}: {value!r} is not a share from 0 to 1; 90 % is 0.9")
     for name, value in switches.items():
         _check_known(name, all_alerts(), "prometheus_host_alerts")
         if not isinstance(value, bool):

@@ -13,6 +13,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Iterable, Mapping
 
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs
@@ -28,6 +29,7 @@ HEADER = "# Written by timesten.monitoring: changes are lost with its next run.\
 LIMITS = {"rules": 1 << 20, "exporters[].rules": 1 << 16}
 """Characters. All groups with every alert have 35,000, those of an exporter 2,000."""
 
+_PLACES = re.compile(f"{JOB}|{INSTANCE}")
 _GROUP = re.compile(r"^  - name: (.*)$", re.MULTILINE)
 _GROUPS = re.compile(r"^(?=  - name: )", re.MULTILINE)
 _RULES = re.compile(r"^(?=      - (?:record|alert): )", re.MULTILINE)
@@ -99,7 +101,8 @@ def compose(common: Mapping[str, str], entries: Mapping[str, StateEntry], view: 
         if not entry.get("rules") or twin or common.get(fleet) == "":
             continue
         job, instance = (_inside(label) for label in target_labels(name, entry, view))
-        parts.append(entry["rules"].replace(JOB, job).replace(INSTANCE, instance))
+        labels = {JOB: job, INSTANCE: instance}
+        parts.append(_PLACES.sub(functools.partial(_put, labels), entry["rules"]))
         if shared:
             target = f'job="{job}",instance="{instance}"'
             if entry["definition"].get("honor_labels") or (name in view.ours and view.ours[name].adopted):
@@ -107,6 +110,10 @@ def compose(common: Mapping[str, str], entries: Mapping[str, StateEntry], view: 
                 target = f'job="{job}",__name__=~"up|timesten_.+"'
             parts.append(_members(_names.exporter_of(name), fleet, target))
     return "".join(parts).encode("utf-8")
+
+
+def _put(labels: Mapping[str, str], place: re.Match[str]) -> str:
+    return labels[place.group()]
 
 
 def _of_fleets(common: Mapping[str, str]) -> str:
@@ -169,7 +176,13 @@ def target_labels(name: str, entry: StateEntry, view: ConfigView) -> tuple[str, 
 
 def _inside(text: str) -> str:
     """Return a label's value escaped for a PromQL string in a YAML text in single quotes."""
-    return json.dumps(text, ensure_ascii=False)[1:-1].replace("'", "''")
+    escaped = argspec.CONTROL.sub(_escaped, json.dumps(text, ensure_ascii=False)[1:-1])
+    return escaped.replace("'", "''")
+
+
+def _escaped(character: re.Match[str]) -> str:
+    """Return a character that YAML takes for the end of a line, or refuses, as an escape of PromQL."""
+    return f"\\u{ord(character.group()):04x}"
 
 
 def unhealthy(groups: Iterable[Mapping[str, object]], wanted: Iterable[str]) -> str | None:

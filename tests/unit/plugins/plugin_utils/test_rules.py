@@ -400,6 +400,13 @@ def test_thresholds_and_durations_are_put_in():
         ({"log_files_held": "many"}, {}, "prometheus_host_alert_thresholds: log_files_held: 'many' is not a number"),
         ({"log_files_held": True}, {}, "prometheus_host_alert_thresholds: log_files_held: True is not a number"),
         ({"log_files_held": float("nan")}, {}, "prometheus_host_alert_thresholds: log_files_held: nan is not a number"),
+        ({"log_files_held": float("-inf")}, {}, "log_files_held: -inf is not a number"),
+        ({"log_files_held": 10**400}, {}, "000 is not a number"),
+        ({"log_files_held": None}, {}, "log_files_held: None is not a number"),
+        ({"log_files_held": [20]}, {}, "log_files_held: [20] is not a number"),
+        ({7: 1}, {}, "prometheus_host_alert_thresholds: there is no 7"),
+        ({"permanent_space_share": 90}, {}, "permanent_space_share: 90 is not a share from 0 to 1; 90 % is 0.9"),
+        ({"slow_share_of_timeout": -0.1}, {}, "slow_share_of_timeout: -0.1 is not a share from 0 to 1"),
         (
             {"checkpoint_window": 3600},
             {},
