@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from typing import TYPE_CHECKING
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError, system_error
@@ -155,23 +156,26 @@ def _restart(
     """Have a process of its own replace the exporter's; a second one, where the first was ended from outside."""
     from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.unattended import unattended
 
+    for _attempt in range(2):
+        _clear_rehearsal(definition, process, former)
+        if unattended(directory, functools.partial(_replace, definition, directory, process, former)):
+            return
+        # Whoever has ended that process, what it left is brought to what is wanted.
+        kept = WalletPlan("keep", manifest=directory.current_manifest())
+        process = plan_process(definition, directory, utility, kept)
+        if process.action == "none":
+            return
+    _clear_rehearsal(definition, process, former)
+    raise TimesTenError(
+        f"exporter {definition.name}: the process that restarts it was ended twice, or could not write {directory.restart_file}; mend that, "
+        "and run it again"
+    )
+
+
+def _clear_rehearsal(definition: Definition, process: ProcessPlan, former: FormerProcess | None) -> None:
+    """Free the port on which the new process is tried: one that was ended in the rehearsal has left its trial there."""
     if former is not None and former.rehearses(process):
         stop_other(definition, process)
-    if unattended(directory, lambda: _replace(definition, directory, process, former)):
-        return
-    # Whoever has ended that process, what it left is brought to what is wanted.
-    kept = WalletPlan("keep", manifest=directory.current_manifest())
-    again = plan_process(definition, directory, utility, kept)
-    if again.action == "none":
-        return
-    if former is not None and former.rehearses(again):
-        # It was ended in the rehearsal, whose process still has the port.
-        stop_other(definition, again)
-    if not unattended(directory, lambda: _replace(definition, directory, again, former)):
-        raise TimesTenError(
-            f"exporter {definition.name}: the process that restarts it was ended twice, or could not write {directory.restart_file}; mend that, "
-            "and run it again"
-        )
 
 
 def _begin(definition: Definition, directory: ExporterDirectory, process: ProcessPlan) -> processes.ProcessState:

@@ -106,7 +106,9 @@ def _other_process(
     wanted: Definition, directory: ExporterDirectory, utility: Utility, snapshot: processes.Snapshot
 ) -> tuple[processes.Wanted, processes.ProcessState] | None:
     other = wanted.on_other_port()
-    if not os.path.lexists(other.pid_file):
+    # One that was left while it started has no pid file yet.
+    starts = any(other.pid_file in process.argv for process in snapshot.processes.values())
+    if not starts and not os.path.lexists(other.pid_file):
         return None
     # A unit and its script belong to the process on the usual port, whichever this one is.
     process = dataclasses.replace(wanted_process(other, directory, utility), unit=None, script=None)
