@@ -52,6 +52,10 @@ def apply(
         return None
     if wallet.is_new:
         process = plan_process(definition, directory, utility, wallet)
+    elif plan.probe is not None and plan.probe.action == "issue":
+        # Only now can the process be asked what it serves.
+        process = plan_process(definition, directory, utility, wallet)
+        former = _former(process, directory)
     if process.takes_over and gap is not None:
         gap.wait()
     state = _apply_to_process(definition, directory, utility, process, former)

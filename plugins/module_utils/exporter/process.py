@@ -175,7 +175,7 @@ def _plan_process(
     if wanted.state == "restarted":
         reasons.append("state is restarted")
     if not reasons and not no_wallet:
-        problem = processes.wait_until(ready(wanted, directory, settle=0.0), 2.0)
+        problem = processes.wait_until(ready(wanted, directory, settle=0.0, without_pair=None), 2.0)
         reasons = [] if problem is None else [problem]
     return ProcessPlan("restart" if reasons else "none", reasons, process, state, rate_limit)
 
@@ -216,11 +216,16 @@ def wanted_process(
 
 
 def ready(
-    wanted: Definition, directory: ExporterDirectory, settle: float = REFUSAL_WAIT, generation: str | None = None
+    wanted: Definition,
+    directory: ExporterDirectory,
+    settle: float = REFUSAL_WAIT,
+    generation: str | None = None,
+    without_pair: str | None = "no handshake is possible",
 ) -> processes.Ready:
     """The proof that the exporter serves the certificate of a wallet, if not named the current one: a handshake with the probe pair.
 
     :param settle: seconds to wait for a refusal; 0 asks only what is served.
+    :param without_pair: what is missing where the probe pair cannot be used; None where it is going to be issued again, which costs no restart.
     """
 
     def missing() -> str | None:
@@ -229,7 +234,7 @@ def ready(
         try:
             outcome, manifest = handshake(wanted, directory, settle, generation)
         except OSError as error:
-            return f"no handshake is possible: {error}"
+            return without_pair and f"{without_pair}: {error}"
         if outcome.status != probe.ACCEPTED:
             return f"a handshake with the probe pair was {outcome.status}: {outcome.detail}"
         leaf = manifest["leaf"]
