@@ -149,8 +149,6 @@ class Rotations:
         self.failures: list[str] = []
         mark_modules(fleet)
         self.strategy = ["-e", "rotate_force=true", *(["-e", "rotate_strategy=spare_port"] if fleet.spare else [])]
-        # On a machine with much else to do, an exporter may miss its moments.
-        fleet.play("rotate", *self.strategy, fails=None)
         # For how long who is there, and how long a rotation takes.
         begun = time.monotonic()
         self.run = fleet.begin("rotate", *self.strategy)
@@ -158,7 +156,7 @@ class Rotations:
         while self.run.poll() is None:
             for kind in who:
                 for place, find in self.finders(kind).items():
-                    if find() is not None:
+                    if self.has_begun(kind, place, find()):
                         seen.setdefault((kind, place), [time.monotonic()] * 2)[1] = time.monotonic()
             time.sleep(0.02)
         self.length = time.monotonic() - begun
@@ -183,14 +181,16 @@ class Rotations:
         find = self.serving if who == "exporter" else self.leader
         return {name: functools.partial(find, name) for name in fleet.instances}
 
+    def has_begun(self, kind: str, place: str, pid: int | None) -> bool:
+        """Whether one may be killed from now on: an exporter from the moment at which somebody leads its rotation."""
+        return pid is not None and (kind != "exporter" or self.leader(place) is not None)
+
     def leader(self, exporter: str) -> int | None:
         """The process that leads a rotation now."""
         return living(self.fleet.directory(exporter) / "switch.json")
 
     def serving(self, exporter: str) -> int | None:
-        """One of the processes that serve, while a rotation is led."""
-        if self.leader(exporter) is None:
-            return None
+        """One of the processes that serve."""
         files = [self.fleet.directory(exporter) / name for name in ("state.json", "state.json.spare")]
         pids = [pid for pid in map(living, files) if pid is not None]
         return self.chance.choice(pids) if pids else None
@@ -218,12 +218,13 @@ class Rotations:
                 if moment is not None and time.monotonic() < moment:
                     continue
                 pid = find[victim]()
-                if pid is None:
-                    if moment is not None and victim[0] != "module":
+                if moment is None:
+                    if self.has_begun(*victim, pid):
+                        left[victim] = time.monotonic() + self.chance.uniform(0.0, 0.8 * self.spans[victim[0]])
+                elif pid is None:
+                    if victim[0] not in ("module", "exporter"):
                         # It came to its end before its moment.
                         del left[victim]
-                elif moment is None:
-                    left[victim] = time.monotonic() + self.chance.uniform(0.0, 0.8 * self.spans[victim[0]])
                 else:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)

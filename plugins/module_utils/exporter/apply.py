@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from typing import TYPE_CHECKING
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError, system_error
@@ -51,6 +52,10 @@ def apply(
         return None
     if wallet.is_new:
         process = plan_process(definition, directory, utility, wallet)
+    elif plan.probe is not None and plan.probe.action == "issue":
+        # Only now can the process be asked what it serves.
+        process = plan_process(definition, directory, utility, wallet)
+        former = _former(process, directory)
     if process.takes_over and gap is not None:
         gap.wait()
     state = _apply_to_process(definition, directory, utility, process, former)
@@ -155,23 +160,26 @@ def _restart(
     """Start a detached process that replaces the exporter's process; start a second one if somebody ended the first."""
     from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.unattended import unattended
 
+    for _attempt in range(2):
+        _clear_rehearsal(definition, process, former)
+        if unattended(directory, functools.partial(_replace, definition, directory, process, former)):
+            return
+        # Somebody ended the restarting process. Compare what it left behind with what is wanted.
+        kept = WalletPlan("keep", manifest=directory.current_manifest())
+        process = plan_process(definition, directory, utility, kept)
+        if process.action == "none":
+            return
+    _clear_rehearsal(definition, process, former)
+    raise TimesTenError(
+        f"exporter {definition.name}: the process that restarts it was ended twice, or could not write {directory.restart_file}; mend that, "
+        "and run it again"
+    )
+
+
+def _clear_rehearsal(definition: Definition, process: ProcessPlan, former: FormerProcess | None) -> None:
+    """Free the port on which the new process is tried: a restarting process that was ended while it tried left the trial there."""
     if former is not None and former.rehearses(process):
         stop_other(definition, process)
-    if unattended(directory, lambda: _replace(definition, directory, process, former)):
-        return
-    # Somebody ended the restarting process. Compare what it left behind with what is wanted.
-    kept = WalletPlan("keep", manifest=directory.current_manifest())
-    again = plan_process(definition, directory, utility, kept)
-    if again.action == "none":
-        return
-    if former is not None and former.rehearses(again):
-        # The restarting process ended while it tried the new port: the process of that trial still holds the port.
-        stop_other(definition, again)
-    if not unattended(directory, lambda: _replace(definition, directory, again, former)):
-        raise TimesTenError(
-            f"exporter {definition.name}: the process that restarts it was ended twice, or could not write {directory.restart_file}; mend that, "
-            "and run it again"
-        )
 
 
 def _begin(definition: Definition, directory: ExporterDirectory, process: ProcessPlan) -> processes.ProcessState:

@@ -234,12 +234,13 @@ class ExporterDirectory(Layout):
 
     def _read_current(self) -> str | None:
         target = _files.link_target(self.current_link)
-        if target is None:
+        if target is None and not os.path.lexists(self.current_link):
             return None
-        name = os.path.basename(target)
+        name = os.path.basename(target or "")
         if target != os.path.join("generations", name) or not GENERATION_ID.match(name):
             raise TimesTenError(
-                f"{self.current_link} points at {target!r}, which is no generation of this exporter; remove the link or point it back"
+                f"{self.current_link} {'is no link' if target is None else f'points at {target!r}, which is no generation of this exporter'}; "
+                "point it back at the generation that the exporter serves, or remove it: the next run makes a new wallet then"
             )
         return name if os.path.isdir(self.generation(name)) else None
 

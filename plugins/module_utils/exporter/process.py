@@ -108,7 +108,9 @@ def _other_process(
     wanted: Definition, directory: ExporterDirectory, utility: Utility, snapshot: processes.Snapshot
 ) -> tuple[processes.Wanted, processes.ProcessState] | None:
     other = wanted.on_other_port()
-    if not os.path.lexists(other.pid_file):
+    # One that was left while it started has no pid file yet.
+    starts = any(other.pid_file in process.argv for process in snapshot.processes.values())
+    if not starts and not os.path.lexists(other.pid_file):
         return None
     # A unit and its start script always belong to the process on the usual port.
     process = dataclasses.replace(wanted_process(other, directory, utility), unit=None, script=None)
@@ -175,7 +177,7 @@ def _plan_process(
     if wanted.state == "restarted":
         reasons.append("state is restarted")
     if not reasons and not no_wallet:
-        problem = processes.wait_until(ready(wanted, directory, settle=0.0), 2.0)
+        problem = processes.wait_until(ready(wanted, directory, settle=0.0, without_pair=None), 2.0)
         reasons = [] if problem is None else [problem]
     return ProcessPlan("restart" if reasons else "none", reasons, process, state, rate_limit)
 
@@ -216,13 +218,18 @@ def wanted_process(
 
 
 def ready(
-    wanted: Definition, directory: ExporterDirectory, settle: float = REFUSAL_WAIT, generation: str | None = None
+    wanted: Definition,
+    directory: ExporterDirectory,
+    settle: float = REFUSAL_WAIT,
+    generation: str | None = None,
+    without_pair: str | None = "no handshake is possible",
 ) -> processes.Ready:
     """Return the proof that the exporter serves a generation's certificate: a handshake with the probe pair.
 
     Without a name, the current generation is meant.
 
     :param settle: seconds to wait for a refusal; 0 compares only the served certificate.
+    :param without_pair: what is missing if the probe pair cannot be used; None if it is going to be issued again, which costs no restart.
     """
 
     def missing() -> str | None:
@@ -231,7 +238,7 @@ def ready(
         try:
             outcome, manifest = handshake(wanted, directory, settle, generation)
         except OSError as error:
-            return f"no handshake is possible: {error}"
+            return without_pair and f"{without_pair}: {error}"
         if outcome.status != probe.ACCEPTED:
             return f"a handshake with the probe pair was {outcome.status}: {outcome.detail}"
         leaf = manifest["leaf"]
