@@ -65,7 +65,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return {"failed": True, "msg": str(error)}
         if not run.timesten_report or not run.timesten_report_html:
             books = ", ".join(ledger.OPERATIONS)
-            reason = f"it reads what another playbook has seen in the same run, and each of these ends with it: {books}. Run one of them"
+            reason = f"it only reports what another playbook has seen in the same run. Run one of these playbooks, which all end with it: {books}"
             page_of = "with -e timesten_report=FILE -e timesten_report_html=PAGE it makes the page of an earlier report"
             return {"failed": True, "msg": f"timesten.monitoring.report has nothing to report: {reason}; {page_of}."}
         try:

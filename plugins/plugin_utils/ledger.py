@@ -691,8 +691,9 @@ def departed(fleet: Fleet, answers: Mapping[str, PrometheusAnswer]) -> list[str]
         for found, clients in grouped((n, tuple(c)) for n, c in sorted(scraped.items()))
     ]
     return [
-        f"Prometheus also scrapes exporters that are not in this inventory: {'; '.join(told)}. Another inventory's may stay. One that has left this "
-        "one goes with timesten.monitoring.remove -e remove_exporter=<name>, all of them with timesten.monitoring.site -e prometheus_host_purge=true."
+        f"Prometheus also scrapes exporters that are not in this inventory: {'; '.join(told)}. Exporters of another inventory may stay. "
+        "To remove one that has left this inventory, run timesten.monitoring.remove -e remove_exporter=<name>; to remove all of them, "
+        "run timesten.monitoring.site -e prometheus_host_purge=true."
     ]
 
 
@@ -895,7 +896,7 @@ def rotations(inventory: Inventory, check_mode: bool) -> list[Rotated]:
             may = may or (bool(inventory.evicted) and not set(inventory.evicted).intersection(answer.pairs))
             text = f"left alone: {answer.rotation.skipped}"
             if not may:
-                text = f"nothing was switched: its host left it alone, which this run did not ask for ({answer.rotation.skipped})"
+                text = f"nothing was switched: its host left it alone although this run did not allow that ({answer.rotation.skipped})"
             outcome: Outcome = "left alone" if may else "failed"
             entries.append(Rotated(exporter.name, exporter.host, outcome, text, may, evicted=evicted))
             continue
@@ -936,7 +937,7 @@ def _rotated(
         text = f"not switched, and nothing live was changed: {row.refused}"
         return Rotated(row.exporter, row.host, "refused", text, False)
     if verdict is None:
-        return Rotated(row.exporter, row.host, "failed", "what became of its switch was not judged", False, True)
+        return Rotated(row.exporter, row.host, "failed", "the outcome of its switch was not judged", False, True)
     said, silent = _last_word(row, ended)
     # With the strategy spare_port a rotation ends when one of the two processes ends.
     gone, unheard = _last_word(row, retired)

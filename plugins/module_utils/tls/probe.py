@@ -241,9 +241,7 @@ def _beside(probe: Callable[[], Outcome], companion: Callable[[], Companion], ou
     try:
         own = companion()
     except OSError as error:
-        detail = (
-            f"{outcome.detail}; that it is a refusal cannot be told, since the exporter's own pair fails too: {error}"
-        )
+        detail = f"{outcome.detail}; it is unknown whether that is a refusal, because the exporter's own pair fails too: {error}"
         return dataclasses.replace(outcome, status=CLOSED, detail=detail)
     try:
         outcome = _timed(probe)
