@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the controller meets a managed host: one module call, whose raw answer nobody but the parser sees.
+"""The border between controller and managed host: makes one module call, and only the parser sees its raw answer.
 
-A call never raises and never fails its task: what went wrong is an answer too, so that one host's failure ends neither the run nor the table
-at its end.
+A call never raises and never fails its task. A failure is an answer too, so one host's failure ends neither the run nor
+the table at its end.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _TIME = re.compile(r"^(\d{1,12}\.\d{1,9})\s*$", re.MULTILINE)
 
 
 def step_of(steps: Mapping[str, Step], option: str, value: Any) -> Step:
-    """Return what a phase or state is done by from the inventory.
+    """Return how a phase or state is carried out with arguments from the inventory.
 
-    :raises AnsibleError: if there is nothing, because it needs to be told what to do.
+    :raises AnsibleError: if it cannot be, because it needs arguments of its own.
     """
     if not isinstance(value, str) or value not in steps:
         raise AnsibleError(
@@ -46,14 +46,14 @@ def less_what_follows(printed: str) -> str:
 
 
 class HostAction(ActionBase):  # type: ignore[misc]
-    """An action that calls modules of a managed host and believes nothing of what comes back."""
+    """An action that calls modules on a managed host and trusts nothing in their answers."""
 
     inventory: Inventory
 
     def call(self, module: str, arguments: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        """Run a module on the host and return its raw result, or what kept it from running in the form of one.
+        """Run a module on the host. Return its raw result or, if it could not run, the reason in the form of a result.
 
-        :param module: a module of this collection, or a full name.
+        :param module: name of a module of this collection, or a full name.
         """
         try:
             return self.call_or_raise(module, arguments, task_vars)
@@ -62,14 +62,14 @@ class HostAction(ActionBase):  # type: ignore[misc]
         except AnsibleError as error:
             return {"failed": True, "msg": str(error)}
         finally:
-            # The next call may be another user's, who cannot use this one's directory.
+            # The next call may run as another user, who cannot use this user's temporary directory.
             with contextlib.suppress(AnsibleError):
                 self.cleanup(force=True)
 
     def call_or_raise(self, module: str, arguments: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Run a module on the host and return its raw result.
 
-        :raises AnsibleError: as any module call does, if the host cannot be reached.
+        :raises AnsibleError: if the host cannot be reached, as for any module call.
         """
         name = module if "." in module else f"timesten.monitoring.{module}"
         try:
@@ -92,7 +92,7 @@ class HostAction(ActionBase):  # type: ignore[misc]
         return raw
 
     def public(self, parse: Callable[[], Any]) -> dict[str, Any]:
-        """Return the result of a task that was given plain arguments: the module's documented values and nothing else."""
+        """Return the result of a task with plain arguments: only the documented return values."""
         try:
             answer = parse()
         except answers.Nonsense as error:
@@ -105,9 +105,11 @@ class HostAction(ActionBase):  # type: ignore[misc]
     def registered(
         self, parsed: Sequence[Any], handed_on: Mapping[str, Any], clock: Clock | None = None
     ) -> dict[str, Any]:
-        """Return the result of a task that took its arguments from the inventory: what the next step may read, and what a person sees.
+        """Return the result of a task with arguments from the inventory: the values for the next step, and what people
+        see.
 
-        In the playbooks of this collection the table at the end tells what failed, and fails; elsewhere nobody would.
+        In this collection's playbooks the table at the end reports failures and fails the run. Elsewhere the task
+        itself has to fail.
         """
         found: dict[str, Any] = {"changed": any(answer.changed for answer in parsed), **handed_on}
         warnings = [
@@ -128,7 +130,7 @@ class HostAction(ActionBase):  # type: ignore[misc]
         return found
 
     def measured_clock(self) -> Clock:
-        """Return how far the host's clock is off; a host that does not tell is taken to have the controller's."""
+        """Return how far the host's clock is off. If the host does not tell, its clock counts as the controller's."""
         try:
             return self.clock()
         except AnsibleError:
@@ -146,7 +148,7 @@ class HostAction(ActionBase):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def as_user(self, user: str | None) -> Iterator[None]:
-        """Run the calls inside as another user of the host; as the login user where there is none."""
+        """Run the calls inside as another user of the host; without a name, as the login user."""
         become = self._connection.become
         if become is None:
             yield
@@ -163,9 +165,9 @@ class HostAction(ActionBase):  # type: ignore[misc]
             become.set_option("become_user", before)
 
     def clock(self, rounds: int = 4) -> Clock:
-        """Ask the host's date over the open connection; the answer that came fastest counts.
+        """Ask for the host's date several times; the fastest answer counts.
 
-        :raises AnsibleError: if the host cannot be reached or tells no time.
+        :raises AnsibleError: if the host cannot be reached or returns no time.
         """
         measured = []
         for _round in range(max(1, rounds)):

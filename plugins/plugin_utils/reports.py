@@ -1,7 +1,9 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files on the controller: each is written beside the one that it replaces, and renamed. Those of ``timesten_report`` and ``timesten_report_html``."""
+"""Writes files on the controller, such as those of ``timesten_report`` and ``timesten_report_html``: beside the old
+file, then renamed.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,14 @@ from typing import Any
 
 
 def absolute(path: str) -> str:
-    """Return a path of the controller as one, whatever way a person wrote it."""
+    """Return the absolute form of a path on the controller."""
     return os.path.abspath(os.path.expanduser(path))
 
 
 def fault(path: str, variable: str = "timesten_report") -> str | None:
-    """Return why a report cannot be written; None if nothing is in its way.
+    """Return why a report cannot be written, or None.
 
-    :param variable: the one that names it.
+    :param variable: the variable that holds the path.
     """
     path = absolute(path)
     directory = os.path.dirname(path)
@@ -57,15 +59,16 @@ def read_text(path: str) -> str:
 def write(path: str, data: dict[str, Any]) -> None:
     """Write the JSON form of a report.
 
-    :raises OSError: if that cannot be done.
+    :raises OSError: if it cannot be written.
     """
     write_text(path, f"{json.dumps(data, indent=1)}\n")
 
 
 def write_text(path: str, text: str, check_mode: bool = False) -> bool:
-    """Write a file beside the one that it replaces, and rename it; return whether its content is another one now, or in check mode would be.
+    """Write a file beside the old one and rename it. Return whether its content changed or, in check mode, would
+    change.
 
-    :raises OSError: if that cannot be done.
+    :raises OSError: if it cannot be written.
     """
     path = absolute(path)
     with contextlib.suppress(OSError, ValueError):
@@ -77,7 +80,7 @@ def write_text(path: str, text: str, check_mode: bool = False) -> bool:
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
             file.write(text)
-        # The ledger holds no secret; whoever may read the directory may read it, as with any file of this user.
+        # The ledger holds no secret. Its mode follows the umask, as for any file of this user.
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(beside, 0o666 & ~mask)

@@ -154,7 +154,7 @@ def how_to_forget(clients: Sequence[str]) -> str:
     the inventory lacks.
     """
     commands = (f"ansible-playbook timesten.monitoring.remove -e remove_prometheus={client}" for client in clients)
-    return f"one that is gone for good is taken out of the inventory and forgotten before: {', '.join(commands)}"
+    return f"if a client is gone for good, first take it out of the inventory and forget it: {', '.join(commands)}"
 
 
 def _refuse_to_lose_clients(plan: Plan) -> None:

@@ -158,8 +158,8 @@ def _plan_process(
         # Another exporter of this collection may have taken the port meanwhile.
         if not running and state.port_holder is not None and not state.held_by_neighbour:
             raise TimesTenError(
-                f"exporter {wanted.name}: its port {wanted.port} is still served, by {state.port_holder}, which cannot be told to be this "
-                f"exporter ({state.why}); end that"
+                f"exporter {wanted.name}: its port {wanted.port} is still served, by {state.port_holder}, which cannot be identified as "
+                f"this exporter ({state.why}); end that process"
             )
         return ProcessPlan("stop" if running else "none", ["it has to stop"] if running else [], process, state, None)
     if state.port_holder is not None:
@@ -169,7 +169,7 @@ def _plan_process(
     if not running:
         why = [f"it is not running: {state.why}"]
         if not wanted.spare and directory.is_spare(directory.current_id()):
-            why = ["it has to go back to its usual port, for no spare_port can be used any more"]
+            why = ["it has to go back to its usual port, because no spare_port can be used any more"]
         return ProcessPlan("start", why, process, state, rate_limit)
     reasons = ["the wallet is new"] if wallet.is_new else list(state.drift)
     if process.takes is not None:

@@ -340,7 +340,7 @@ _ADVICE: tuple[tuple[str, str], ...] = (
     ),
     (
         r"has expired or is not yet valid",
-        "the exporter's certificate has expired: run timesten.monitoring.site, which makes what is due anew",
+        "the exporter's certificate has expired: run timesten.monitoring.site, which renews what is due",
     ),
     (
         r"incompatible key usage",

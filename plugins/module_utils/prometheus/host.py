@@ -270,7 +270,7 @@ def present(ctx: Context, diff: bool) -> dict[str, Any]:
             faults.update(open_ones)
             if open_ones:
                 outcomes.append(
-                    "Pairs and jobs are in place and Prometheus scrapes, but the exporters are not closed to others"
+                    "Pairs and jobs are in place and Prometheus scrapes, but the exporters do not refuse others"
                 )
         result = {
             "changed": plan.changed,

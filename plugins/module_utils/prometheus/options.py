@@ -101,7 +101,7 @@ def _kind(given: Mapping[str, Any]) -> None:
     layout = given.get("layout", "inline")
     if layout != "inline":
         raise TimesTenError(
-            f"layout: {layout} is of a Prometheus; with kind 'scrape_file' the jobs are a marked block in scrape_file. Leave it out"
+            f"layout: {layout} is not used by kind 'scrape_file', whose jobs are a marked block in scrape_file; leave it out"
         )
 
 

@@ -112,7 +112,7 @@ def prove(ctx: Context, plan: Plan, moment: float, reloaded: bool) -> Proof:
     if reloaded and ctx.settings.layout != "files":
         differs = running_differs(ctx.api.configuration(), plan, proven)
     for name in sorted(set(wanted) - set(proven)):
-        differs[name] = f"{ctx.config.path} does not hold its job where it can be told as ours"
+        differs[name] = f"{ctx.config.path} does not hold its job at a place where it is recognized as ours"
     for name, text in differs.items():
         rows[name]["up"], rows[name]["advice"] = False, text
         failures[name] = text

@@ -170,5 +170,5 @@ def end_leader(definition: Definition, directory: ExporterDirectory, run: Mappin
         record.wait(lambda _now: False, until_stopped(definition))
     if record.is_alive():
         raise TimesTenError(
-            f"exporter {definition.name} is being switched by {who(record)}, and that does not end when it is asked to; end it, then run again"
+            f"exporter {definition.name} is being switched by {who(record)}, and that process does not end when it is asked to; end it, then run again"
         )

@@ -287,7 +287,7 @@ def _refuse_to_lose(
     if lost:
         raise TimesTenError(
             f"exporter {definition.name}: the clients {', '.join(lost)} have a pair and are not part of this run, so they would lose access; nothing was "
-            f"changed. Run it when they can be reached; one in the inventory that may lose it is named in rotate_optional; {how_to_forget(lost)}",
+            f"changed. Run it when they can be reached; name a client that may lose its access in rotate_optional; {how_to_forget(lost)}",
             lost_clients=lost,
         )
 
