@@ -536,6 +536,11 @@ def _name_file(
     return src.after(insert(src, key, render, client))
 
 
+def has_rule_line(data: bytes) -> bool:
+    """Tell whether a configuration has the marked line that names a rule file of ours."""
+    return RULE_MARKS.begin.encode("ascii") in data
+
+
 def name_rules(data: bytes, path: str, rules_path: str | None, paths: PathMap = NOWHERE_ELSE) -> bytes:
     """Put the name of our rule file into ``rule_files`` or remove it; every other byte stays.
 
@@ -543,7 +548,7 @@ def name_rules(data: bytes, path: str, rules_path: str | None, paths: PathMap = 
     :param rules_path: None if there is no rule file of ours.
     :raises TimesTenError: with the line and what to do, if a safe edit is impossible.
     """
-    if rules_path is None and RULE_MARKS.begin.encode("ascii") not in data:
+    if rules_path is None and not has_rule_line(data):
         return data
     old = parsed(data, path, RULE_MARKS)
     try:

@@ -622,11 +622,12 @@ class _Decision:
 
     def _rules_wiped(self) -> bool:
         """Whether something else has taken the line with our rule file out of the configuration since the last run."""
-        seen, mark = self.seen, config.RULE_MARKS.begin.encode("ascii")
+        seen = self.seen
         if seen.state.get("unfinished") or self.settings.layout == "template" or seen.rules is None:
             return False
         had_rules = any(rule_file.commons(seen.state.get("rules")).values())
-        return had_rules and mark not in (seen.files.config or b"") and mark in self.edit.config
+        is_named = config.has_rule_line(seen.files.config or b"")
+        return had_rules and not is_named and config.has_rule_line(self.edit.config)
 
     def _absent(self) -> tuple[str, ...]:
         """Return the jobs that the file has and Prometheus does not run. Nothing else shows that it could not read a
