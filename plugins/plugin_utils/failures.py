@@ -34,7 +34,8 @@ _PYTHON = (
 )
 _UNPRIVILEGED = (
     "Becoming an unprivileged user needs pipelining, so that no file has to change hands: set 'pipelining = True' in the "
-    "[ssh_connection] section of ansible.cfg, and have no requiretty in sudoers."
+    "[ssh_connection] section of ansible.cfg, and have no requiretty in sudoers. With ansible_become_method=su, which cannot use "
+    "pipelining, install the package acl on the host."
 )
 _SUDO = (
     "Becoming another user failed: the login user needs sudo (or another method, ansible_become_method) for the owner of "
