@@ -207,7 +207,7 @@ class Api:
         data = self._request(path)
         try:
             return json.loads(data)["data"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise TimesTenError(
                 f"{self.url}{path} did not answer as Prometheus does: {data[:200]!r}; is url right?"
             ) from error
