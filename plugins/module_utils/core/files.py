@@ -92,7 +92,7 @@ def read_json(path: str, limit: int = SIZE_LIMIT) -> dict[str, Any] | None:
         value = json.loads(read(path, limit).decode("utf-8"))
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TimesTenError(f"{path} is damaged ({error})") from error
     if not isinstance(value, dict):
         raise TimesTenError(f"{path} is damaged (no JSON object)")
@@ -223,7 +223,7 @@ def lock(path: str, timeout: float = 10.0) -> Iterator[int]:
     try:
         descriptor = _open_regular(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
-        raise TimesTenError(f"cannot lock {path}: {error.strerror}") from error
+        raise TimesTenError(f"cannot lock {path}: {error.strerror}; mend that, or move away what is there") from error
     try:
         deadline = time.monotonic() + timeout
         while True:

@@ -38,7 +38,9 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contr
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.layout import (
     GENERATION_ID,
     Layout,
+    is_file,
     is_half_written,
+    is_lock,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility, wallets
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine.detached import Record
@@ -303,6 +305,19 @@ class ExporterDirectory(Layout):
                 f"certificate_directory: {self.path} belongs to user id {owner}, not to the user who runs ttExporter (id "
                 f"{os.geteuid()}); set become_user to its owner"
             )
+        self._check_entries()
+
+    def _check_entries(self) -> None:
+        with os.scandir(self.path) as entries:
+            for entry in entries:
+                # Of links and FIFOs in place of other files, whoever reads them says what they are for.
+                odd = entry.is_dir(follow_symlinks=False) or (
+                    is_lock(entry.name) and not entry.is_file(follow_symlinks=False)
+                )
+                if odd and is_file(entry.name):
+                    raise TimesTenError(
+                        f"certificate_directory: {entry.path} is no regular file, as this collection keeps one there; move it away, then run again"
+                    )
 
     def _check_ancestors(self) -> None:
         parent = os.path.dirname(self.path)

@@ -117,6 +117,11 @@ def is_lock(name: str) -> bool:
     return name == _LOCK
 
 
+def is_file(name: str) -> bool:
+    """Tell whether a name is that of a file which this collection makes in every exporter's directory, the lock among them."""
+    return is_lock(name) or name in _NAMES - {"current", "generations"}
+
+
 def is_half_written(name: str) -> bool:
     """Tell whether this is the name of a file or link that an interrupted run had not renamed yet."""
     return bool(_HALF_WRITTEN.match(name))

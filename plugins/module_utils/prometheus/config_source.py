@@ -351,7 +351,7 @@ class Source:
         if not match:
             return {}, at
         restore: dict[str, Any] = {}
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             restore = json.loads(match.group(1))
         if not restore or any(
             not isinstance(value, int if name == "split" else str) for name, value in restore.items()

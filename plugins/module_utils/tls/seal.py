@@ -95,7 +95,7 @@ def unseal(bundle: str, private_pem: bytes, exporter: str, client: str, generati
         raise TimesTenError(f"{what} has {len(bundle)} characters, more than {BUNDLE_LIMIT}; nothing was stored")
     try:
         fields = json.loads(bundle)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TimesTenError(f"{what} is cut or damaged ({error}); nothing was stored") from error
     if not isinstance(fields, dict):
         raise TimesTenError(f"{what} is damaged (no JSON object); nothing was stored")
