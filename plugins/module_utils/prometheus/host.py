@@ -86,6 +86,8 @@ def _held(ctx: Context, makes: bool = True) -> Iterator[None]:
 
 def inspect(ctx: Context) -> dict[str, Any]:
     """Read what a run of the exporter hosts has to know of this client; makes the transport key where there is none."""
+    # Asked first: a login that is wrong is said before anything is made.
+    version = _version(ctx)
     with _held(ctx, makes=False):
         ctx.store.refuse_strangers(ctx.config.path)
         state = read_state(ctx)
@@ -123,7 +125,7 @@ def inspect(ctx: Context) -> dict[str, Any]:
         "other_definitions": {name: state["exporters"][name]["definition"] for name in sorted(foreign)},
         "layout": view.layout,
         **_by_hand(ctx, files, view),
-        "version": _version(ctx),
+        "version": version,
         "revision": state["revision"],
         "warnings": ctx.warnings,
     }
@@ -206,7 +208,7 @@ def verify(ctx: Context) -> dict[str, Any]:
         "changed": False,
         "exporters": list(rows.values()),
         "revision": state["revision"],
-        "version": _version(ctx),
+        "version": version,
         "warnings": ctx.warnings,
     }
     _fail_with(faults, result)
@@ -279,7 +281,7 @@ def present(ctx: Context, diff: bool) -> dict[str, Any]:
             "unmentioned": list(plan.unmentioned),
             "warnings": [*ctx.warnings, *plan.warnings],
             "revision": ctx.store.state()["revision"],
-            "version": _version(ctx),
+            "version": version,
         }
     if diff:
         result["diff"] = _diff(ctx, plan, seen)
