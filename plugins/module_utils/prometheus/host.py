@@ -208,7 +208,7 @@ def verify(ctx: Context) -> dict[str, Any]:
         "changed": False,
         "exporters": list(rows.values()),
         "revision": state["revision"],
-        "version": version,
+        "version": _version(ctx),
         "warnings": ctx.warnings,
     }
     _fail_with(faults, result)
@@ -281,7 +281,7 @@ def present(ctx: Context, diff: bool) -> dict[str, Any]:
             "unmentioned": list(plan.unmentioned),
             "warnings": [*ctx.warnings, *plan.warnings],
             "revision": ctx.store.state()["revision"],
-            "version": version,
+            "version": _version(ctx),
         }
     if diff:
         result["diff"] = _diff(ctx, plan, seen)
