@@ -125,8 +125,9 @@ def in_tls(place: Path, name: str) -> kit.Wallet:
 class Vmagent:
     """A real vmagent, whose own configuration has a job of its owner."""
 
-    def __init__(self, root: Path, interval: float) -> None:
+    def __init__(self, root: Path, interval: float, program: Path | None = None) -> None:
         self.directory = root
+        self.program = program or packages.vmagent()
         self.port = kit.free_port()
         self.file = root / "scrape.yml"
         self.text = (
@@ -140,7 +141,7 @@ class Vmagent:
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    packages.vmagent(),
+                    self.program,
                     f"-promscrape.config={self.file}",
                     f"-httpListenAddr=127.0.0.1:{self.port}",
                     f"-remoteWrite.tmpDataPath={self.directory}/data",
@@ -160,9 +161,14 @@ class Vmagent:
         data = json.loads(self.get("/api/v1/targets") or b'{"data": {"activeTargets": []}}')["data"]
         return {item["labels"]["job"]: item["health"] for item in data["activeTargets"]}
 
-    def failed_scrapes(self) -> int:
-        found = re.search(rb"^vm_promscrape_scrapes_failed_total(?:{.*})? (\d+)$", self.get("/metrics") or b"", re.M)
-        return int(found.group(1)) if found else 0
+    def scrapes(self) -> tuple[int, int]:
+        """How many scrapes failed, and how many there were."""
+        text = self.get("/metrics") or b""
+        failed, everything = (
+            re.search(rb"^vm_promscrape_scrapes_%stotal(?:{.*})? (\d+)$" % name, text, re.M)
+            for name in (b"failed_", b"")
+        )
+        return int(failed[1]) if failed else 0, int(everything[1]) if everything else 0
 
     def stop(self) -> None:
         if self.process is not None:
@@ -171,11 +177,13 @@ class Vmagent:
 
 
 @contextlib.contextmanager
-def with_vmagent(root: Path, spare: bool = False) -> Iterator[tuple[rotation_kit.Fleet, Vmagent]]:
+def with_vmagent(
+    root: Path, spare: bool = False, version: str = "2.53", interval: float = 6.0, program: Path | None = None
+) -> Iterator[tuple[rotation_kit.Fleet, Vmagent]]:
     """One exporter, one Prometheus and one vmagent."""
-    with rotation_kit.fleet(root, 6.0, versions=("2.53",), spare=spare, RATE="unlimited") as fleet:
+    with rotation_kit.fleet(root, interval, versions=(version,), spare=spare, RATE="unlimited") as fleet:
         (root / "vm1").mkdir()
-        agent = Vmagent(root / "vm1", fleet.interval)
+        agent = Vmagent(root / "vm1", fleet.interval, program)
         agent.file.write_text(agent.text)
         inventory = json.loads((root / "inventory.json").read_text())
         own = variables("taker-vmagent", {"/etc/vmagent": f"{root}/vm1", ": vmagent": f": {getpass.getuser()}"})

@@ -86,6 +86,8 @@ def _held(ctx: Context, makes: bool = True) -> Iterator[None]:
 
 def inspect(ctx: Context) -> dict[str, Any]:
     """Return what a run of the exporter hosts has to know of this client. Make the transport key if there is none."""
+    # Ask Prometheus first: a wrong login is reported before anything is made.
+    version = _version(ctx)
     with _held(ctx, makes=False):
         ctx.store.refuse_strangers(ctx.config.path)
         state = read_state(ctx)
@@ -124,7 +126,7 @@ def inspect(ctx: Context) -> dict[str, Any]:
         "other_definitions": {name: state["exporters"][name]["definition"] for name in sorted(foreign)},
         "layout": view.layout,
         **_by_hand(ctx, files, view),
-        "version": _version(ctx),
+        "version": version,
         "revision": state["revision"],
         "warnings": ctx.warnings,
     }
