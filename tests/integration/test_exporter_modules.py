@@ -153,6 +153,8 @@ def test_every_variant(place, tmp_path, variants):
     assert found["server_certificate"]["common_name"] == "localhost"
     shown = variants["PKI"] == "self-signed" or variants["EXPORT"] != "ca"
     assert found["server_certificate_source"] == ("export" if shown else "handshake")
+    one = variants["PKI"] == "self-signed" or variants["EXPORT"] == "leaf"
+    assert (found["ca_not_after"] is None) == one, "a certificate is told once, as what it is"
     pair = place.delivered(first, tmp_path / "first")
     assert place.probe(**pair, server_name="localhost") == _tls_probe.ACCEPTED
     assert place.probe() == _tls_probe.REFUSED
