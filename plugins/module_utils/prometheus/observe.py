@@ -50,7 +50,7 @@ class Context:
     """The environment of a call.
 
     :ivar api: None if nothing is asked: the options say so, or the taker has another interface or none.
-    :ivar taker: an interface that always takes a reload request.
+    :ivar taker: the interface to which a reload request goes; set even if ``api`` is None.
     :ivar identity: the Prometheus user; None if it does not exist yet (check mode).
     :ivar warnings: warnings for the answer; the only part that changes.
     """
