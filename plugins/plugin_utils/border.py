@@ -18,7 +18,7 @@ from typing import Any, Callable, Iterator, Mapping, Sequence
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, words
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, steps, words
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.rotation import Clock
 
@@ -109,7 +109,8 @@ class HostAction(ActionBase):  # type: ignore[misc]
 
         In the playbooks of this collection the table at the end tells what failed, and fails; elsewhere nobody would.
         """
-        found: dict[str, Any] = {"changed": any(answer.changed for answer in parsed), **handed_on}
+        changed = any(answer.changed for answer in parsed)
+        found: dict[str, Any] = {"changed": changed, "reading": steps.reading(), **handed_on}
         warnings = [
             words.in_words(text, words.EXPORTER if isinstance(answer, answers.ExporterHostAnswer) else words.PROMETHEUS)
             for answer in parsed
