@@ -38,7 +38,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return {"changed": False, "hosts": arguments["hosts"]}
         self.inventory = Inventory(self._templar, task_vars)
         step = {"plan": self._plan, "go": self._go, "judge": self._judge, "leave": self._leave, "record": self._record}
-        return {"changed": False, **step[arguments["step"]]()}
+        return {"changed": False, "reading": steps.reading(), **step[arguments["step"]]()}
 
     def _plan(self) -> dict[str, Any]:
         """Choose the moments."""

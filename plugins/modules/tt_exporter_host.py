@@ -456,6 +456,11 @@ clock:
   type: dict
   returned: O(from_inventory=true) and O(phase=stage)
   sample: {"offset": -0.0021, "uncertainty": 0.0083}
+reading:
+  description: Which playbook of this run of Ansible it belongs to; in a later one it is no answer any more.
+  type: int
+  returned: O(from_inventory=true)
+  sample: 1
 exporters:
   description: The exporters, in the order of the call.
   type: list

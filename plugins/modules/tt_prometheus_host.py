@@ -499,6 +499,11 @@ clock:
   returned: O(from_inventory=true) and O(state=staged)
   type: dict
   sample: {"offset": -0.0021, "uncertainty": 0.0083}
+reading:
+  description: Which playbook of this run of Ansible it belongs to; in a later one it is no answer any more.
+  type: int
+  returned: O(from_inventory=true)
+  sample: 1
 name:
   description: Name of the client.
   returned: always

@@ -92,6 +92,11 @@ notes:
   type: list
   elements: str
   sample: []
+reading:
+  description: Which playbook of this run of Ansible it belongs to; in a later one it is no answer any more.
+  type: int
+  returned: for all steps but O(step=join)
+  sample: 1
 verdicts:
   description: By name of the exporter, its outcome and what its host has to do.
   returned: O(step=judge)

@@ -18,7 +18,7 @@ from typing import Any, Callable, Iterator, Mapping, Sequence
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, words
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, steps, words
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.rotation import Clock
 
@@ -111,7 +111,8 @@ class HostAction(ActionBase):  # type: ignore[misc]
         In this collection's playbooks the table at the end reports failures and fails the run. Elsewhere the task
         itself has to fail.
         """
-        found: dict[str, Any] = {"changed": any(answer.changed for answer in parsed), **handed_on}
+        changed = any(answer.changed for answer in parsed)
+        found: dict[str, Any] = {"changed": changed, "reading": steps.reading(), **handed_on}
         warnings = [
             words.in_words(text, words.EXPORTER if isinstance(answer, answers.ExporterHostAnswer) else words.PROMETHEUS)
             for answer in parsed

@@ -966,6 +966,8 @@ def problems(
     faults = {host: list(messages) for host, messages in found.faults.items() if not host or host in mine}
     for host, messages in _variable_problems(hostvars, groups, mine, extra_vars).items():
         faults.setdefault(host, []).extend(messages)
+    for host in mine.intersection((*groups[EXPORTERS], *groups[SERVERS])):
+        faults.setdefault(host, []).extend(_chosen_by_hosts(hostvars[host]))
     for host, messages in _reference_problems(found.fleet, mine).items():
         faults.setdefault(host, []).extend(messages)
     texts = _texts(faults)
@@ -975,6 +977,7 @@ def problems(
     texts += _run_problems(found.fleet, found.faults, mine, operation)
     if not texts:
         remember(found.fleet)
+        steps.begin()
     return list(dict.fromkeys(re.sub(r"\s+", " ", text) for text in texts))
 
 
@@ -1026,6 +1029,19 @@ def _variable_problems(
                 f"{name} is a variable of the role {role}, and no host of the group {GROUP[role]} has it; set it there"
             )
     return faults
+
+
+def _chosen_by_hosts(variables: Mapping[str, Any]) -> list[str]:
+    """Tell which variables of ours are facts: these stand above the inventory, and a host says of itself what it likes."""
+    facts = variables.get("ansible_facts")
+    ours = _known() | _FACTS
+    found = sorted(str(name) for name in facts if name in ours) if isinstance(facts, Mapping) else []
+    if not found:
+        return []
+    return [
+        f"{', '.join(found)}: among the facts of the host, which it can choose itself, and which stand above the inventory. Set what is meant in the "
+        "inventory, and clear the fact cache: ansible-playbook --flush-cache"
+    ]
 
 
 def _reference_problems(fleet: Fleet, hosts: Collection[str]) -> dict[str, list[str]]:

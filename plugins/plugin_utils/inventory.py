@@ -123,7 +123,7 @@ class Inventory:
 
     def registered(self, name: str) -> Mapping[str, Any]:
         """Return what a step on the controller has registered."""
-        value = self._variables.get(name)
+        value = steps.current(self._variables.get(name))
         return value if isinstance(value, Mapping) else {}
 
     def rows(self, name: str) -> dict[str, rotation.Row]:

@@ -65,6 +65,28 @@ _CERTIFICATES = ("server_certificate", "server_certificate_source", "due", "due_
 
 Hostvars = Mapping[str, Mapping[str, Any]]
 
+_readings = [0]
+
+
+def begin() -> None:
+    """Begin a playbook of this collection; what earlier ones of the same ansible-playbook have registered is no answer any more.
+
+    Called in Ansible's main process, where the inventory is read; the processes of the tasks are forked from that and inherit it.
+    """
+    _readings[0] += 1
+
+
+def reading() -> int:
+    """Return the number of the playbook that runs, as each task registers it."""
+    return _readings[0]
+
+
+def current(registered: Any) -> Any:
+    """Return what a task has registered; None if that was in an earlier playbook of the same ansible-playbook."""
+    if isinstance(registered, Mapping) and registered.get("reading", _readings[0]) != _readings[0]:
+        return None
+    return registered
+
 
 def exporter_answer(registered: Any, host: str) -> ExporterHostAnswer | None:
     """Return the answer that a task of an exporter host has registered; None if there is none.
@@ -171,7 +193,7 @@ def _registered(hostvars: Hostvars, host: str, step: str) -> Any:
         return None
     raw = getattr(hostvars, "raw_get", None)
     variables = hostvars[host] if raw is None else raw(host)
-    return variables.get(step) if isinstance(variables, Mapping) else None
+    return current(variables.get(step)) if isinstance(variables, Mapping) else None
 
 
 def exporters(hostvars: Hostvars, hosts: Iterable[str], step: str) -> dict[str, ExporterHostAnswer]:

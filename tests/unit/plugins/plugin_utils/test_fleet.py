@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("ansible", reason="used on the controller alone")
 
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import fleet, words
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import fleet, steps, words
 
 pytestmark = pytest.mark.controller
 
@@ -612,3 +612,22 @@ def test_a_limit_without_an_inventory_finds_nobody():
         "the inventory has no hosts at all, so that --limit all"
     )
     assert fleet.left_out({}, {"subset": None}) is None
+
+
+@pytest.mark.parametrize("name", ["exporter_host_owner", "timesten_report", "prometheus_host_answer", "rotate_due"])
+def test_a_host_chooses_no_variable_by_its_facts(name):
+    """A fact cache, or a playbook that gathers facts, puts them above the inventory."""
+    told = {"exp2": {"ansible_facts": {name: "x", "hostname": "exp2"}}}
+    (message,) = problems(told)
+    assert message.startswith(f"exp2: {name}: among the facts of the host") and "--flush-cache" in message
+    assert problems({"exp2": {"ansible_facts": {"hostname": "exp2", "exporter": 1}}}) == []
+
+
+def test_an_earlier_playbook_of_the_same_run_answers_nothing():
+    assert problems() == []
+    registered = {"clients": [], "reading": steps.reading()}
+    assert steps.current(registered) is registered
+    assert steps.current({"clients": []}) == {"clients": []}
+    assert problems({"exp1": {"exporter_host_port": 0}}) != [] and steps.current(registered) is registered
+    assert problems() == []
+    assert steps.current(registered) is None
