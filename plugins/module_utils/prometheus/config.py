@@ -95,13 +95,15 @@ class Files:
 
 @dataclasses.dataclass(frozen=True)
 class JobView:
-    """A job as it stands in a file. ``interval`` in seconds is the job's own, else the file's ``global``, else 60."""
+    """A job as it stands in a file. ``interval`` in seconds is the job's own, else the file's ``global``, else 60;
+    ``relabels`` tells whether rules decide what becomes of its targets."""
 
     job_name: str
     targets: tuple[str, ...]
     interval: float
     place: str
     adopted: bool = False
+    relabels: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,7 +226,8 @@ def _view(src: Source, item: Any, interval: float, adopted: bool = False) -> Job
     line = src.line(item.start_mark.index)
     if own is not None:
         interval = _jobs.parse_duration(own, f"{src.path}: line {line}: scrape_interval") or interval
-    return JobView(name, targets_of(item), interval, f"{src.path}: line {line}", adopted)
+    relabels = child(item, "relabel_configs") is not None
+    return JobView(name, targets_of(item), interval, f"{src.path}: line {line}", adopted, relabels)
 
 
 def _global_interval(src: Source) -> float:
