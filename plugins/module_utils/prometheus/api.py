@@ -18,7 +18,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import Any, Iterator, Mapping
+from typing import Any, Callable, Iterator, Mapping, TypeVar
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import redact
@@ -34,6 +34,23 @@ _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?(Z|[+-]\d
 
 class NotAnswering(TimesTenError):
     """No HTTP answer came: Prometheus is not running, is still starting, or has another address."""
+
+
+_Answer = TypeVar("_Answer")
+
+
+def patiently(ask: Callable[[], _Answer], deadline: float) -> _Answer:
+    """Ask again where no answer comes: somebody may restart it, and then it reads its configuration as well.
+
+    :param deadline: by the monotonic clock.
+    """
+    while True:
+        try:
+            return ask()
+        except NotAnswering:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 class ReloadRefused(TimesTenError):
@@ -194,9 +211,9 @@ class Api:
                 raise ReloadRefused(f"Prometheus refused the configuration: {redact.said(text)}") from error
             raise TimesTenError(f"{where}: {text}") from error
         except http.client.HTTPException as error:
-            raise TimesTenError(
-                f"{method} {self.url}{path}: what came back is no whole HTTP answer ({type(error).__name__}): is url right, or does "
-                f"something cut connections in between?"
+            raise NotAnswering(
+                f"{method} {self.url}{path}: what came back is no whole HTTP answer ({type(error).__name__}): is url right, or was "
+                f"Prometheus ended meanwhile?"
             ) from error
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", error)

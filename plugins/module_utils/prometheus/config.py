@@ -98,7 +98,8 @@ class Files:
 class JobView:
     """A job as it stands in a file.
 
-    ``interval`` (seconds) is the job's own interval, else that of the file's ``global``, else 60.
+    ``interval`` (seconds) is the job's own interval, else that of the file's ``global``, else 60. ``relabels`` tells whether
+    relabelling rules decide what becomes of its targets.
     """
 
     job_name: str
@@ -106,6 +107,7 @@ class JobView:
     interval: float
     place: str
     adopted: bool = False
+    relabels: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,7 +232,8 @@ def _view(src: Source, item: Any, interval: float, adopted: bool = False) -> Job
     line = src.line(item.start_mark.index)
     if own is not None:
         interval = _jobs.parse_duration(own, f"{src.path}: line {line}: scrape_interval") or interval
-    return JobView(name, targets_of(item), interval, f"{src.path}: line {line}", adopted)
+    relabels = child(item, "relabel_configs") is not None
+    return JobView(name, targets_of(item), interval, f"{src.path}: line {line}", adopted, relabels)
 
 
 def _global_interval(src: Source) -> float:

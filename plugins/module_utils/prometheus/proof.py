@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Mapping, Sequence
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, jobs, rule_file
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import NotAnswering, Target, advice
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Target, advice, patiently
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
     FILES,
     Definition,
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 _DISCOVERY = 15.0
 """Seconds. Prometheus updates its targets every 5 s; this is three times that, for a busy machine."""
+_HANDOVER = 6.0
+"""Seconds. Before an update of the targets, relabelling has not seen the targets of a job that changed."""
+_RESTART = 60.0
+"""Seconds that a restart of Prometheus may take in the meantime."""
 _AT_ONCE = 16
 """More simultaneous handshakes would slow each other down, because OpenSSL and Python share locks."""
 _REFUSAL = 5.0
@@ -102,7 +106,7 @@ def prove(ctx: Context, plan: Plan, moment: float, reloaded: bool) -> Proof:
     :raises TimesTenError: if Prometheus does not run the written configuration at all.
     """
     wanted = [name for name in plan.accepted if name not in plan.edit.kept]
-    since = {name: moment for name in wanted if plan.reasons[name]}
+    since = {name: moment + _unseen(name, plan) for name in wanted if plan.reasons[name]}
     proven = claims(wanted, plan.view, plan.jobs, since)
     rows = {name: new_row(name) for name in plan.accepted}
     failures: dict[str, str] = {}
@@ -110,7 +114,8 @@ def prove(ctx: Context, plan: Plan, moment: float, reloaded: bool) -> Proof:
         return Proof(list(rows.values()), failures)
     differs = {}
     if reloaded and ctx.settings.layout != "files":
-        differs = running_differs(ctx.api.configuration(), plan, proven)
+        running = patiently(ctx.api.configuration, time.monotonic() + _RESTART)
+        differs = running_differs(running, plan, proven)
     for name in sorted(set(wanted) - set(proven)):
         differs[name] = f"{ctx.config.path} does not hold its job at a place where it is recognized as ours"
     for name, text in differs.items():
@@ -119,6 +124,13 @@ def prove(ctx: Context, plan: Plan, moment: float, reloaded: bool) -> Proof:
     rest = {name: claim for name, claim in proven.items() if name not in failures}
     failures.update(check_health(ctx, rest, plan.definitions, plan.expected, rows))
     return Proof(list(rows.values()), failures)
+
+
+def _unseen(name: str, plan: Plan) -> float:
+    """Seconds for which the target that was there before may still be scraped, and looks the same from outside."""
+    jobs_of = [view.ours[name] for view in (plan.present, plan.view) if name in view.ours]
+    changed = name in plan.edit.changed_names and any(job.relabels for job in jobs_of)
+    return _HANDOVER if changed or (name in plan.edit.added and any(job.adopted for job in jobs_of)) else 0.0
 
 
 def prove_rules(ctx: Context, data: bytes | None) -> None:
@@ -273,13 +285,10 @@ def _await(ctx: Context, proven: Mapping[str, Claim], limit: float) -> dict[str,
     good: set[str] = set()
     while True:
         by_job: dict[str, list[Target]] = {}
-        try:
-            for target in ctx.api.targets():
-                by_job.setdefault(target.job, []).append(target)
-        except NotAnswering:
-            # It may have been restarted; it reads what was written when it starts.
-            if time.monotonic() > deadline:
-                raise
+        # Where nothing was changed, nobody has to be waited for.
+        patience = deadline if any(claim.since for claim in proven.values()) else 0.0
+        for target in patiently(ctx.api.targets, patience):
+            by_job.setdefault(target.job, []).append(target)
         for name, claim in proven.items():
             candidates = by_job.get(claim.job, [])
             best = next((target for target in candidates if claim.holds(target)), None)

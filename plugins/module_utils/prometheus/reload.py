@@ -19,7 +19,7 @@ from typing import Iterator, Sequence
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import patterns
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Api, NotAnswering, ReloadRefused
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Api, ReloadRefused, patiently
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import Kind, ReloadMethod
 
 _TIMEOUT = 60.0
@@ -277,14 +277,7 @@ def reload(api: Api, way: Way) -> str:
     tell(api, way)
     deadline = time.monotonic() + _TIMEOUT
     while True:
-        try:
-            now = api.reloaded()
-        except NotAnswering:
-            # Somebody restarts it meanwhile: then it reads the file when it starts.
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-            continue
+        now = patiently(api.reloaded, deadline)
         if now.successful and now.moment > before.moment:
             return way.method
         # A failed reload has no time, so it is recognized only if the last reload before was successful.
