@@ -109,12 +109,22 @@ class Asked:
 def wallet_file(directory: str) -> str | None:
     """Path of the one wallet file below a certificate directory, or None.
 
-    :raises TimesTenError: if several are there, since nobody can tell which one ttExporter would serve.
+    :raises TimesTenError: if several are there, since nobody can tell which one ttExporter would serve, or if ttExporter could not read it at its
+        next start.
     """
     found = wallets(directory)
     if len(found) > 1:
         raise TimesTenError(f"{directory} holds {len(found)} wallets ({', '.join(found)}); move all but one away")
-    return found[0] if found else None
+    if not found:
+        return None
+    try:
+        _files.check_regular(found[0])
+    except OSError as error:
+        raise TimesTenError(
+            f"the wallet file {found[0]} cannot be read: {error.strerror}; give it back to the user who runs ttExporter, as a regular file "
+            "(chown, chmod)"
+        ) from error
+    return found[0]
 
 
 def instance_guid(timesten_home: str) -> str | None:
