@@ -92,7 +92,7 @@ class FormerProcess:
         arguments[arguments.index("-port") + 1] = str(port)
         state_file = Layout(os.path.dirname(new.state_file)).state_file(other.spare)
         trial = dataclasses.replace(new, arguments=arguments, state_file=state_file, unit=None, script=None, takes=None)
-        tried = dataclasses.replace(definition, **{"spare_port" if definition.spare else "usual_port": port})
+        tried = dataclasses.replace(definition, usual_port=port, spare_port=port)
         state = processes.start(trial, ready(tried, directory, settle=0.0), definition.start_timeout)
         processes.stop(trial, state, *stop)
 
