@@ -624,7 +624,8 @@ class ExporterDirectory(Layout):
         os.rename(fresh, final)
         _files.sync_directory(clients)
         for old in glob.glob(os.path.join(glob.escape(clients), f".old-{glob.escape(client.name)}-*")):
-            shutil.rmtree(old)
+            # Each run tries again what cannot be removed.
+            shutil.rmtree(old, ignore_errors=True)
         return {
             "delivery": f"{manifest['generation']}-{number}",
             "sha256": certificate["sha256"],
