@@ -59,6 +59,27 @@ def test_environment_is_text():
         assert message == "exporters[0].environment: A is not a text; quote its value"
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"log_file": "/opt/mon/exp1/exporter.pid"}, "log_file: /opt/mon/exp1/exporter.pid is kept for something else"),
+        ({"log_file": "/opt/mon/exp1/state.json"}, "log_file: /opt/mon/exp1/state.json is kept for something else"),
+        ({"log_file": "/opt/mon/exp1/./lock"}, "log_file: /opt/mon/exp1/lock is kept for something else"),
+        ({"pid_file": "/opt/mon/exp1/exporter.log"}, "pid_file: /opt/mon/exp1/exporter.log is kept for something else"),
+        ({"pid_file": "/opt/mon/exp1/current"}, "pid_file: /opt/mon/exp1/current is kept for something else"),
+        ({"pid_file": "/run/tt/x", "log_file": "/run/tt/x"}, "log_file: /run/tt/x is the pid_file"),
+        ({"pid_file": "/opt/mon/exp1/tt.pid", "log_file": "/opt/mon/exp1/tt.log"}, None),
+        ({"pid_file": "/run/tt/state.json", "log_file": "/run/tt/lock"}, None),
+    ],
+)
+def test_the_exporter_writes_into_no_file_of_ours(options, message):
+    given = {**LEAST, "certificate_directory": "/opt/mon/exp1", **options}
+    if message is None:
+        assert _exporter_definition.define(given)
+    else:
+        assert failure(_exporter_definition.define, given).startswith(message)
+
+
 def test_home_is_refused_also_through_a_link(tmp_path, monkeypatch):
     (tmp_path / "home").mkdir()
     (tmp_path / "link").symlink_to("home")
