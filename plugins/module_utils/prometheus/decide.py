@@ -13,6 +13,7 @@ from typing import Any, Iterable, Mapping
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, jobs, patterns, rule_file
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config_source import RULE_MARKS
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
     CURRENT,
     LATER,
@@ -597,7 +598,7 @@ class _Decision:
 
     def _rules_wiped(self) -> bool:
         """Whether something else has taken the line with our rule file out of the configuration since the last run."""
-        seen, mark = self.seen, config.RULE_MARKS.begin.encode("ascii")
+        seen, mark = self.seen, RULE_MARKS.begin.encode("ascii")
         if seen.state.get("unfinished") or self.settings.layout == "template" or seen.rules is None:
             return False
         had_rules = any(rule_file.commons(seen.state.get("rules")).values())
