@@ -38,6 +38,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import (
     Plan,
     beside_another_role,
+    check_version,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.jobs import JOB_OPTIONS, left_ports, merge
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import (
@@ -86,8 +87,10 @@ def _held(ctx: Context, makes: bool = True) -> Iterator[None]:
 
 def inspect(ctx: Context) -> dict[str, Any]:
     """Read what a run of the exporter hosts has to know of this client; makes the transport key where there is none."""
-    # Asked first: a login that is wrong is said before anything is made.
+    # Asked first: what is wrong with it, or with the login, is said before anything is made, here and on the exporter hosts.
     version = _version(ctx)
+    if version is not None:
+        check_version(ctx.settings.layout, version)
     with _held(ctx, makes=False):
         ctx.store.refuse_strangers(ctx.config.path)
         state = read_state(ctx)
