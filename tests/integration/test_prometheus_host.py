@@ -373,6 +373,11 @@ def test_a_wiped_block_is_noticed_and_put_back(make: Any) -> None:
 def test_layout_files(make: Any, version: str) -> None:
     host = make(version)
     original = host.prometheus.config.read_bytes()
+    if version == "2.42":
+        for check in (True, False):
+            refused = host.call("inspected", check, layout="files")
+            assert refused.failed and "needs Prometheus 2.43" in refused.result["msg"]
+            assert not host.prometheus.store.exists()
     element = host.exporter("exp1", kit.new_wallet()).element(host.key())
     done = host.call(exporters=[element], layout="files")
     if version == "2.42":

@@ -38,6 +38,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import (
     Plan,
     beside_another_role,
+    check_version,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.jobs import JOB_OPTIONS, left_ports, merge
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import (
@@ -86,8 +87,10 @@ def _held(ctx: Context, makes: bool = True) -> Iterator[None]:
 
 def inspect(ctx: Context) -> dict[str, Any]:
     """Return what a run of the exporter hosts has to know of this client. Make the transport key if there is none."""
-    # Ask Prometheus first: a wrong login is reported before anything is made.
+    # Ask Prometheus first: a wrong version or login is reported before anything is made, here and on the exporter hosts.
     version = _version(ctx)
+    if version is not None:
+        check_version(ctx.settings.layout, version)
     with _held(ctx, makes=False):
         ctx.store.refuse_strangers(ctx.config.path)
         state = read_state(ctx)
