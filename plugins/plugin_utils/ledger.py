@@ -491,6 +491,7 @@ def _expires(
     ends = [] if proof is None else [proof.not_after]
     if mine is not None:
         ends += [pair.not_after for pair in mine.pairs.values() if pair.client == client]
+        ends.append(mine.ca_not_after)
         if mine.server_certificate is not None:
             ends.append(mine.server_certificate.not_after)
     known = [end for end in ends if end is not None and end[:1].isdigit()]
