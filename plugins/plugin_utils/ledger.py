@@ -840,7 +840,6 @@ class Rotated:
     :ivar good: whether that is what was asked for.
     :ivar pairs: what its clients have proven, where it was switched.
     :ivar evicted: the clients that have no access any more, as far as its host says.
-    :ivar due: UTC time from which on the wallet that it was switched to is to be replaced.
     """
 
     exporter: str
@@ -852,6 +851,7 @@ class Rotated:
     evicted: tuple[str, ...] = ()
     pairs: tuple[Pair, ...] = ()
     due: str | None = None
+    """UTC time from which on the wallet that it was switched to is to be replaced."""
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Rotated:
