@@ -497,6 +497,7 @@ def _expires(
     ends = [] if proof is None else [proof.not_after]
     if mine is not None:
         ends += [pair.not_after for pair in mine.pairs.values() if pair.client == client]
+        ends.append(mine.ca_not_after)
         if mine.server_certificate is not None:
             ends.append(mine.server_certificate.not_after)
     known = [end for end in ends if end is not None and end[:1].isdigit()]
@@ -857,6 +858,8 @@ class Rotated:
     changed: bool = False
     evicted: tuple[str, ...] = ()
     pairs: tuple[Pair, ...] = ()
+    due: str | None = None
+    """UTC time from which on the wallet that it was switched to is to be replaced."""
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Rotated:
@@ -908,6 +911,7 @@ def rotations(inventory: Inventory, check_mode: bool) -> list[Rotated]:
             dataclasses.replace(
                 _rotated(row, judged.get(exporter.name), ended, retired, exporter.name in left, check_mode),
                 evicted=evicted,
+                due=answer.due_at,
                 pairs=()
                 if check_mode
                 else pairs(fleet, inventory.hosts, seen, check_mode, [exporter.name], inventory.evicted),
@@ -1023,8 +1027,14 @@ def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
             *_left_behind(inventory, rotated, check_mode),
             *_around(inventory),
         ),
-        described(fleet, exporter_names, converged, inspected),
+        _renewed(described(fleet, exporter_names, converged, inspected), rotated),
     )
+
+
+def _renewed(known: Iterable[Known], entries: Iterable[Rotated]) -> tuple[Known, ...]:
+    """Return what is known of exporters after a rotation: what was switched has another wallet since."""
+    dues = {entry.exporter: entry.due for entry in entries if entry.outcome == "switched"}
+    return tuple(dataclasses.replace(item, due=dues.get(item.exporter, item.due)) for item in known)
 
 
 def _unwritten(inventory: Inventory) -> list[str]:
@@ -1119,7 +1129,9 @@ def _of_rotation(operation: str, inventory: Inventory, check_mode: bool) -> Ledg
         (*_left_behind(inventory, entries, check_mode), *_around(inventory)),
         exporters=tuple(
             item
-            for item in described(fleet, by_host, {}, inventory.clients(fleet.prometheus_hosts, steps.INSPECTED))
+            for item in _renewed(
+                described(fleet, by_host, {}, inventory.clients(fleet.prometheus_hosts, steps.INSPECTED)), entries
+            )
             if item.exporter in told
         ),
     )

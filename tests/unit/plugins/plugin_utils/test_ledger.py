@@ -213,6 +213,14 @@ def test_a_clean_site_is_proven() -> None:
     assert made.verdict() == "4 of 4 pairs proven."
 
 
+@pytest.mark.parametrize("end", ["2027-01-01T00:00:00Z", "2036-01-01T00:00:00Z"])
+def test_a_pair_ends_with_the_first_of_its_certificates(end: str) -> None:
+    """Prometheus accepts no certificate whose CA has ended."""
+    site = Site().clean()
+    site.converged("exp1", ca_not_after=end)
+    assert {pair.expires for pair in site.ledger().pairs if pair.exporter == "exp1"} == {min(end, ENDS)}
+
+
 UP_ONLY = {"up": True, "accepted": None, "refused_without_certificate": None}
 PAIR_FAULTS = [
     (
