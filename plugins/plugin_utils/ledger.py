@@ -692,7 +692,7 @@ def departed(fleet: Fleet, answers: Mapping[str, PrometheusAnswer]) -> list[str]
         for found, clients in grouped((n, tuple(c)) for n, c in sorted(scraped.items()))
     ]
     return [
-        f"Prometheus also scrapes exporters that are not in this inventory: {'; '.join(told)}. Exporters of another inventory may stay. "
+        f"Prometheus also scrapes exporters that are not in this inventory: {'; '.join(told)}. Another inventory's exporters may stay. "
         "To remove one that has left this inventory, run timesten.monitoring.remove -e remove_exporter=<name>; to remove all of them, "
         "run timesten.monitoring.site -e prometheus_host_purge=true."
     ]
