@@ -987,7 +987,8 @@ def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
         hosts = prometheus_hosts(fleet, prometheus_names, clients)
         listed = {pair.exporter for pair in found}
         facts = tuple(item for item in described(fleet, fleet.exporter_hosts, {}, {}) if item.exporter in listed)
-        return Ledger(operation, check_mode, found, tuple(hosts), problems=tuple(problems), exporters=facts)
+        notes = tuple(of_itself(fleet, found))
+        return Ledger(operation, check_mode, found, tuple(hosts), (), tuple(problems), notes, facts)
     converged = inventory.exporters(exporter_names, steps.CONVERGED)
     inspected = inventory.clients(prometheus_names, steps.INSPECTED)
     # A host that was not converged says why when it was looked at.
@@ -1009,6 +1010,7 @@ def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
         (*same_certificates(converged, kept), *unscraped(fleet, exporter_names), *_unwritten(inventory)),
         (
             *unattended(converged),
+            *of_itself(fleet, kept),
             *repointed(fleet, inspected),
             *departed(fleet, clients),
             *_left_behind(inventory, rotated, check_mode),
@@ -1055,6 +1057,23 @@ def repointed(fleet: Fleet, inspected: Mapping[str, PrometheusAnswer]) -> list[s
         f"{name} was scraped at {before} ({', '.join(clients)}), this inventory says {after}. If another inventory gives its own exporter this name, "
         "rename one"
         for (name, before, after), clients in sorted(moved.items())
+    ]
+
+
+def of_itself(fleet: Fleet, found: Iterable[Pair]) -> list[str]:
+    """Return a note of exporters that are not proven and whose address is that of whoever asks."""
+    named: dict[str, list[str]] = {}
+    exporters, clients = fleet.exporters, fleet.clients
+    for pair in found:
+        exporter, client = exporters.get(pair.exporter), clients.get(pair.client)
+        if exporter is None or client is None or pair.state in SATISFIED or exporter.host == client.host:
+            continue
+        if names.is_loopback(exporter.address):
+            named.setdefault(exporter.address, []).append(pair.exporter)
+    return [
+        f"{some(list(dict.fromkeys(exporters)))}: {address} is for each Prometheus host that host itself. Set exporter_host_address to the name or address "
+        "under which they reach the exporter host."
+        for address, exporters in named.items()
     ]
 
 

@@ -852,3 +852,30 @@ def test_what_is_known_of_exporters() -> None:
 def test_a_host_alone_has_its_reason() -> None:
     made = Ledger("remove", False, (), (Host("exp1", "exporter", (), "it is busy"), Host("prom1", "prometheus")))
     assert made.verdict() == "1 of 2 hosts finished. Mend what is named above and run it again."
+
+
+# --- an address that is everybody's own
+
+
+@pytest.mark.parametrize("operation", ["site", "verify"])
+@pytest.mark.parametrize(
+    ("address", "up", "told"),
+    [
+        ("127.0.0.1", False, True),
+        ("::1", False, True),
+        ("localhost", False, True),
+        # Both may be one machine of two names.
+        ("localhost", True, False),
+        ("10.0.0.1", False, False),
+    ],
+)
+def test_a_loopback_address_that_is_not_proven(operation: str, address: str, up: bool, told: bool) -> None:
+    site = Site(1, 1)
+    site.set("exp1", exporter_host_address=address)
+    site.clean()
+    state = "verified" if operation == "verify" else "present"
+    site.answered("prom1", state=state, exp1={"up": up, "last_error": "" if up else "connection refused"})
+    made = site.ledger(operation)
+    assert made.good is up
+    said = f"exp1: {address} is for each Prometheus host that host itself. Set exporter_host_address"
+    assert any(note.startswith(said) for note in made.notes) is told, made.notes
