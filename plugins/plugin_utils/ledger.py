@@ -969,6 +969,24 @@ def _last_word(row: Row, answers: Mapping[str, ExporterHostAnswer]) -> tuple[str
 
 def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
     """Return the ledger of a run."""
+    made = _of_run(operation, inventory, check_mode)
+    # Ansible itself may have failed a task before any of ours began, for example because of a variable that says how to connect.
+    unfinished = {host.host for host in made.failed_hosts if NOT_BEGUN in str(host.reason)}
+    troubles = {host: reason for host in unfinished if (reason := inventory.trouble(host)) is not None}
+
+    def why(reason: str | None, host: str | None) -> str | None:
+        return reason if reason is None or host not in troubles else reason.replace(NOT_BEGUN, troubles[host])
+
+    return dataclasses.replace(
+        made,
+        hosts=tuple(dataclasses.replace(host, reason=why(host.reason, host.host)) for host in made.hosts),
+        pairs=tuple(dataclasses.replace(pair, reason=why(pair.reason, pair.because_of)) for pair in made.pairs)
+        if troubles
+        else made.pairs,
+    )
+
+
+def _of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
     fleet = inventory.fleet
     exporter_names = [host for host in fleet.exporter_hosts if host in inventory.hosts]
     prometheus_names = [host for host in fleet.prometheus_hosts if host in inventory.hosts]
