@@ -982,6 +982,24 @@ def _last_word(row: Row, answers: Mapping[str, ExporterHostAnswer]) -> tuple[str
 
 def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
     """Return the ledger of a run."""
+    made = _of_run(operation, inventory, check_mode)
+    # Ansible itself may have failed a task before any of ours began, for example because of a variable that says how to connect.
+    unfinished = {host.host for host in made.failed_hosts if NOT_BEGUN in str(host.reason)}
+    troubles = {host: reason for host in unfinished if (reason := inventory.trouble(host)) is not None}
+
+    def why(reason: str | None, host: str | None) -> str | None:
+        return reason if reason is None or host not in troubles else reason.replace(NOT_BEGUN, troubles[host])
+
+    return dataclasses.replace(
+        made,
+        hosts=tuple(dataclasses.replace(host, reason=why(host.reason, host.host)) for host in made.hosts),
+        pairs=tuple(dataclasses.replace(pair, reason=why(pair.reason, pair.because_of)) for pair in made.pairs)
+        if troubles
+        else made.pairs,
+    )
+
+
+def _of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
     fleet = inventory.fleet
     exporter_names = [host for host in fleet.exporter_hosts if host in inventory.hosts]
     prometheus_names = [host for host in fleet.prometheus_hosts if host in inventory.hosts]
@@ -1000,7 +1018,8 @@ def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
         hosts = prometheus_hosts(fleet, prometheus_names, clients)
         listed = {pair.exporter for pair in found}
         facts = tuple(item for item in described(fleet, fleet.exporter_hosts, {}, {}) if item.exporter in listed)
-        return Ledger(operation, check_mode, found, tuple(hosts), problems=tuple(problems), exporters=facts)
+        notes = tuple(of_itself(fleet, found))
+        return Ledger(operation, check_mode, found, tuple(hosts), (), tuple(problems), notes, facts)
     converged = inventory.exporters(exporter_names, steps.CONVERGED)
     inspected = inventory.clients(prometheus_names, steps.INSPECTED)
     # A host that was not converged gave its reason when it was inspected.
@@ -1022,6 +1041,7 @@ def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
         (*same_certificates(converged, kept), *unscraped(fleet, exporter_names), *_unwritten(inventory)),
         (
             *unattended(converged),
+            *of_itself(fleet, kept),
             *repointed(fleet, inspected),
             *departed(fleet, clients),
             *_left_behind(inventory, rotated, check_mode),
@@ -1076,6 +1096,23 @@ def repointed(fleet: Fleet, inspected: Mapping[str, PrometheusAnswer]) -> list[s
         f"{name} was scraped at {before} ({', '.join(clients)}), this inventory says {after}. If another inventory gives its own exporter this name, "
         "rename one"
         for (name, before, after), clients in sorted(moved.items())
+    ]
+
+
+def of_itself(fleet: Fleet, found: Iterable[Pair]) -> list[str]:
+    """Return a note of exporters that are not proven and whose address is that of whoever asks."""
+    named: dict[str, list[str]] = {}
+    exporters, clients = fleet.exporters, fleet.clients
+    for pair in found:
+        exporter, client = exporters.get(pair.exporter), clients.get(pair.client)
+        if exporter is None or client is None or pair.state in SATISFIED or exporter.host == client.host:
+            continue
+        if names.is_loopback(exporter.address):
+            named.setdefault(exporter.address, []).append(pair.exporter)
+    return [
+        f"{some(list(dict.fromkeys(exporters)))}: {address} is for each Prometheus host that host itself. Set exporter_host_address to the name or address "
+        "under which they reach the exporter host."
+        for address, exporters in named.items()
     ]
 
 
