@@ -18,6 +18,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.walle
     due,
     missing_names,
 )
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import utcnow
 
 
 def snapshot(
@@ -128,7 +129,9 @@ def _add_wallet(plan: Plan, directory: ExporterDirectory, after: dict[str, Any],
     manifest = None if generation in (None, LATER) else directory.manifest(generation)
     if manifest is not None:
         row["wallet_directory"] = directory.generation(generation)
-        row["due"], row["due_at"] = due(manifest, definition.renew_before, plan.now)
+        # A new wallet begins after the plan was made.
+        now = utcnow() if wallet.is_new else plan.now
+        row["due"], row["due_at"] = due(manifest, definition.renew_before, now)
         row["ca_not_after"] = min((item["not_after"] for item in manifest["ca"]), default=None)
         if any("bundle" in pair for pair in row["pairs"]):
             pem = directory.server_certificate(manifest)
