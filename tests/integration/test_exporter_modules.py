@@ -688,8 +688,10 @@ def test_port_taken_by_somebody(place):
         holder.bind(("127.0.0.1", place.port))
         holder.listen()
         for check in (True, False):
-            message = kit.failure("tt_exporter", {**place.options, "port": place.port}, check=check)
+            options = {**place.options, "port": place.port, "takeover": check}
+            message = kit.failure("tt_exporter", options, check=check)
             assert f"port {place.port} is held by process {os.getpid()} of user" in message
+            assert ("It is not taken over: it shows no ttExporter that" in message) == check
     assert place.instance.exporters() == []
 
 

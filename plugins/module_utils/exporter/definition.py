@@ -119,6 +119,9 @@ def define(params: dict[str, Any], place: str = "") -> Definition:
         _names.check_name(_names.on_port(name, True), f"{place}name (with what a spare_port adds)")
         if spare_port == params.get("port"):
             raise TimesTenError(f"{place}spare_port: {spare_port} is the port itself; choose another")
+    pid_file = path("pid_file", os.path.join(directory, "exporter.pid"))
+    log_file = path("log_file", os.path.join(directory, "exporter.log"))
+    _refuse_our_files(directory, {"pid_file": pid_file, "log_file": log_file}, place)
     return Definition(
         name=name,
         timesten_home=path("timesten_home"),
@@ -216,6 +219,19 @@ def _refuse_home(directory: str, place: str) -> None:
             f"{place}certificate_directory: {directory} is the home directory, where Oracle advises against keeping the "
             "wallet; choose a directory of its own, or set allow_home: true"
         )
+
+
+def _refuse_our_files(directory: str, paths: dict[str, str], place: str) -> None:
+    """Refuse a pid file or log in the place of another file of the exporter's: one would be written over the other."""
+    for option, path in paths.items():
+        parts = os.path.relpath(path, directory).split(os.sep)
+        usual = {"pid_file": "exporter.pid", "log_file": "exporter.log"}[option]
+        if parts != [usual] and (is_ours(parts[0]) or is_lock(parts[0])):
+            raise TimesTenError(
+                f"{place}{option}: {path} is kept for another file of the exporter's; choose another name, or leave {option} out"
+            )
+    if paths["pid_file"] == paths["log_file"]:
+        raise TimesTenError(f"{place}pid_file: {paths['pid_file']} is also log_file; choose two files")
 
 
 def define_all(items: Sequence[dict[str, Any]]) -> list[Definition]:

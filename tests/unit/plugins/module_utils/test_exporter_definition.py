@@ -174,3 +174,28 @@ def test_a_client_may_take_some_exporters_alone():
     assert failure(
         _exporter_definition.define_clients, [{"name": "prom1", "recipient": recipient[:-1] + "q"}]
     ).startswith("clients[0].recipient: ")
+
+
+@pytest.mark.parametrize(
+    ("option", "path", "message"),
+    [
+        ("pid_file", "/m/exp1/state.json", "is kept for another file"),
+        ("pid_file", "/m/exp1/exporter.log", "is kept for another file"),
+        ("pid_file", "/m/exp1/lock", "is kept for another file"),
+        ("pid_file", "/m/exp1/current/exporter.pid", "is kept for another file"),
+        ("log_file", "/m/exp1/../exp1/run", "is kept for another file"),
+        ("log_file", "/m/exp1/exporter.pid.spare", "is kept for another file"),
+        ("log_file", "/v/exporter.pid", "is also log_file"),
+        ("pid_file", "/m/exp1/exporter.pid", None),
+        ("pid_file", "/m/exp1/tt.pid", None),
+        ("pid_file", "/m/exp1/var/exporter.pid", None),
+        ("log_file", "/m/state.json", None),
+    ],
+)
+def test_pid_file_and_log_are_nothing_else(option, path, message):
+    given = {"timesten_home": "/t", "certificate_directory": "/m/exp1", "pid_file": "/v/exporter.pid", option: path}
+    if message is None:
+        _exporter_definition.define(given)
+        return
+    with pytest.raises(TimesTenError, match=message):
+        _exporter_definition.define(given)
