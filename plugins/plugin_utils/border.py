@@ -49,6 +49,7 @@ class HostAction(ActionBase):  # type: ignore[misc]
     """An action that calls modules of a managed host and believes nothing of what comes back."""
 
     inventory: Inventory
+    _printed = ""
 
     def call(self, module: str, arguments: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Run a module on the host and return its raw result, or what kept it from running in the form of one.
@@ -85,6 +86,9 @@ class HostAction(ActionBase):  # type: ignore[misc]
                 "failed": True,
                 "msg": f"the answer cannot be read: {type(error).__name__}: {answers.plain(str(error), 200)}",
             }
+        if "module_stdout" in raw:
+            # No answer: the reason why there is none may stand anywhere.
+            raw["module_stdout"] = self._printed
         discovered = set(getattr(self, "_discovery_warnings", ()))
         warnings = raw.get("warnings")
         if isinstance(warnings, list):
@@ -137,13 +141,10 @@ class HostAction(ActionBase):  # type: ignore[misc]
 
     def _parse_returned_data(self, res: dict[str, Any], *arguments: Any, **keywords: Any) -> Any:
         """Refuse an answer of absurd size before it is parsed, and keep what follows it from the screen: Ansible would print that as it is."""
-        printed = res.get("stdout", "")
-        answers.check_size(printed)
-        data = super()._parse_returned_data({**res, "stdout": less_what_follows(printed)}, *arguments, **keywords)
-        if "module_stdout" in data:
-            # No answer: the reason why there is none may stand anywhere.
-            data["module_stdout"] = printed
-        return data
+        self._printed = res.get("stdout", "")
+        answers.check_size(self._printed)
+        answer = {**res, "stdout": less_what_follows(self._printed)}
+        return super()._parse_returned_data(answer, *arguments, **keywords)
 
     @contextlib.contextmanager
     def as_user(self, user: str | None) -> Iterator[None]:
