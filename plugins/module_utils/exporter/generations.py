@@ -127,6 +127,15 @@ def wallet_file(directory: str) -> str | None:
     return found[0]
 
 
+def _remove(path: str) -> None:
+    """Remove a directory with all that is in it, or what is there in its place, as far as possible: shutil would wait for a FIFO."""
+    with contextlib.suppress(OSError):
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            os.unlink(path)
+
+
 def instance_guid(timesten_home: str) -> str | None:
     """GUID of the instance, which is in the name of the only wallet that its ttExporter opens; None where it cannot be told."""
     try:
@@ -374,7 +383,7 @@ class ExporterDirectory(Layout):
         for pattern in patterns:
             for path in glob.glob(os.path.join(glob.escape(self.path), pattern)):
                 # A utility that outlived the run that had called it may still write here: then the next run removes it.
-                shutil.rmtree(path, ignore_errors=True)
+                _remove(path)
         for folder in (self.path, *(self.generation(generation) for generation in self.ids())):
             for name in filter(is_half_written, os.listdir(folder)):
                 with contextlib.suppress(OSError):
@@ -618,14 +627,14 @@ class ExporterDirectory(Layout):
             shutil.rmtree(fresh, ignore_errors=True)
             raise
         final = os.path.join(clients, client.name)
-        if os.path.isdir(final):
+        if os.path.lexists(final):
             # Between these renames there is no pair of that name: the manifest still names the old one, so the next run issues it again.
             os.rename(final, os.path.join(clients, f".old-{client.name}-{secrets.token_hex(4)}"))
         os.rename(fresh, final)
         _files.sync_directory(clients)
         for old in glob.glob(os.path.join(glob.escape(clients), f".old-{glob.escape(client.name)}-*")):
             # Each run tries again what cannot be removed.
-            shutil.rmtree(old, ignore_errors=True)
+            _remove(old)
         return {
             "delivery": f"{manifest['generation']}-{number}",
             "sha256": certificate["sha256"],
