@@ -128,6 +128,15 @@ def wallet_file(directory: str) -> str | None:
     return found[0]
 
 
+def _remove(path: str) -> None:
+    """Remove a directory with all that is in it, or what is there in its place, as far as possible: shutil would wait for a FIFO."""
+    with contextlib.suppress(OSError):
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            os.unlink(path)
+
+
 def instance_guid(timesten_home: str) -> str | None:
     """Return the GUID of the instance, or None if it is unknown.
 
@@ -381,7 +390,7 @@ class ExporterDirectory(Layout):
             for path in glob.glob(os.path.join(glob.escape(self.path), pattern)):
                 # A utility may have outlived the run that called it and still write here; the next run then removes the
                 # rest.
-                shutil.rmtree(path, ignore_errors=True)
+                _remove(path)
         for folder in (self.path, *(self.generation(generation) for generation in self.ids())):
             for name in filter(is_half_written, os.listdir(folder)):
                 with contextlib.suppress(OSError):
@@ -634,7 +643,7 @@ class ExporterDirectory(Layout):
             shutil.rmtree(fresh, ignore_errors=True)
             raise
         final = os.path.join(clients, client.name)
-        if os.path.isdir(final):
+        if os.path.lexists(final):
             # Between these two renames the pair's directory is missing. The manifest still names the old pair, so the
             # next run would issue it again.
             os.rename(final, os.path.join(clients, f".old-{client.name}-{secrets.token_hex(4)}"))
@@ -642,7 +651,7 @@ class ExporterDirectory(Layout):
         _files.sync_directory(clients)
         for old in glob.glob(os.path.join(glob.escape(clients), f".old-{glob.escape(client.name)}-*")):
             # Each run tries again what cannot be removed.
-            shutil.rmtree(old, ignore_errors=True)
+            _remove(old)
         return {
             "delivery": f"{manifest['generation']}-{number}",
             "sha256": certificate["sha256"],

@@ -134,6 +134,17 @@ def test_reissue(complete, utility):
     assert current(complete)["pairs"]["prom1"]["delivery"].endswith("-3")
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/etc", path)], ids=["fifo", "link"])
+def test_a_pair_is_issued_in_place_of_whatever_is_there(complete, utility, make):
+    manifest = current(complete)
+    clients = os.path.join(complete.generation(manifest["generation"]), "clients")
+    shutil.rmtree(os.path.join(clients, "prom1"))
+    make(os.path.join(clients, "prom1"))
+    complete.issue(utility, manifest, Client("prom1"))
+    assert sorted(os.listdir(clients)) == ["probe", "prom1"] and os.path.isdir("/etc")
+    assert sorted(os.listdir(os.path.join(clients, "prom1"))) == ["client.crt", "client.key"]
+
+
 def test_a_plain_key_is_gone_once_its_pair_is_sealed(complete, utility):
     _private, public = _seal.new_transport_key()
     manifest = current(complete)
