@@ -133,13 +133,18 @@ def test_vmagent_follows_over_the_spare_port(tmp_path: Path) -> None:
         assert f"localhost:{fleet.port('exp1.spare')}" in text and text.count("cert_file") == 1
 
 
-def test_vmagent_whose_configuration_names_a_list_of_jobs(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "owner", ["", "---\n# its owner's\n- job_name: own\n  static_configs: [{targets: ['127.0.0.1:9']}]\n"]
+)
+def test_vmagent_whose_configuration_names_a_list_of_jobs(tmp_path: Path, owner: str) -> None:
     """A file in its scrape_config_files has another form than Prometheus's, also before there is one."""
     agent = Vmagent(tmp_path, 1.0)
     (tmp_path / "jobs.d").mkdir()
     agent.file.write_text(f"scrape_config_files: [jobs.d/*.yml]\n{agent.text}")
     exporter = kit.Exporter("exp1", kit.new_wallet())
     jobs = tmp_path / "jobs.d" / "timesten.yml"
+    if owner:
+        jobs.write_text(owner)
     given = {
         "name": "prom1",
         "kind": "scrape_file",
@@ -164,8 +169,10 @@ def test_vmagent_whose_configuration_names_a_list_of_jobs(tmp_path: Path) -> Non
         assert not again.failed and not again.result["changed"], again.result
         assert not kit.call({**given, "state": "verified"}).failed
         gone = kit.call({**given, "state": "absent"})
-        assert not gone.failed and not yaml.safe_load(jobs.read_text() or "[]"), gone.result
-        kit.until(lambda: list(agent.targets()) == ["itself"], 20, "vmagent having let go")
+        assert (
+            not gone.failed and (jobs.read_text() if owner else yaml.safe_load(jobs.read_text() or "[]") or "") == owner
+        ), gone.result
+        kit.until(lambda: "timesten-exp1" not in agent.targets(), 20, "vmagent having let go")
     finally:
         agent.stop()
         exporter.stop()
