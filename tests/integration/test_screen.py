@@ -243,8 +243,9 @@ def test_one_host_that_is_cut_off_ends_nothing_for_the_others(small: Simulated) 
     assert done.stdout.count("onnection refused") == 1
 
 
-def test_each_playbook_of_a_run_tells_its_own(small: Simulated, tmp_path: Path) -> None:
+def test_each_playbook_of_a_run_tells_its_own(tmp_path: Path) -> None:
     """Two rotations and a site in one call of ansible-playbook: what the first has registered is there in the others."""
+    small = Simulated(tmp_path / "fleet", 2, 2)
     book = tmp_path / "book.yml"
     imported = [{"import_playbook": f"timesten.monitoring.{name}"} for name in ("rotate", "rotate", "site")]
     book.write_text(json.dumps(imported))
