@@ -53,7 +53,7 @@ def test_what_a_job_may_hold_beside_ours_is_what_runs(make: Any, version: str) -
     assert done(answer)["exporters"][0]["up"] and "hunter2" not in answer.output
     dropping = [{"source_labels": ["__address__"], "action": "drop"}]
     before = host.config
-    answer = host.call(exporters=[{**element, "extra": {"relabel_configs": dropping}}], wait_timeout=8)
+    answer = host.call(exporters=[{**element, "extra": {"relabel_configs": dropping}}], wait_timeout=1)
     assert answer.failed and "Prometheus drops the target" in answer.result["msg"], answer.result
     assert host.config == before
 

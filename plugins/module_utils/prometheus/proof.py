@@ -260,6 +260,8 @@ def check_health(
     limit = ctx.settings.wait_timeout
     if limit is None:
         limit = 2 * max(claim.interval for claim in proven.values()) + _DISCOVERY
+    # Nothing can be proven before that.
+    limit += max(0.0, max(claim.since for claim in proven.values()) - time.time())
     targets = _await(ctx, proven, limit)
     failures = {}
     for name, claim in proven.items():
