@@ -507,8 +507,7 @@ class _Decision:
         for name in edit.changed_names:
             reasons.setdefault(name, []).append("its job differs")
         named_files = frozenset(name for name in self.gone if f"{self.store}/{name}/".encode() in edit.config)
-        lost = self._wiped()
-        rules_lost = self._rules_wiped()
+        lost, rules_lost = self._wiped(), self._rules_wiped()
         warnings = self._warnings(reasons, named_files, lost, rules_lost)
         absent = self._absent()
         for name in absent:
