@@ -107,10 +107,6 @@ def define(params: dict[str, Any], place: str = "") -> Definition:
     if not params.get("allow_home"):
         _refuse_home(directory, place)
     name = _name(params, directory, place)
-    pid_file = _own_file("pid_file", path("pid_file", os.path.join(directory, "exporter.pid")), directory, place)
-    log_file = _own_file("log_file", path("log_file", os.path.join(directory, "exporter.log")), directory, place)
-    if pid_file == log_file:
-        raise TimesTenError(f"{place}log_file: {log_file} is the pid_file; choose another")
     address = params.get("address")
     if address is not None:
         _names.check_host(address, f"{place}address")
@@ -155,15 +151,6 @@ def _path(params: dict[str, Any], option: str, default: str | None, place: str) 
     if value is None:
         raise TimesTenError(f"{place}{option} is not set; give an absolute path")
     return os.path.normpath(_names.check_path(value, f"{place}{option}"))
-
-
-def _own_file(option: str, path: str, directory: str, place: str) -> str:
-    """Refuse what this collection keeps under another name in the exporter's directory: the exporter would write into it."""
-    name = os.path.basename(path)
-    usual = {"pid_file": "exporter.pid", "log_file": "exporter.log"}[option]
-    if os.path.dirname(path) == directory and (is_ours(name) or is_lock(name)) and name != usual:
-        raise TimesTenError(f"{place}{option}: {path} is kept for something else; choose another name")
-    return path
 
 
 def _name(params: dict[str, Any], directory: str, place: str) -> str:

@@ -116,7 +116,8 @@ def _spelled(options: Mapping[str, str | None], name: str) -> str:
 def located(process: Process, path: str) -> str:
     """Return a path of a process's command line as an absolute path; it may be relative to the process's directory.
 
-    A process that detached has moved to /. The shell that started it has recorded the earlier directory.
+    A process that detached has moved to /. The shell that started it has recorded the earlier directory. Where nothing tells the
+    directory, the path is one that is not there: it must not count from the directory of the caller.
     """
     if os.path.isabs(path):
         return path
@@ -125,7 +126,8 @@ def located(process: Process, path: str) -> str:
         now = os.readlink(f"/proc/{process.pid}/cwd")
         folders.insert(1 if now == "/" else 0, now)
     paths = [os.path.normpath(os.path.join(folder, path)) for folder in folders if os.path.isabs(folder)]
-    return next((one for one in paths if os.path.lexists(one)), (paths or [path])[0])
+    paths.append(os.path.join(f"/proc/{process.pid}/cwd", path))
+    return next((one for one in paths if os.path.lexists(one)), paths[0])
 
 
 def resolved(process: Process, path: str) -> str:

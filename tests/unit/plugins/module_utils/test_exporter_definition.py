@@ -62,12 +62,12 @@ def test_environment_is_text():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"log_file": "/opt/mon/exp1/exporter.pid"}, "log_file: /opt/mon/exp1/exporter.pid is kept for something else"),
-        ({"log_file": "/opt/mon/exp1/state.json"}, "log_file: /opt/mon/exp1/state.json is kept for something else"),
-        ({"log_file": "/opt/mon/exp1/./lock"}, "log_file: /opt/mon/exp1/lock is kept for something else"),
-        ({"pid_file": "/opt/mon/exp1/exporter.log"}, "pid_file: /opt/mon/exp1/exporter.log is kept for something else"),
-        ({"pid_file": "/opt/mon/exp1/current"}, "pid_file: /opt/mon/exp1/current is kept for something else"),
-        ({"pid_file": "/run/tt/x", "log_file": "/run/tt/x"}, "log_file: /run/tt/x is the pid_file"),
+        ({"log_file": "/opt/mon/exp1/exporter.pid"}, "log_file: /opt/mon/exp1/exporter.pid is kept for another file of the exporter"),
+        ({"log_file": "/opt/mon/exp1/state.json"}, "log_file: /opt/mon/exp1/state.json is kept for another file of the exporter"),
+        ({"log_file": "/opt/mon/exp1/./lock"}, "log_file: /opt/mon/exp1/lock is kept for another file of the exporter"),
+        ({"pid_file": "/opt/mon/exp1/exporter.log"}, "pid_file: /opt/mon/exp1/exporter.log is kept for another file of the exporter"),
+        ({"pid_file": "/opt/mon/exp1/current"}, "pid_file: /opt/mon/exp1/current is kept for another file of the exporter"),
+        ({"pid_file": "/run/tt/x", "log_file": "/run/tt/x"}, "pid_file: /run/tt/x is also log_file"),
         ({"pid_file": "/opt/mon/exp1/tt.pid", "log_file": "/opt/mon/exp1/tt.log"}, None),
         ({"pid_file": "/run/tt/state.json", "log_file": "/run/tt/lock"}, None),
     ],

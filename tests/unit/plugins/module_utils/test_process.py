@@ -968,9 +968,12 @@ def supervise(host, monkeypatch, wanted, rounds=2):
     """
     monkeypatch.setattr(systemd, "manager", lambda pid: "ttexporter-exp1.service")
     monkeypatch.setattr(systemd, "active_state", lambda unit: "active")
-    loop = f'for round in {" ".join(str(number) for number in range(rounds))}; do "$@"; done'
+    # The command is in a file: systemd's own command line is no exporter's, which would end with it.
+    loop = host.directory / "unit.sh"
+    numbers = " ".join(str(number) for number in range(rounds))
+    loop.write_text(f"for round in {numbers}; do {shlex.join(wanted.utility.argv(*wanted.arguments))}; done")
     child = subprocess.Popen(
-        ["/bin/sh", "-c", loop, "unit", *wanted.utility.argv(*wanted.arguments)],
+        ["/bin/sh", str(loop)],
         env=wanted.utility.full_environment(),
         start_new_session=True,
     )

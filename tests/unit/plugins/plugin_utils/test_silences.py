@@ -404,7 +404,7 @@ def problems(operation="rotate", **run):
         ({"rotate_silence": f"http://a:{SECRET}@b:9093"}, "rotate_silence: 'http://...@b:9093' is not the address"),
         ({"rotate_silence": ["http://a"]}, "rotate_silence: ['http://a'] is a list; give one value"),
         ({"rotate_annotation": "grafana"}, "rotate_annotation: 'grafana' is not the address of a Grafana"),
-        ({"rotate_annotation_token": f"{SECRET} x"}, "rotate_annotation_token holds a blank"),
+        ({"rotate_annotation_token": f"{SECRET} x"}, "rotate_annotation_token is empty, or holds a blank"),
         ({"rotate_silence_username": "a:b"}, "rotate_silence_username: 'a:b' holds a ':'"),
         ({"rotate_silence_password": f"{SECRET}\n"}, "rotate_silence_password holds a control character"),
         ({"rotate_silence_password": [SECRET]}, "rotate_silence_password: is a list"),
