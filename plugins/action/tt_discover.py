@@ -40,7 +40,7 @@ class ActionModule(HostAction):
 
     def _report(self, task_vars: Mapping[str, Any]) -> dict[str, Any]:
         hostvars, groups = task_vars["hostvars"], task_vars["groups"]
-        exporters: dict[str, tuple[discovery.Found, ...]] = {}
+        exporters: dict[str, tuple[discovery.SeenExporter, ...]] = {}
         jobs: dict[str, tuple[discovery.Job, ...]] = {}
         takers: dict[str, tuple[discovery.Taker, ...]] = {}
         failed: dict[str, str] = {}
@@ -49,17 +49,17 @@ class ActionModule(HostAction):
             (fleet.SERVERS, "jobs", jobs, discovery.parse_jobs),
         ]
         looked = 0
-        for group, key, found, parse in sides:
+        for group, key, by_host, parse in sides:
             for host in groups.get(group, ()):
                 registered = hostvars[host].get(f"{discovery.REGISTERED}_{key}")
                 if not isinstance(registered, Mapping):
                     continue
                 looked += 1
                 if "could_not" in registered:
-                    found[host], failed[host] = (), answers.plain(str(registered["could_not"]), 1000)
+                    by_host[host], failed[host] = (), answers.plain(str(registered["could_not"]), 1000)
                     continue
                 try:
-                    found[host] = parse(registered)
+                    by_host[host] = parse(registered)
                     if key == "jobs":
                         takers[host] = discovery.parse_takers(registered)
                 except answers.Nonsense as error:

@@ -51,16 +51,17 @@ class _AsRoot:
 
     changed: bool = False
     trouble: str | None = None
-    why: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
 
     def after(self, other: _AsRoot) -> _AsRoot:
         """Return both outcomes as one, in this order."""
-        return _AsRoot(self.changed or other.changed, self.trouble or other.trouble, self.why + other.why)
+        return _AsRoot(self.changed or other.changed, self.trouble or other.trouble, self.reasons + other.reasons)
 
     def within(self, answer: ExporterHostAnswer) -> ExporterHostAnswer:
         """Return the host's answer, extended by what root did for its exporters."""
         told = {
-            name: tuple(text for text in self.why if f"timesten-exporter-{name}." in text) for name in answer.exporters
+            name: tuple(text for text in self.reasons if f"timesten-exporter-{name}." in text)
+            for name in answer.exporters
         }
         return dataclasses.replace(
             answer,
@@ -339,8 +340,8 @@ class ActionModule(HostAction):
                 "check_mode": self._task.check_mode,
             }
             handed_on.append({"asked": asked, "answer": answer.as_dict()})
-        found = [answer for answer, _exporters, _clients in calls]
-        return self.registered(found, {"calls": handed_on}, clock)
+        parsed = [answer for answer, _exporters, _clients in calls]
+        return self.registered(parsed, {"calls": handed_on}, clock)
 
     # --- what takes root
 
@@ -400,8 +401,8 @@ class ActionModule(HostAction):
         with self.as_user("root"):
             raw = self.call(module, arguments, task_vars)
         trouble = answers.plain(answers.reason(raw), 1000) if raw.get("failed") else None
-        why = raw.get("why")
-        listed = why[:100] if isinstance(why, list) else []
+        reasons = raw.get("why")
+        listed = reasons[:100] if isinstance(reasons, list) else []
         texts = tuple(answers.plain(text, 200) for text in listed if isinstance(text, str))
         return _AsRoot(raw.get("changed") is True, trouble, texts)
 
@@ -425,23 +426,26 @@ class ActionModule(HostAction):
             for exporter in exporters
             if exporter.definition.get("takeover")
         }
-        by_hand = {name: found for name, found in by_hand.items() if found}
+        by_hand = {name: by_client for name, by_client in by_hand.items() if by_client}
         if not by_hand:
             return {}
         own, clients = self.measured_clock(), self.inventory.fleet.clients
         clocks = {name: self.inventory.clock(clients[name].host, steps.INSPECTED) for name in inspected}
-        return {name: rotation.takeover_order(name, found, clocks, own, time.time()) for name, found in by_hand.items()}
+        return {
+            name: rotation.takeover_order(name, by_client, clocks, own, time.time())
+            for name, by_client in by_hand.items()
+        }
 
     def _takers(self, inspected: Mapping[str, Any], host: ExporterHost) -> list[dict[str, Any]]:
         """Return the clients of an exporter host, including outsiders, in the module's form."""
-        found = _clients(inspected, host)
+        clients = _clients(inspected, host)
         run = self.inventory.fleet.run
         exporters = [exporter.name for exporter in host.exporters]
         for outsider in run.timesten_outsiders:
             if any(outsider.takes(exporter) for exporter in exporters):
                 has = outsiders.read(run.folder_of(outsider), outsider.public_key, exporters)
-                found.append(outsiders.client(outsider, has, exporters, outsider.name in host.readmit))
-        return found
+                clients.append(outsiders.client(outsider, has, exporters, outsider.name in host.readmit))
+        return clients
 
 
 def _in_the_way(host: ExporterHost, inspected: Mapping[str, PrometheusAnswer]) -> dict[str, str]:
@@ -470,7 +474,7 @@ def _jobs(host: ExporterHost) -> set[str]:
 def _clients(inspected: Mapping[str, Any], host: ExporterHost) -> list[dict[str, Any]]:
     """Return the clients of an exporter host in the module's form, with what the Prometheus hosts have stored."""
     mine = _jobs(host)
-    found = []
+    clients = []
     for client, answer in inspected.items():
         stored: dict[str, dict[str, Any]] = {
             name: entry.as_dict() for name, entry in answer.stored.items() if name in mine
@@ -483,7 +487,7 @@ def _clients(inspected: Mapping[str, Any], host: ExporterHost) -> list[dict[str,
                 # The certificate has to keep the name that Prometheus verifies now until the job has moved.
                 tls = prometheus_jobs.build(definition, "/").config["tls_config"]
                 stored[name]["verifies"] = tls.get("server_name", definition["address"])
-        found.append(
+        clients.append(
             {
                 "name": client,
                 "recipient": answer.transport_key,
@@ -492,4 +496,4 @@ def _clients(inspected: Mapping[str, Any], host: ExporterHost) -> list[dict[str,
                 "readmit": client in host.readmit,
             }
         )
-    return found
+    return clients

@@ -87,7 +87,7 @@ class ActionModule(HostAction):
         # is wrong.
         with contextlib.suppress(Problems):
             for client in host.clients:
-                calls[client.name] = {"exporters": templates.wanted(self.inventory.fleet, client.name)}
+                calls[client.name] = {"exporters": templates.scraped_by(self.inventory.fleet, client.name)}
         result = self._each(host, "inspected", calls, task_vars)
         if any(answer.scrapes_by_hand for answer in steps.prometheus_answers(result, host.host).values()):
             # A takeover happens between the scrapes of hand-written jobs, so it needs the clock.

@@ -80,8 +80,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """Tell whether an exporter serves both ports for a while, because an outsider that keeps its access cannot
         follow at once.
         """
-        found = self.inventory.fleet.outsiders_of(exporter)
-        return not self.inventory.evicted and bool(found)
+        outsiders = self.inventory.fleet.outsiders_of(exporter)
+        return not self.inventory.evicted and bool(outsiders)
 
     def _go(self) -> dict[str, Any]:
         """Refuse the exporters that a client does not follow."""

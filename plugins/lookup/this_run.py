@@ -74,15 +74,15 @@ def _running() -> list[str] | None:
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
         return None
-    found = []
+    processes = []
     for pid in pids:
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as file:
                 if b"ansible" in file.read():
-                    found.append(_process(pid))
+                    processes.append(_process(pid))
         except OSError:
             continue
-    return [process for process in found if process is not None]
+    return [process for process in processes if process is not None]
 
 
 def this_run(running: bool = False) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def this_run(running: bool = False) -> dict[str, Any]:
         user = getpass.getuser()
     except (KeyError, OSError, ImportError):
         user = str(os.getuid())
-    found: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "name": f"{user}@{platform.node()} (process {pid})",
         "controller": _controller(),
         "process": _process(pid) or str(pid),
@@ -102,8 +102,8 @@ def this_run(running: bool = False) -> dict[str, Any]:
     if running:
         others = _running()
         if others is not None:
-            found["running"] = sorted({*others, found["process"]})
-    return found
+            facts["running"] = sorted({*others, facts["process"]})
+    return facts
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]

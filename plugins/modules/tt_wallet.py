@@ -192,8 +192,8 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     absent = module.params["state"] == "absent"
     change = _exporter_modules.absent_wallet if absent else _exporter_modules.present_wallet
     # The option state concerns the wallet; in a definition it would concern the process.
-    wanted = define({option: value for option, value in module.params.items() if option != "state"})
-    return change(wanted, module.check_mode)
+    definition = define({option: value for option, value in module.params.items() if option != "state"})
+    return change(definition, module.check_mode)
 
 
 def main() -> None:

@@ -83,12 +83,12 @@ def decoded(printed: str) -> dict[str, Any] | None:
     if begin is None:
         return None
     try:
-        found, _end = json.JSONDecoder().raw_decode(printed, begin.end() - 1)
+        answer, _end = json.JSONDecoder().raw_decode(printed, begin.end() - 1)
     except ValueError:
         return None
     except RecursionError:
         raise Nonsense("the answer", "is nested too deep") from None
-    return cast("dict[str, Any]", found)
+    return cast("dict[str, Any]", answer)
 
 
 _BEGIN = re.compile(r"^[^\S\n]*\{", re.MULTILINE)
@@ -170,10 +170,10 @@ class Rotation(_Answer):
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as :class:`_Answer` does, but with the clients even if there are none."""
-        found = super().as_dict()
+        row = super().as_dict()
         if self.skipped is None:
-            found.setdefault("clients", [])
-        return found
+            row.setdefault("clients", [])
+        return row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,17 +229,17 @@ class ExporterAnswer(_Answer):
 
     def as_dict(self) -> dict[str, Any]:
         """Return the element of ``exporters`` that this was parsed from."""
-        found = super().as_dict()
-        del found["phase"]
+        row = super().as_dict()
+        del row["phase"]
         if self.rotation is not None:
-            found["rotation"] = self.rotation.as_dict()
+            row["rotation"] = self.rotation.as_dict()
         if self.failed is not None:
-            found.update(failed=True, msg=self.failed)
+            row.update(failed=True, msg=self.failed)
         elif self.phase in ("converge", "stage"):
-            found.setdefault("pairs", [])
+            row.setdefault("pairs", [])
         elif self.phase == "forget":
-            found.setdefault("forgotten", {})
-        return found
+            row.setdefault("forgotten", {})
+        return row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,7 +262,7 @@ class ExporterHostAnswer(_Answer):
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result that this was parsed from, without keys that the contract does not name."""
-        found: dict[str, Any] = {
+        result: dict[str, Any] = {
             "changed": self.changed,
             "exporters": [exporter.as_dict() for exporter in self.exporters.values()],
             "warnings": list(self.warnings),
@@ -271,7 +271,7 @@ class ExporterHostAnswer(_Answer):
                 for name, lines in self.diff.items()
             ],
         }
-        return found if self.failed is None else {**found, "failed": True, "msg": self.failed}
+        return result if self.failed is None else {**result, "failed": True, "msg": self.failed}
 
 
 # --- what a Prometheus host answers -------------------------------------------------------------------------------------
@@ -370,20 +370,20 @@ class PrometheusAnswer(_Answer):
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result that this was parsed from, without keys that the contract does not name."""
-        found: dict[str, Any] = {"changed": self.changed, "name": self.client, "warnings": list(self.warnings)}
+        result: dict[str, Any] = {"changed": self.changed, "name": self.client, "warnings": list(self.warnings)}
         if self.failed is not None:
-            found.update(failed=True, msg=self.failed)
+            result.update(failed=True, msg=self.failed)
         for key in _KEYS[self.state]:
             value = getattr(self, key)
             if value is not None and (self.failed is None or key in _KEYS_OF_FAILURE):
-                found[key] = _plain_json(value)
-        if "exporters" in found:
-            found["exporters"] = [proof.as_dict() for proof in self.exporters.values()]
+                result[key] = _plain_json(value)
+        if "exporters" in result:
+            result["exporters"] = [proof.as_dict() for proof in self.exporters.values()]
         if "reloaded" in _KEYS[self.state] and self.failed is None:
-            found["reloaded"] = self.reloaded or False
+            result["reloaded"] = self.reloaded or False
         if self.diff:
-            found["diff"] = [{"prepared": "\n".join(self.diff)}]
-        return found
+            result["diff"] = [{"prepared": "\n".join(self.diff)}]
+        return result
 
 
 _KEYS: dict[State, tuple[str, ...]] = {
@@ -414,7 +414,7 @@ _KEYS_OF_FAILURE = ("exporters",)
 
 def _plain_json(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
-        found = {}
+        fields = {}
         for field in dataclasses.fields(value):
             item = getattr(value, field.name)
             if item is None or (
@@ -425,8 +425,8 @@ def _plain_json(value: Any) -> Any:
                 continue
             key = {"from_generation": "from", "to_generation": "to"}.get(field.name, field.name)
             # The raw answer has a list, because each element contains its name.
-            found[key] = _plain_json(list(item.values()) if field.name == "pairs" else item)
-        return found
+            fields[key] = _plain_json(list(item.values()) if field.name == "pairs" else item)
+        return fields
     if isinstance(value, Mapping):
         return {key: _plain_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -468,7 +468,7 @@ def parse_exporter_host(
     call = _Call(phase, frozenset(exporters), frozenset(clients), recipients or {}, check_mode)
     given = checks.fields(raw, "the answer", 1000)
     failed = _failure(given)
-    found: dict[str, ExporterAnswer] = {}
+    by_name: dict[str, ExporterAnswer] = {}
     elements = given.get("exporters")
     if elements is None and failed is None:
         raise Nonsense("exporters", "is missing")
@@ -476,21 +476,21 @@ def parse_exporter_host(
         checks.items([] if elements is None else elements, "exporters", len(call.exporters))
     ):
         answer = _exporter(element, f"exporters[{index}]", call)
-        if answer.name in found:
+        if answer.name in by_name:
             raise Nonsense(f"exporters[{index}].name", f"is there twice: {answer.name}")
-        found[answer.name] = answer
-    idle = check_mode and phase in _ROTATED and failed is None and not found
+        by_name[answer.name] = answer
+    idle = check_mode and phase in _ROTATED and failed is None and not by_name
     if not idle:
-        why = NO_ANSWER if failed is None or found else failed
+        failure = NO_ANSWER if failed is None or by_name else failed
         for name in exporters:
-            found.setdefault(name, ExporterAnswer(name, phase, False, why))
+            by_name.setdefault(name, ExporterAnswer(name, phase, False, failure))
     return ExporterHostAnswer(
         host=host,
         phase=phase,
         changed=checks.truth(given.get("changed", False), "changed"),
         failed=failed,
         warnings=_warnings(given.get("warnings")),
-        exporters={} if idle else {name: found[name] for name in exporters},
+        exporters={} if idle else {name: by_name[name] for name in exporters},
         diff=_exporter_diffs(given.get("diff"), call.exporters),
     )
 
@@ -508,8 +508,8 @@ def _failure(given: Mapping[str, Any]) -> str | None:
 def _warnings(value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
-    found = [_warning(item) for item in checks.items(value, "warnings", checks.NAMES_MOST)]
-    return checks.texts(found, "warnings")
+    listed = [_warning(item) for item in checks.items(value, "warnings", checks.NAMES_MOST)]
+    return checks.texts(listed, "warnings")
 
 
 def _warning(value: Any) -> Any:
@@ -601,13 +601,13 @@ def _later(value: Any, where: str, call: _Call, check: Any) -> str | None:
 
 
 def _pairs(value: Any, where: str, call: _Call, exporter: str, generation: str | None) -> dict[str, Pair]:
-    found: dict[str, Pair] = {}
+    pairs: dict[str, Pair] = {}
     for index, element in enumerate(checks.items(value, where, len(call.clients))):
         pair = _pair(element, f"{where}[{index}]", call, exporter, generation)
-        if pair.client in found:
+        if pair.client in pairs:
             raise Nonsense(f"{where}[{index}].client", f"is there twice: {pair.client}")
-        found[pair.client] = pair
-    return found
+        pairs[pair.client] = pair
+    return pairs
 
 
 def _pair(value: Any, where: str, call: _Call, exporter: str, generation: str | None) -> Pair:
@@ -726,8 +726,8 @@ def _switched(given: Mapping[str, Any], where: str, call: _Call) -> dict[str, An
 
 
 def _generations(value: Any, where: str) -> tuple[str, ...]:
-    found = checks.items(value, where, _GENERATIONS_MOST)
-    return tuple(checks.generation(item, f"{where}[{index}]") for index, item in enumerate(found))
+    listed = checks.items(value, where, _GENERATIONS_MOST)
+    return tuple(checks.generation(item, f"{where}[{index}]") for index, item in enumerate(listed))
 
 
 def _forgotten(given: Mapping[str, Any], where: str, call: _Call) -> dict[str, Any]:
@@ -746,15 +746,15 @@ def _forgotten(given: Mapping[str, Any], where: str, call: _Call) -> dict[str, A
 
 
 def _exporter_diffs(value: Any, asked: frozenset[str]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
+    by_name: dict[str, tuple[str, ...]] = {}
     for index, element in enumerate(checks.items([] if value is None else value, "diff", len(asked))):
         where = f"diff[{index}]"
         given = checks.fields(element, where, 100)
         name = checks.asked_name(given.get("before_header"), f"{where}.before_header", asked)
         lines = tuple(_diff(given, where, LINES))
         if lines:
-            found[name] = lines
-    return found
+            by_name[name] = lines
+    return by_name
 
 
 def _diff(given: Mapping[str, Any], where: str, most: int) -> list[str]:
@@ -804,8 +804,8 @@ def parse_prometheus_host(
         parts[key] = _PARSE[key](value, key, asked)
     if "exporters" in _KEYS[state] and exporters is not None:
         seen = parts.get("exporters", {})
-        why = NO_ANSWER if failed is None or seen else failed
-        parts["exporters"] = {item: seen.get(item) or Proof(item, failed=why) for item in exporters}
+        failure = NO_ANSWER if failed is None or seen else failed
+        parts["exporters"] = {item: seen.get(item) or Proof(item, failed=failure) for item in exporters}
     return PrometheusAnswer(
         host=host,
         state=state,
@@ -820,11 +820,11 @@ def parse_prometheus_host(
 
 def _named(value: Any, where: str, check: Any, asked: frozenset[str] | None = None) -> dict[str, Any]:
     """Return a dict by exporter name."""
-    found = {}
+    by_name = {}
     for key, item in checks.fields(value, where).items():
         name = checks.name(key, where) if asked is None else checks.asked_name(key, where, asked)
-        found[name] = check(item, f"{where}.{name}")
-    return found
+        by_name[name] = check(item, f"{where}.{name}")
+    return by_name
 
 
 def _stored(value: Any, where: str) -> Stored:
@@ -864,26 +864,26 @@ _DEFINITION: dict[str, Any] = {
 
 def _definition(value: Any, where: str) -> dict[str, Any]:
     given = checks.fields(value, where, 100)
-    found = {
+    definition = {
         key: check(given[key], f"{where}.{key}") for key, check in _DEFINITION.items() if given.get(key) is not None
     }
     for key in ("name", "address", "port"):
-        if key not in found:
+        if key not in definition:
             raise Nonsense(f"{where}.{key}", "is missing")
     try:
         # What would fail later fails here, for this host alone.
-        jobs.build(found, "/")
+        jobs.build(definition, "/")
     except TimesTenError as error:
         raise Nonsense(where, f"makes no job: {error.message}") from None
-    return found
+    return definition
 
 
 def _definitions(value: Any, where: str, _asked: object) -> dict[str, Any]:
-    found = _named(value, where, _definition)
-    for name, definition in found.items():
+    definitions = _named(value, where, _definition)
+    for name, definition in definitions.items():
         if definition["name"] != name:
             raise Nonsense(f"{where}.{name}.name", f"is another one: {definition['name']}")
-    return found
+    return definitions
 
 
 def _scrape(value: Any, where: str) -> Scrape:
@@ -911,14 +911,14 @@ def _event(value: Any, where: str) -> Followed:
 
 
 def _proofs(value: Any, where: str, asked: frozenset[str] | None) -> dict[str, Proof]:
-    found: dict[str, Proof] = {}
+    proofs: dict[str, Proof] = {}
     most = checks.NAMES_MOST if asked is None else len(asked)
     for index, element in enumerate(checks.items(value, where, most)):
         proof = _proof(element, f"{where}[{index}]", asked)
-        if proof.name in found:
+        if proof.name in proofs:
             raise Nonsense(f"{where}[{index}].name", f"is there twice: {proof.name}")
-        found[proof.name] = proof
-    return found
+        proofs[proof.name] = proof
+    return proofs
 
 
 def _proof(value: Any, where: str, asked: frozenset[str] | None) -> Proof:

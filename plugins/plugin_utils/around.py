@@ -91,8 +91,8 @@ def server(run: Run) -> web.Server | None:
 
 def fault(run: Run) -> str | None:
     """Return why the Alertmanager of a run cannot be used; None if it can, or there is none."""
-    found = server(run)
-    return None if found is None else silences.fault(found)
+    alertmanager = server(run)
+    return None if alertmanager is None else silences.fault(alertmanager)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -83,10 +83,10 @@ class HostAction(ActionBase):  # type: ignore[misc]
             answer = parse()
         except answers.Nonsense as error:
             return {"failed": True, "msg": str(error)}
-        found: dict[str, Any] = answer.as_dict()
+        result: dict[str, Any] = answer.as_dict()
         if not self._task.diff:
-            found.pop("diff", None)
-        return found
+            result.pop("diff", None)
+        return result
 
     def registered(
         self, parsed: Sequence[Any], handed_on: Mapping[str, Any], clock: Clock | None = None
@@ -98,23 +98,23 @@ class HostAction(ActionBase):  # type: ignore[misc]
         itself has to fail.
         """
         changed = any(answer.changed for answer in parsed)
-        found: dict[str, Any] = {"changed": changed, "reading": steps.reading(), **handed_on}
+        result: dict[str, Any] = {"changed": changed, "reading": steps.reading(), **handed_on}
         warnings = [
             words.in_words(text, words.EXPORTER if isinstance(answer, answers.ExporterHostAnswer) else words.PROMETHEUS)
             for answer in parsed
             for text in answer.warnings
         ]
         if warnings:
-            found["warnings"] = list(dict.fromkeys(warnings))
+            result["warnings"] = list(dict.fromkeys(warnings))
         diff = [item for answer in parsed for item in answer.as_dict().get("diff") or []]
         if self._task.diff and diff:
-            found["diff"] = diff
+            result["diff"] = diff
         if clock is not None:
-            found["clock"] = dataclasses.asdict(clock)
+            result["clock"] = dataclasses.asdict(clock)
         reasons = [answer.failed for answer in parsed if answer.failed is not None]
         if reasons and not self.inventory.is_reported:
-            found.update(failed=True, msg="; ".join(dict.fromkeys(reasons)))
-        return found
+            result.update(failed=True, msg="; ".join(dict.fromkeys(reasons)))
+        return result
 
     def measured_clock(self) -> Clock:
         """Return how far the host's clock is off. If the host does not tell, its clock counts as the controller's."""

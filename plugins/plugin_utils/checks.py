@@ -128,10 +128,10 @@ def text(value: Any, where: str, limit: int = 500) -> str:
 
 def matched(value: Any, where: str, pattern: re.Pattern[str], what: str, limit: int = 300) -> str:
     """Return a text that matches a pattern, which must be anchored at its end."""
-    found = raw_text(value, where, limit)
-    if not pattern.match(found):
-        raise Nonsense(where, f"is {what}: {shown(found)}")
-    return found
+    given = raw_text(value, where, limit)
+    if not pattern.match(given):
+        raise Nonsense(where, f"is {what}: {shown(given)}")
+    return given
 
 
 def one_of(value: Any, where: str, choices: tuple[str, ...]) -> Any:
@@ -207,51 +207,51 @@ def fields(value: Any, where: str, most: int = NAMES_MOST) -> Mapping[str, Any]:
 
 def texts(value: Any, where: str, most: int = 50, limit: int = 500) -> tuple[str, ...]:
     """Return texts for people. For a longer list, the last text says how many more there are."""
-    found = items(value, where, NAMES_MOST)
-    kept = found if len(found) <= most else found[: most - 1]
+    listed = items(value, where, NAMES_MOST)
+    kept = listed if len(listed) <= most else listed[: most - 1]
     lines = [text(item, f"{where}[{index}]", limit) for index, item in enumerate(kept)]
-    if kept is not found:
-        lines.append(f"... and {len(found) - len(kept)} more")
+    if kept is not listed:
+        lines.append(f"... and {len(listed) - len(kept)} more")
     return tuple(lines)
 
 
 def name(value: Any, where: str) -> str:
     """Return the name of an exporter, a job or a client."""
-    found = raw_text(value, where, 100)
+    given = raw_text(value, where, 100)
     try:
-        return names.check_name(found, where)
+        return names.check_name(given, where)
     except TimesTenError:
-        raise Nonsense(where, f"is no name: {shown(found)}") from None
+        raise Nonsense(where, f"is no name: {shown(given)}") from None
 
 
 def asked_name(value: Any, where: str, asked: frozenset[str]) -> str:
     """Return a name that the call asked for: a host speaks for no other name."""
-    found = name(value, where)
-    if found not in asked:
-        raise Nonsense(where, f"is a name that this call did not ask for: {shown(found)}")
-    return found
+    given = name(value, where)
+    if given not in asked:
+        raise Nonsense(where, f"is a name that this call did not ask for: {shown(given)}")
+    return given
 
 
 def distinct_names(
     value: Any, where: str, asked: frozenset[str] | None = None, most: int = NAMES_MOST
 ) -> tuple[str, ...]:
     """Return names without duplicates. If ``asked`` is given, the call must have asked for all of them."""
-    found: list[str] = []
+    listed: list[str] = []
     for index, item in enumerate(items(value, where, most)):
         place = f"{where}[{index}]"
-        found.append(name(item, place) if asked is None else asked_name(item, place, asked))
-    if len(set(found)) != len(found):
+        listed.append(name(item, place) if asked is None else asked_name(item, place, asked))
+    if len(set(listed)) != len(listed):
         raise Nonsense(where, "names one of them twice")
-    return tuple(found)
+    return tuple(listed)
 
 
 def host(value: Any, where: str, wildcard: bool = True) -> str:
     """Return a host name or an address without scope, because ipaddress accepts any text as scope."""
-    found = matched(value, where, _HOST, "neither a host name nor an address")
+    given = matched(value, where, _HOST, "neither a host name nor an address")
     try:
-        return names.check_host(found, where, wildcard)
+        return names.check_host(given, where, wildcard)
     except TimesTenError:
-        raise Nonsense(where, f"is neither a host name nor an address: {shown(found)}") from None
+        raise Nonsense(where, f"is neither a host name nor an address: {shown(given)}") from None
 
 
 def hosts(value: Any, where: str) -> tuple[str, ...]:
@@ -280,13 +280,13 @@ def delivery(value: Any, where: str) -> str:
 
 def timestamp(value: Any, where: str) -> str:
     """Return a moment in UTC in the form of all results."""
-    found = matched(value, where, _TIMESTAMP, "no moment like 2026-11-24T10:49:00Z")
-    match = _TIMESTAMP.match(found)
+    given = matched(value, where, _TIMESTAMP, "no moment like 2026-11-24T10:49:00Z")
+    match = _TIMESTAMP.match(given)
     try:
         datetime.datetime(*(int(part) for part in match.groups()) if match else (0, 0, 0))
     except ValueError:
-        raise Nonsense(where, f"is no moment like 2026-11-24T10:49:00Z: {shown(found)}") from None
-    return found
+        raise Nonsense(where, f"is no moment like 2026-11-24T10:49:00Z: {shown(given)}") from None
+    return given
 
 
 def unit(value: Any, where: str) -> str:
@@ -296,19 +296,19 @@ def unit(value: Any, where: str) -> str:
 
 def path(value: Any, where: str) -> str:
     """Return an absolute path without characters that a terminal does not show."""
-    found = matched(value, where, _PATH, "no absolute path", 4096)
-    if plain(found, 4096) != found:
-        raise Nonsense(where, f"is no absolute path: {shown(found)}")
-    return found
+    given = matched(value, where, _PATH, "no absolute path", 4096)
+    if plain(given, 4096) != given:
+        raise Nonsense(where, f"is no absolute path: {shown(given)}")
+    return given
 
 
 def base64_bytes(value: Any, where: str, limit: int) -> bytes:
     """Return the bytes of a base64 text."""
-    found = raw_text(value, where, limit)
+    encoded = raw_text(value, where, limit)
     try:
-        return base64.b64decode(found, validate=True)
+        return base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
-        raise Nonsense(where, f"is no base64: {shown(found)}") from None
+        raise Nonsense(where, f"is no base64: {shown(encoded)}") from None
 
 
 def transport_key(value: Any, where: str) -> str:
@@ -323,10 +323,10 @@ def transport_key(value: Any, where: str) -> str:
 
 def certificates(value: Any, where: str, most: int = CERTIFICATES_MOST) -> tuple[str, tuple[bytes, ...]]:
     """Return the certificates of a PEM text: the text without anything else in it, and the DER of each."""
-    found = raw_text(value, where, CERTIFICATES_LIMIT)
-    blocks = _BLOCK.findall(found)
-    if not blocks or found.count(_BEGIN) != len(blocks):
-        raise Nonsense(where, f"is no PEM text of certificates alone: {shown(found)}")
+    pem = raw_text(value, where, CERTIFICATES_LIMIT)
+    blocks = _BLOCK.findall(pem)
+    if not blocks or pem.count(_BEGIN) != len(blocks):
+        raise Nonsense(where, f"is no PEM text of certificates alone: {shown(pem)}")
     if len(blocks) > most:
         raise Nonsense(where, f"holds {len(blocks)} certificates, more than {most}")
     ders = []
@@ -364,14 +364,14 @@ def bundle(value: Any, where: str, expected: Mapping[str, str]) -> str:
 
     :param expected: the fields that it must name, with their values.
     """
-    found = raw_text(value, where, seal.BUNDLE_LIMIT)
+    sealed = raw_text(value, where, seal.BUNDLE_LIMIT)
     try:
-        content = json.loads(found)
+        content = json.loads(sealed)
     except (ValueError, RecursionError):
-        raise Nonsense(where, f"is no sealed bundle: {shown(found)}") from None
+        raise Nonsense(where, f"is no sealed bundle: {shown(sealed)}") from None
     content = fields(content, where, 20)
     if set(content) != {"version", "ephemeral", "nonce", "ciphertext", *_NAMED}:
-        raise Nonsense(where, f"is no sealed bundle: {shown(found)}")
+        raise Nonsense(where, f"is no sealed bundle: {shown(sealed)}")
     whole(content["version"], f"{where}.version", 1, 1)
     matched(content["recipient"], f"{where}.recipient", _KEY_ID, "no key id")
     for key, value_due in expected.items():
@@ -387,12 +387,12 @@ def bundle(value: Any, where: str, expected: Mapping[str, str]) -> str:
 
 def age_bundle(value: Any, where: str) -> str:
     """Return a private key encrypted in the age format for one X25519 recipient, in the form of :func:`tls.age.armor`."""
-    found = raw_text(value, where, age.LIMIT)
+    armored = raw_text(value, where, age.LIMIT)
     try:
-        age.check_armored(found)
+        age.check_armored(armored)
     except ValueError as error:
-        raise Nonsense(where, f"{error}: {shown(found)}") from None
-    return found
+        raise Nonsense(where, f"{error}: {shown(armored)}") from None
+    return armored
 
 
 def json_value(value: Any, where: str, depth: int = 8, most: int = 200) -> Any:
@@ -400,10 +400,10 @@ def json_value(value: Any, where: str, depth: int = 8, most: int = 200) -> Any:
     if depth < 0:
         raise Nonsense(where, "is nested too deep")
     if isinstance(value, str):
-        found = raw_text(value, where, 4096)
-        if any(unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") for character in found):
-            raise Nonsense(where, f"holds a control character: {shown(found)}")
-        return found
+        given = raw_text(value, where, 4096)
+        if any(unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") for character in given):
+            raise Nonsense(where, f"holds a control character: {shown(given)}")
+        return given
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):

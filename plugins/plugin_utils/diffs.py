@@ -62,15 +62,15 @@ def _facts(value: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     waiting: list[tuple[str, int, object]] = [("", 0, value)]
     count = 0
     while waiting and count < _FACTS:
-        where, depth, found = waiting.pop()
+        where, depth, item = waiting.pop()
         count += 1
-        if isinstance(found, dict) and depth < _DEPTH:
+        if isinstance(item, dict) and depth < _DEPTH:
             # Reversed, because the last one is taken first.
-            keys = [key for key in found if isinstance(key, str)][: _FACTS - count]
-            waiting += [(f"{where}.{key[:_KEY]}" if where else key[:_KEY], depth + 1, found[key]) for key in keys[::-1]]
+            keys = [key for key in item if isinstance(key, str)][: _FACTS - count]
+            waiting += [(f"{where}.{key[:_KEY]}" if where else key[:_KEY], depth + 1, item[key]) for key in keys[::-1]]
         else:
             # A line that begins with such a mark would look like a line of a text's diff.
-            yield plain(where, 4 * _KEY).lstrip("-+@ ") or "?", _value(found)
+            yield plain(where, 4 * _KEY).lstrip("-+@ ") or "?", _value(item)
 
 
 def _value(value: object) -> str:

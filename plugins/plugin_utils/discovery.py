@@ -34,7 +34,7 @@ PROBLEMS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class SeenExporter:
     """One exporter, or one wallet that no process serves; see the module tt_discover."""
 
     owner: str
@@ -90,10 +90,10 @@ def _safe(check: Callable[[Any, str], str]) -> Callable[[Any, str], str]:
     """Return a check that also refuses templates: its value goes into an inventory, where a template would be run."""
 
     def safe(value: Any, where: str) -> str:
-        found = check(value, where)
-        if any(mark in found for mark in ("{{", "{%", "{#")):
+        checked = check(value, where)
+        if any(mark in checked for mark in ("{{", "{%", "{#")):
             raise Nonsense(where, f"looks like a template: {checks.shown(value)}")
-        return found
+        return checked
 
     return safe
 
@@ -101,18 +101,18 @@ def _safe(check: Callable[[Any, str], str]) -> Callable[[Any, str], str]:
 _text, _path = _safe(checks.text), _safe(checks.path)
 
 
-def parse_exporters(raw: object) -> tuple[Found, ...]:
+def parse_exporters(raw: object) -> tuple[SeenExporter, ...]:
     """Return the exporters in the raw result of looking for exporters.
 
     :raises Nonsense: naming the field.
     """
     elements = checks.items(checks.fields(raw, "the answer", 1000).get("exporters"), "exporters", _MOST_EXPORTERS)
-    return tuple(_found(element, f"exporters[{index}]") for index, element in enumerate(elements))
+    return tuple(_exporter(element, f"exporters[{index}]") for index, element in enumerate(elements))
 
 
-def _found(element: Any, where: str) -> Found:
+def _exporter(element: Any, where: str) -> SeenExporter:
     given = checks.fields(element, where, 100)
-    return Found(
+    return SeenExporter(
         owner=_text(given.get("owner"), f"{where}.owner"),
         listening=checks.truth(given.get("listening"), f"{where}.listening"),
         insecure=checks.truth(given.get("insecure"), f"{where}.insecure"),
@@ -132,12 +132,12 @@ def parse_jobs(raw: object) -> tuple[Job, ...]:
     :raises Nonsense: naming the field.
     """
     elements = checks.items(checks.fields(raw, "the answer", 1000).get("jobs"), "jobs", _MOST_JOBS)
-    found = []
+    jobs = []
     for index, element in enumerate(elements):
         where = f"jobs[{index}]"
         given = checks.fields(element, where, 100)
         targets = checks.items(given.get("targets"), f"{where}.targets", _MOST_JOBS)
-        found.append(
+        jobs.append(
             Job(
                 job=_text(given.get("job"), f"{where}.job"),
                 where=_text(given.get("where"), f"{where}.where"),
@@ -146,7 +146,7 @@ def parse_jobs(raw: object) -> tuple[Job, ...]:
                 exporter=optional(checks.name, given.get("exporter"), f"{where}.exporter"),
             )
         )
-    return tuple(found)
+    return tuple(jobs)
 
 
 def parse_takers(raw: object) -> tuple[Taker, ...]:
@@ -155,12 +155,12 @@ def parse_takers(raw: object) -> tuple[Taker, ...]:
     :raises Nonsense: naming the field.
     """
     elements = checks.items(checks.fields(raw, "the answer", 1000).get("takers") or [], "takers", _MOST_TAKERS)
-    found = []
+    takers = []
     for index, element in enumerate(elements):
         where = f"takers[{index}]"
         given = checks.fields(element, where, 100)
         mounts = checks.fields(given.get("path_map"), f"{where}.path_map", _MOST_MOUNTS)
-        found.append(
+        takers.append(
             Taker(
                 kind=checks.one_of(given.get("kind"), f"{where}.kind", ("prometheus", "scrape_file")),
                 pid=checks.whole(given.get("pid"), f"{where}.pid", 1, 1 << 22),
@@ -175,7 +175,7 @@ def parse_takers(raw: object) -> tuple[Taker, ...]:
                 problem=optional(checks.one_of, given.get("problem"), f"{where}.problem", tuple(PROBLEMS)),
             )
         )
-    return tuple(found)
+    return tuple(takers)
 
 
 # --- put together -----------------------------------------------------------------------------------------------------
@@ -186,13 +186,13 @@ class Scraped:
     """An exporter with its jobs, each with its Prometheus host and the host name in its target."""
 
     host: str
-    found: Found
+    seen: SeenExporter
     jobs: tuple[tuple[str, Job], ...] = ()
     address: str | None = None
 
 
 def matched(
-    exporters: Mapping[str, Sequence[Found]],
+    exporters: Mapping[str, Sequence[SeenExporter]],
     jobs: Mapping[str, Sequence[Job]],
     known_as: Mapping[str, Sequence[str]],
 ) -> tuple[list[Scraped], list[tuple[str, Job]]]:
@@ -205,9 +205,9 @@ def matched(
     """
     rows = []
     used = set()
-    for host, found in exporters.items():
+    for host, of_host in exporters.items():
         names = {name.lower() for name in known_as[host]}
-        for one in found:
+        for one in of_host:
             fitting, addresses = [], []
             for server, listed in jobs.items():
                 for job in listed:
@@ -265,17 +265,17 @@ def lines(
 
 
 def _cells(row: Scraped) -> tuple[str, ...]:
-    found = row.found
-    process = "stopped" if found.pid is None else f"{found.pid}" + (f" ({found.unit})" if found.unit else "")
-    wallet = "none: plain http" if found.insecure else found.certificate_directory or "unknown"
+    seen = row.seen
+    process = "stopped" if seen.pid is None else f"{seen.pid}" + (f" ({seen.unit})" if seen.unit else "")
+    wallet = "none: plain http" if seen.insecure else seen.certificate_directory or "unknown"
     return (
         row.host,
-        "" if found.port is None else str(found.port),
-        found.owner,
+        "" if seen.port is None else str(seen.port),
+        seen.owner,
         process,
         wallet,
-        found.not_after or "unknown",
-        found.exporter or "by hand",
+        seen.not_after or "unknown",
+        seen.exporter or "by hand",
         ", ".join(f"{server}: {job.job}" + ("" if job.exporter else " (by hand)") for server, job in row.jobs)
         or "none",
     )
@@ -293,7 +293,7 @@ def inventory(
     """
     exporters: dict[str, dict[str, Any]] = {}
     for host in dict.fromkeys(row.host for row in rows):
-        running = [row for row in rows if row.host == host and row.found.pid is not None]
+        running = [row for row in rows if row.host == host and row.seen.pid is not None]
         if running:
             exporters[host] = _variables(host, running)
     by_hand = {server for row in rows for server, job in row.jobs if job.exporter is None}
@@ -353,7 +353,7 @@ def _client(taker: Taker, instance: str) -> dict[str, Any]:
 
 def _variables(host: str, running: Sequence[Scraped]) -> dict[str, Any]:
     elements = [_element(host, row) for row in running]
-    owners = {row.found.owner for row in running}
+    owners = {row.seen.owner for row in running}
     variables: dict[str, Any] = {}
     if len(owners) == 1:
         variables["exporter_host_owner"] = owners.pop()
@@ -365,29 +365,29 @@ def _variables(host: str, running: Sequence[Scraped]) -> dict[str, Any]:
 
 
 def _element(host: str, row: Scraped) -> dict[str, Any]:
-    found = row.found
-    element: dict[str, Any] = {"port": found.port}
-    if found.timesten_home is not None:
-        element["timesten_home"] = found.timesten_home
+    seen = row.seen
+    element: dict[str, Any] = {"port": seen.port}
+    if seen.timesten_home is not None:
+        element["timesten_home"] = seen.timesten_home
     if row.address is not None and row.address != host.lower():
         element["address"] = row.address
-    if found.insecure:
+    if seen.insecure:
         element["insecure"] = True
-    if found.exporter is None:
+    if seen.exporter is None:
         element["takeover"] = True
-    elif found.certificate_directory is not None:
+    elif seen.certificate_directory is not None:
         # <directory>/<exporter>/generations/<generation>
-        directory = found.certificate_directory.rsplit("/", 3)[0]
-        if directory != posixpath.join(found.timesten_home or "/", "monitoring"):
+        directory = seen.certificate_directory.rsplit("/", 3)[0]
+        if directory != posixpath.join(seen.timesten_home or "/", "monitoring"):
             element["directory"] = directory
     return element
 
 
 def _instance(host: str, row: Scraped, running: Sequence[Scraped]) -> str:
     """Return a name for one of several exporters of a host: its own, else that of its instance, else its port."""
-    named = (row.found.exporter or "").removeprefix(f"{host}-")
-    if row.found.exporter and named != row.found.exporter:
+    named = (row.seen.exporter or "").removeprefix(f"{host}-")
+    if row.seen.exporter and named != row.seen.exporter:
         return named
-    homes = [posixpath.basename(other.found.timesten_home or "") for other in running]
-    mine = posixpath.basename(row.found.timesten_home or "")
-    return mine if mine and homes.count(mine) == 1 else str(row.found.port)
+    homes = [posixpath.basename(other.seen.timesten_home or "") for other in running]
+    mine = posixpath.basename(row.seen.timesten_home or "")
+    return mine if mine and homes.count(mine) == 1 else str(row.seen.port)

@@ -76,14 +76,14 @@ def reason(raw: Mapping[str, Any]) -> str:
     parts = [part for part in (_said(raw.get(key), key) for key in _KEYS) if part]
     # The last line of a traceback says more than the text that only announces a traceback.
     telling = [part for part in parts if not _EMPTY_WORDS.match(part)] or parts
-    found = plain("; ".join(dict.fromkeys(telling)), _LIMIT) or "the module call failed without a message"
-    if found.endswith(tuple(advice for _pattern, advice in _ADVICE)):
-        return found
-    everything = "\n".join([found, *(_end(raw.get(key)) for key in (*_KEYS, "exception"))])
+    text = plain("; ".join(dict.fromkeys(telling)), _LIMIT) or "the module call failed without a message"
+    if text.endswith(tuple(advice for _pattern, advice in _ADVICE)):
+        return text
+    everything = "\n".join([text, *(_end(raw.get(key)) for key in (*_KEYS, "exception"))])
     for pattern, advice in _ADVICE:
         if pattern.search(everything):
-            return f"{plain(found, _LIMIT - 500).rstrip('.')}. {advice}"
-    return found
+            return f"{plain(text, _LIMIT - 500).rstrip('.')}. {advice}"
+    return text
 
 
 def _end(value: object) -> str:

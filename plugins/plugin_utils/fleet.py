@@ -246,12 +246,12 @@ class Fleet:
 
     def clients_of(self, host: str) -> tuple[Client, ...]:
         """Return the clients that get a pair of a host's exporters: those that both sides name."""
-        found = self.exporter_hosts.get(host)
-        if found is None:
+        own = self.exporter_hosts.get(host)
+        if own is None:
             return ()  # the role is used alone, on a host outside the group
         return tuple(
             client
-            for name in found.prometheus_hosts
+            for name in own.prometheus_hosts
             if name in self.prometheus_hosts and host in self.prometheus_hosts[name].exporter_hosts
             for client in self.prometheus_hosts[name].clients
         )
@@ -431,13 +431,13 @@ def _check_definition(
             raise TimesTenError(
                 f"{place}address: {definition['address']} is the address of no host; give the name or address that Prometheus connects to"
             )
-        found = exporter_definition.define({**definition, "allow_home": True}, place)
-        if found.boot == "systemd":
+        exporter = exporter_definition.define({**definition, "allow_home": True}, place)
+        if exporter.boot == "systemd":
             # This import stands here because Ansible compiles imports on the controller too, at each run, and most
             # fleets have no units.
             from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import units
 
-            units.unit_texts(found, values["owner"], values["boot_after"])
+            units.unit_texts(exporter, values["owner"], values["boot_after"])
     except TimesTenError as error:
         message = error.message.replace(f"{place}certificate_directory", f"{place}directory")
         if message.startswith(f"{place}name") and "instance" not in element:
@@ -449,11 +449,11 @@ def _of_variable(message: str, role: str, index: int, element: Mapping[str, Any]
     """Replace the option in a message by the element's key or, if the element does not set it, by the role's variable."""
     place = rf"{_ELEMENTS[role]}\[{index}\]\."
 
-    def name(found: re.Match[str]) -> str:
-        key = found.group(1)
+    def name(match: re.Match[str]) -> str:
+        key = match.group(1)
         if key == "name":
-            return found.group().replace("name", "instance")
-        return found.group() if key in element else f"{role}_{key}"
+            return match.group().replace("name", "instance")
+        return match.group() if key in element else f"{role}_{key}"
 
     return re.sub(place + r"(\w+)", name, message)
 
@@ -537,7 +537,7 @@ def _typed(role: str, variables: Mapping[str, Any]) -> dict[str, Any]:
 
 def _given(variables: Mapping[str, Any], options: Mapping[str, Any], messages: list[str]) -> dict[str, Any]:
     """Return the options that are set; null counts as not set."""
-    found = {}
+    given = {}
     for name in options:
         if name not in variables:
             continue
@@ -551,8 +551,8 @@ def _given(variables: Mapping[str, Any], options: Mapping[str, Any], messages: l
             messages.append(f"{name}: {text}")
             continue
         if value is not None:
-            found[name] = value
-    return found
+            given[name] = value
+    return given
 
 
 def _plain(value: Any) -> Any:
@@ -587,12 +587,12 @@ def _without_vaulted(messages: Sequence[str], variables: Mapping[str, Any]) -> l
         with contextlib.suppress(AnsibleError):
             # Messages clip long values, and show what cannot be seen as its escape.
             begins += [match.group() for text in _vaulted(variables[name]) if (match := _BEGIN.match(text))]
-    found = []
+    shortened = []
     for message in messages:
         cuts = [message.index(begin) for begin in begins if begin in message]
         shown = message[: min(cuts)].rstrip(" '\"([{") if cuts else message
-        found.append(f"{shown} ... (the rest would show a value from a vault)" if cuts else message)
-    return found
+        shortened.append(f"{shown} ... (the rest would show a value from a vault)" if cuts else message)
+    return shortened
 
 
 _BEGIN = re.compile(r"[!#-&(-\[\]-~]{3,8}")
@@ -622,7 +622,7 @@ def _validated(given: Mapping[str, Any], options: Mapping[str, Any], messages: l
 
 
 def _without_paths(options: Mapping[str, Any]) -> dict[str, Any]:
-    found = {}
+    specs = {}
     for name, spec in options.items():
         changed = {**spec, "type": "str"} if spec.get("type") == "path" else dict(spec)
         if "options" in changed:
@@ -631,8 +631,8 @@ def _without_paths(options: Mapping[str, Any]) -> dict[str, Any]:
         # A copy, because the validator fills in the elements of a default.
         if "default" in changed:
             changed["default"] = copy.deepcopy(changed["default"])
-        found[name] = changed
-    return found
+        specs[name] = changed
+    return specs
 
 
 def _fault(name: str, value: Any, spec: Mapping[str, Any]) -> str | None:
@@ -836,7 +836,7 @@ def _near(one: str, other: str) -> bool:
 
 
 def _meant_with_extra(name: str, known: Collection[str]) -> str | None:
-    found = sorted(
+    candidates = sorted(
         item
         for item in known
         if item
@@ -851,10 +851,10 @@ def _meant_with_extra(name: str, known: Collection[str]) -> str | None:
         ]
         meant += [item for item in listed if len(item) > 7 and words.one_letter_away(item, name)]
         for other in (words.variable(role, item) for item in meant):
-            if other and other not in found:
-                found.append(other)
-    if found:
-        return " or ".join(found)
+            if other and other not in candidates:
+                candidates.append(other)
+    if candidates:
+        return " or ".join(candidates)
     if re.match(r"(timesten|rotate|remove)_", name):
         return words.nearest(name, [item for item in RUN if item.partition("_")[0] == name.partition("_")[0]], 0.8)
     return next((item for item in sorted(RUN) if words.one_letter_away(item, name)), None)
@@ -961,18 +961,18 @@ def _of_run(hostvars: Mapping[str, Mapping[str, Any]], hosts: Sequence[str]) -> 
     """Return the run's variables that are set. With -e every host has them; otherwise the first host that has one
     decides.
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for host in hosts:
         for name in RUN:
-            if name not in found and name in hostvars[host]:
-                found[name] = hostvars[host][name]
-    return found
+            if name not in values and name in hostvars[host]:
+                values[name] = hostvars[host][name]
+    return values
 
 
 def read(hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence[str]]) -> tuple[Fleet, list[str]]:
     """Read all hosts. Hosts with invalid variables are left out of the fleet and named in a message."""
-    found = _read(_each_once(hostvars, groups), groups)
-    return found.fleet, _texts(found.faults)
+    reading = _read(_each_once(hostvars, groups), groups)
+    return reading.fleet, _texts(reading.faults)
 
 
 def _texts(faults: Mapping[str, Sequence[str]]) -> list[str]:
@@ -981,11 +981,11 @@ def _texts(faults: Mapping[str, Sequence[str]]) -> list[str]:
     for host, messages in faults.items():
         for message in messages:
             hosts.setdefault(re.sub(r"\s+", " ", message), []).append(host)
-    found = []
+    texts = []
     for message, named in hosts.items():
         more = f" (and {len(named) - 1} more host{'s' if len(named) > 2 else ''})" if len(named) > 1 else ""
-        found.append(f"{named[0]}{more}: {message}" if named[0] else message)
-    return found
+        texts.append(f"{named[0]}{more}: {message}" if named[0] else message)
+    return texts
 
 
 def problems(
@@ -1019,35 +1019,35 @@ def problems(
         if left_out:
             return left_out
     hostvars = _each_once(hostvars, groups)
-    found = _read(hostvars, groups)
-    faults = {host: list(messages) for host, messages in found.faults.items() if not host or host in mine}
+    reading = _read(hostvars, groups)
+    faults = {host: list(messages) for host, messages in reading.faults.items() if not host or host in mine}
     for host, messages in _variable_problems(hostvars, groups, mine, extra_vars).items():
         faults.setdefault(host, []).extend(messages)
     for host in mine.intersection((*groups[EXPORTERS], *groups[SERVERS])):
         faults.setdefault(host, []).extend(_chosen_by_hosts(hostvars[host]))
-    for host, messages in _reference_problems(found.fleet, mine).items():
+    for host, messages in _reference_problems(reading.fleet, mine).items():
         faults.setdefault(host, []).extend(messages)
     texts = _texts(faults)
-    texts += _purge_problem(found.fleet, groups, mine)
-    texts += _unread_for_outsiders(found, mine)
-    texts += _same_names(found.fleet, mine)
-    texts += _run_problems(found.fleet, found.faults, mine, operation)
+    texts += _purge_problem(reading.fleet, groups, mine)
+    texts += _unread_for_outsiders(reading, mine)
+    texts += _same_names(reading.fleet, mine)
+    texts += _run_problems(reading.fleet, reading.faults, mine, operation)
     if not texts:
-        remember(found.fleet)
+        remember(reading.fleet)
         steps.begin()
     return list(dict.fromkeys(re.sub(r"\s+", " ", text) for text in texts))
 
 
-def _unread_for_outsiders(found: _Reading, mine: Collection[str]) -> list[str]:
+def _unread_for_outsiders(reading: _Reading, mine: Collection[str]) -> list[str]:
     """Refuse a run that would lose pairs: an outsider's directory is written from the whole inventory, and a host in it
     cannot be read.
     """
-    unread = [host for host in found.faults if host and host not in mine and host in found.fleet.inventory[0]]
-    if not found.fleet.run.timesten_outsiders or not unread:
+    unread = [host for host in reading.faults if host and host not in mine and host in reading.fleet.inventory[0]]
+    if not reading.fleet.run.timesten_outsiders or not unread:
         return []
     return [
         f"timesten_outsiders: what they get is written from the whole inventory, and variables of {', '.join(unread[:3])} are wrong, outside of this run's "
-        f"limit: {found.faults[unread[0]][0]}"
+        f"limit: {reading.faults[unread[0]][0]}"
     ]
 
 
@@ -1077,11 +1077,11 @@ def _variable_problems(
             message = judged[name]
             if message and host in hosts and message not in faults.get(host, ()):
                 faults.setdefault(host, []).append(message)
-    for name, found in setters.items():
+    for name, setting_hosts in setters.items():
         role = next((role for role in ROLES if name.startswith(f"{role}_")), None)
-        if role is None or name in extra_vars or found.intersection(groups[GROUP[role]]):
+        if role is None or name in extra_vars or setting_hosts.intersection(groups[GROUP[role]]):
             continue
-        for host in sorted(found.intersection(hosts)):
+        for host in sorted(setting_hosts.intersection(hosts)):
             faults.setdefault(host, []).append(
                 f"{name} is a variable of the role {role}, and no host of the group {GROUP[role]} has it; set it there"
             )
@@ -1092,11 +1092,11 @@ def _chosen_by_hosts(variables: Mapping[str, Any]) -> list[str]:
     """Tell which variables of ours are facts: these stand above the inventory, and a host says of itself what it likes."""
     facts = variables.get("ansible_facts")
     ours = _known() | _FACTS
-    found = sorted(str(name) for name in facts if name in ours) if isinstance(facts, Mapping) else []
-    if not found:
+    chosen = sorted(str(name) for name in facts if name in ours) if isinstance(facts, Mapping) else []
+    if not chosen:
         return []
     return [
-        f"{', '.join(found)}: among the facts of the host, which it can choose itself, and which stand above the inventory. Set what is meant in the "
+        f"{', '.join(chosen)}: among the facts of the host, which it can choose itself, and which stand above the inventory. Set what is meant in the "
         "inventory, and clear the fact cache: ansible-playbook --flush-cache"
     ]
 
@@ -1141,10 +1141,10 @@ def _limit_problem(groups: Mapping[str, Sequence[str]], hosts: set[str], limit: 
         return []
     left_out = "every exporter host" if not missing else ", ".join(missing)
     # Keep the limit's exporter hosts; if it names none, take one as an example.
-    wanted = ":".join(mine) if 0 < len(mine) < len(groups[EXPORTERS]) else groups[EXPORTERS][0]
+    pattern = ":".join(mine) if 0 < len(mine) < len(groups[EXPORTERS]) else groups[EXPORTERS][0]
     return [
         f"--limit {limit} leaves out {left_out}; an exporter and all its Prometheus hosts have to be in the same run: "
-        f"--limit '{wanted}:{SERVERS}'"
+        f"--limit '{pattern}:{SERVERS}'"
     ]
 
 
@@ -1181,10 +1181,10 @@ def _same_names(fleet: Fleet, hosts: set[str]) -> list[str]:
 
 def _twice(what: str, owners: Mapping[str, Sequence[tuple[str, str]]], hosts: set[str]) -> Iterator[str]:
     """Return values with several owners, of which at least one is part of the run."""
-    for found in owners.values():
-        owning = [host for _name, host in found]
-        if len(found) > 1 and hosts.intersection(owning):
-            yield f"{what} {found[0][0]} is there {len(found)} times: on {', '.join(owning)}"
+    for group in owners.values():
+        owning = [host for _name, host in group]
+        if len(group) > 1 and hosts.intersection(owning):
+            yield f"{what} {group[0][0]} is there {len(group)} times: on {', '.join(owning)}"
 
 
 def _run_problems(fleet: Fleet, faults: Mapping[str, Sequence[str]], hosts: set[str], operation: str) -> Iterator[str]:

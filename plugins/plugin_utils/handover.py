@@ -28,7 +28,7 @@ def sources(
     :param only: names of exporters; None means all.
     :param but: exporters whose answers are ignored.
     """
-    found = []
+    taken = []
     for exporter in fleet.exporters.values():
         if not outsider.takes(exporter.name) or (only is not None and exporter.name not in only):
             continue
@@ -36,10 +36,10 @@ def sources(
         answer = None if host is None or exporter.name in but else host.exporters.get(exporter.name)
         if exporter.state == "stopped":
             answer = None
-        found.append(
+        taken.append(
             Source(exporter.name, exporter.address, exporter.port, exporter.spare_port, exporter.insecure, answer)
         )
-    return found
+    return taken
 
 
 def delivered(fleet: Fleet) -> dict[str, dict[str, Entry]]:
@@ -61,10 +61,10 @@ def at_the_end(inventory: Inventory, check_mode: bool) -> tuple[list[str], list[
     for outsider in fleet.run.timesten_outsiders:
         directory = fleet.run.folder_of(outsider)
         try:
-            found = sources(fleet, outsider, answers, but=rotated)
-            changed = outsiders.converge(directory, outsider, found, check_mode)
+            taken = sources(fleet, outsider, answers, but=rotated)
+            changed = outsiders.converge(directory, outsider, taken, check_mode)
             if not check_mode:
-                _clear_next(fleet, outsider, found)
+                _clear_next(fleet, outsider, taken)
         except OSError as error:
             problems.append(_unwritten(outsider, directory, error))
             continue
@@ -114,11 +114,11 @@ def after_removal(inventory: Inventory, check_mode: bool) -> tuple[list[str], li
     return notes, problems
 
 
-def _clear_next(fleet: Fleet, outsider: Outsider, found: Collection[Source]) -> None:
+def _clear_next(fleet: Fleet, outsider: Outsider, taken: Collection[Source]) -> None:
     """Remove what an interrupted rotation left. It cannot belong to a running rotation: an exporter that another run
     rotates fails in this run.
     """
-    fine = {source.exporter for source in found if source.answer is not None and not source.answer.failed}
+    fine = {source.exporter for source in taken if source.answer is not None and not source.answer.failed}
     if set(outsiders.read(_next(fleet, outsider), outsider.public_key)) <= fine:
         outsiders.converge(_next(fleet, outsider), outsider, [], False)
 

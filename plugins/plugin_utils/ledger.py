@@ -170,23 +170,23 @@ class Ledger:
 
     def lines(self) -> list[str]:
         """Return the table and the text below it, for people."""
-        found: list[str] = []
+        lines: list[str] = []
         if self.rotations:
-            found += ["Rotation:", *(f"  {line}" for line in self.rotations), ""]
+            lines += ["Rotation:", *(f"  {line}" for line in self.rotations), ""]
         if self.pairs:
-            found += [*_table(self.pairs), ""]
+            lines += [*_table(self.pairs), ""]
         changed = _changes(self.hosts, self.check_mode)
         if changed:
-            found += [*changed, ""]
+            lines += [*changed, ""]
         reasons = self.reasons()
         if reasons:
             told = (f"  {'; '.join(who)}: {plain(reason, 1500)}" for reason, who in reasons.items())
-            found += [f"Not {'predicted' if self.check_mode else 'finished'}, and why:", *told, ""]
+            lines += [f"Not {'predicted' if self.check_mode else 'finished'}, and why:", *told, ""]
         if self.problems:
-            found += [*self.problems, ""]
+            lines += [*self.problems, ""]
         if self.notes:
-            found += [*self.notes, ""]
-        return [*found, self.verdict()]
+            lines += [*self.notes, ""]
+        return [*lines, self.verdict()]
 
     def reasons(self) -> dict[str, list[str]]:
         """Return each reason once, with everything that it concerns."""
@@ -285,11 +285,11 @@ _KNOWN: dict[str, Check] = {
 
 
 def _rows(value: Any, where: str, kind: Callable[..., _Row], form: Mapping[str, Check]) -> tuple[_Row, ...]:
-    found = []
+    rows = []
     for index, item in enumerate(checks.items(value, where, _MOST)):
         given = checks.fields(item, f"{where}[{index}]")
-        found.append(kind(**{key: check(given.get(key), f"{where}[{index}].{key}") for key, check in form.items()}))
-    return tuple(found)
+        rows.append(kind(**{key: check(given.get(key), f"{where}[{index}].{key}") for key, check in form.items()}))
+    return tuple(rows)
 
 
 _OTHERWISE = {
@@ -332,17 +332,17 @@ def pairs(
     :param without: clients that lose their access in this run.
     """
     mine = set(hosts)
-    found = []
+    rows = []
     for exporter in fleet.exporters.values():
         if exporter.host not in mine or exporter.state == "stopped" or (only is not None and exporter.name not in only):
             continue
         for client in fleet.clients_of(exporter.host):
             if client.host in mine and client.name not in without:
-                found.append(_pair(exporter, client, seen, check_mode))
+                rows.append(_pair(exporter, client, seen, check_mode))
         for outsider in fleet.outsiders_of(exporter.name):
             if outsider.name not in without:
-                found.append(_outsider_pair(exporter, outsider, fleet.run.folder_of(outsider), seen, check_mode))
-    return tuple(found)
+                rows.append(_outsider_pair(exporter, outsider, fleet.run.folder_of(outsider), seen, check_mode))
+    return tuple(rows)
 
 
 def _pair(exporter: Exporter, client: Client, seen: Seen, check_mode: bool) -> Pair:
@@ -486,8 +486,8 @@ def _proof(answer: PrometheusAnswer, exporter: Exporter, mine: ExporterAnswer | 
     spare = names.on_port(exporter.name, True)
     order = [exporter.name, spare] if mine is None or not mine.spare else [spare, exporter.name]
     allowed = order if exporter.spare_port is not None else [exporter.name]
-    found = [answer.exporters[name] for name in allowed if name in answer.exporters]
-    return next((proof for proof in found if proof.up), found[0] if found else None)
+    proofs = [answer.exporters[name] for name in allowed if name in answer.exporters]
+    return next((proof for proof in proofs if proof.up), proofs[0] if proofs else None)
 
 
 def _expires(
@@ -516,7 +516,7 @@ def described(
         them.
     """
     mine = set(hosts)
-    found = []
+    rows = []
     for exporter in fleet.exporters.values():
         if exporter.host not in mine or exporter.state == "stopped":
             continue
@@ -525,7 +525,7 @@ def described(
         intervals = [_interval(inspected.get(client.name), exporter) for client in fleet.clients_of(exporter.host)]
         intervals += [outsider.seconds for outsider in fleet.outsiders_of(exporter.name)]
         certain = [seconds for seconds in intervals if seconds]
-        found.append(
+        rows.append(
             Known(
                 exporter.name,
                 exporter.host,
@@ -537,7 +537,7 @@ def described(
                 None if answer is None else answer.rate_limit,
             )
         )
-    return tuple(found)
+    return tuple(rows)
 
 
 def _interval(answer: PrometheusAnswer | None, exporter: Exporter) -> float | None:
@@ -548,15 +548,15 @@ def _interval(answer: PrometheusAnswer | None, exporter: Exporter) -> float | No
     return next((seconds for seconds in of_job if seconds), answer.scrape_interval)
 
 
-def same_certificates(answers: Mapping[str, ExporterHostAnswer], found: Iterable[Pair] = ()) -> list[str]:
+def same_certificates(answers: Mapping[str, ExporterHostAnswer], asked_pairs: Iterable[Pair] = ()) -> list[str]:
     """Return a problem for each certificate that several exporters have. A cloned host brings its wallet along.
 
     Such exporters accept each other's clients.
 
-    :param found: pairs with the served certificates.
+    :param asked_pairs: pairs with the served certificates.
     """
     owners: dict[str, set[str]] = {}
-    for pair in found:
+    for pair in asked_pairs:
         if pair.served is not None:
             owners.setdefault(pair.served, set()).add(pair.exporter)
     for answer in answers.values():
@@ -577,17 +577,17 @@ def same_certificates(answers: Mapping[str, ExporterHostAnswer], found: Iterable
 
 def unscraped(fleet: Fleet, hosts: Iterable[str]) -> list[str]:
     """Return a problem if exporters of a run have no client, because then nothing proves them."""
-    found = [
+    unproven = [
         exporter.name
         for host in hosts
         if host in fleet.exporter_hosts and not fleet.clients_of(host)
         for exporter in fleet.exporter_hosts[host].exporters
         if exporter.state != "stopped"
     ]
-    if not found:
+    if not unproven:
         return []
     return [
-        f"No Prometheus scrapes {some(found)}, so nothing proves {'it' if len(found) == 1 else 'them'}: exporter_host_prometheus_hosts and "
+        f"No Prometheus scrapes {some(unproven)}, so nothing proves {'it' if len(unproven) == 1 else 'them'}: exporter_host_prometheus_hosts and "
         "prometheus_host_exporter_hosts have to name each other's hosts. Correct them, set the exporter's state to stopped "
         "(exporter_host_exporters), or take the host out of the inventory."
     ]
@@ -595,11 +595,11 @@ def unscraped(fleet: Fleet, hosts: Iterable[str]) -> list[str]:
 
 def exporter_hosts(fleet: Fleet, hosts: Iterable[str], answers: Mapping[str, ExporterHostAnswer]) -> list[Host]:
     """Return the outcomes of a run's exporter hosts."""
-    found = []
+    rows = []
     for host in hosts:
         answer = answers.get(host)
         if answer is None:
-            found.append(Host(host, "exporter", (), NOT_BEGUN))
+            rows.append(Host(host, "exporter", (), NOT_BEGUN))
             continue
         changed = tuple(
             f"{name}: {'; '.join(exporter.why) or 'changed'}"
@@ -611,8 +611,8 @@ def exporter_hosts(fleet: Fleet, hosts: Iterable[str], answers: Mapping[str, Exp
         shared = len(failed) == 1 and len(failed[0][0]) == len(answer.exporters)
         told = [str(text) if shared else f"{some(found_for)}: {text}" for found_for, text in failed]
         reason = "; ".join(told) or answer.failed
-        found.append(Host(host, "exporter", changed or (("changed",) if answer.changed else ()), reason))
-    return found
+        rows.append(Host(host, "exporter", changed or (("changed",) if answer.changed else ()), reason))
+    return rows
 
 
 def prometheus_hosts(
@@ -625,7 +625,7 @@ def prometheus_hosts(
 
     :param only: by host, the clients that the run concerns; None means all.
     """
-    found = []
+    rows = []
     for host in hosts:
         clients = [
             client.name
@@ -639,10 +639,10 @@ def prometheus_hosts(
             if answer is None:
                 reasons.append(NOT_BEGUN if len(clients) == 1 else f"{client}: {NOT_BEGUN}")
                 continue
-            why = [f"{name}: {'; '.join(proof.why)}" for name, proof in answer.exporters.items() if proof.why]
+            causes = [f"{name}: {'; '.join(proof.why)}" for name, proof in answer.exporters.items() if proof.why]
             removed = [f"{name}: removed" for name in answer.removed]
             if answer.changed:
-                changed += why + removed or ["changed"]
+                changed += causes + removed or ["changed"]
             asked = fleet.clients[client].is_asked
             # The fault of a single exporter is reported by its pairs.
             told = any(
@@ -651,21 +651,21 @@ def prometheus_hosts(
             )
             if answer.failed and not told:
                 reasons.append(answer.failed if len(clients) == 1 else f"{client}: {answer.failed}")
-        found.append(Host(host, "prometheus", tuple(changed), "; ".join(reasons) or None))
-    return found
+        rows.append(Host(host, "prometheus", tuple(changed), "; ".join(reasons) or None))
+    return rows
 
 
 def unattended(answers: Mapping[str, ExporterHostAnswer]) -> list[str]:
     """Return a note of the exporters that nothing starts after a reboot, although the choice was left to their hosts."""
-    found: dict[str, list[str]] = {}
+    by_reason: dict[str, list[str]] = {}
     for answer in answers.values():
         for exporter in answer.exporters.values():
             if exporter.unattended is not None:
-                found.setdefault(exporter.unattended, []).append(exporter.name)
+                by_reason.setdefault(exporter.unattended, []).append(exporter.name)
     return [
         f"Nothing starts {some(exporters)} after a reboot but the next run of timesten.monitoring.site: {reason}. "
         "exporter_host_boot: none says that this is meant so."
-        for reason, exporters in found.items()
+        for reason, exporters in by_reason.items()
     ]
 
 
@@ -688,8 +688,8 @@ def departed(fleet: Fleet, answers: Mapping[str, PrometheusAnswer]) -> list[str]
     if not scraped:
         return []
     told = [
-        f"{some(found)} ({some(clients)})"
-        for found, clients in grouped((n, tuple(c)) for n, c in sorted(scraped.items()))
+        f"{some(gone)} ({some(clients)})"
+        for gone, clients in grouped((n, tuple(c)) for n, c in sorted(scraped.items()))
     ]
     return [
         f"Prometheus also scrapes exporters that are not in this inventory: {'; '.join(told)}. Another inventory's exporters may stay. "
@@ -708,28 +708,28 @@ def _cells(pair: Pair) -> tuple[str, ...]:
     return (target, own, others)
 
 
-def some(found: Sequence[str]) -> str:
+def some(listed: Sequence[str]) -> str:
     """Return the first of many names, and how many more there are."""
-    if len(found) <= _NAMES:
-        return ", ".join(found)
-    return f"{', '.join(found[:_NAMES])} and {len(found) - _NAMES} more"
+    if len(listed) <= _NAMES:
+        return ", ".join(listed)
+    return f"{', '.join(listed[:_NAMES])} and {len(listed) - _NAMES} more"
 
 
-def _fitting(found: Sequence[str], everything: int) -> str:
+def _fitting(listed: Sequence[str], everything: int) -> str:
     """Return names within the width of a column."""
-    text = ", ".join(found)
+    text = ", ".join(listed)
     if len(text) <= _WIDTH:
         return text
-    if len(found) == 1:
+    if len(listed) == 1:
         # Names of hosts differ at the beginning, names of instances at the end.
         return f"{text[: _WIDTH // 2 - 2]}...{text[1 - _WIDTH // 2 :]}"
-    if len(found) == everything:
+    if len(listed) == everything:
         return f"all {everything}"
-    for count in range(len(found) - 1, 0, -1):
-        text = f"{', '.join(found[:count])} and {len(found) - count} more"
+    for count in range(len(listed) - 1, 0, -1):
+        text = f"{', '.join(listed[:count])} and {len(listed) - count} more"
         if len(text) <= _WIDTH:
             return text
-    return f"{len(found)} of {everything}"
+    return f"{len(listed)} of {everything}"
 
 
 def _table(rows: Sequence[Pair]) -> list[str]:
@@ -747,14 +747,14 @@ def _table(rows: Sequence[Pair]) -> list[str]:
         shared.setdefault((own, key[1], key[2], tuple(pair.exporter for pair in members)), []).append(members)
     exporters, clients = len({pair.exporter for pair in rows}), len({pair.client for pair in rows})
     lines: list[tuple[str, ...]] = [head]
-    for (_own, cells, state, named), found in shared.items():
-        members = [pair for group in found for pair in group]
+    for (_own, cells, state, named), alike in shared.items():
+        members = [pair for group in alike for pair in group]
         served = sorted({pair.served for pair in members if pair.served})
         ends = sorted(pair.expires for pair in members if pair.expires)
         lines.append(
             (
                 _fitting(named, exporters),
-                _fitting([group[0].client for group in found], clients),
+                _fitting([group[0].client for group in alike], clients),
                 *cells,
                 served[0][:16] if len(served) == 1 else (f"{len(served)} certificates" if served else "-"),
                 ends[0][:10] if ends else "-",
@@ -773,7 +773,7 @@ def grouped(items: Iterable[tuple[_Name, Any]]) -> list[tuple[list[_Name], Any]]
     groups: dict[Any, list[_Name]] = {}
     for name, value in items:
         groups.setdefault(value, []).append(name)
-    return [(found, value) for value, found in groups.items()]
+    return [(members, value) for value, members in groups.items()]
 
 
 _ALIKE = (
@@ -796,7 +796,7 @@ def changes(hosts: Iterable[Host]) -> list[tuple[list[str], str]]:
     changed = [host for host in hosts if host.changed]
     for host in changed:
         texts = [(text.partition(": ")[0], _alike(text.partition(": ")[2] or text)) for text in host.changed]
-        told = [f"{text} ({len(found)} exporters)" if len(found) > 1 else text for found, text in grouped(texts)]
+        told = [f"{text} ({len(members)} exporters)" if len(members) > 1 else text for members, text in grouped(texts)]
         more = f"; {len(told) - 2} other changes" if len(told) > 3 else ""
         rows.append((host.host, "; ".join(told[:2] if more else told) + more))
     return grouped(rows)
@@ -806,19 +806,19 @@ def _changes(hosts: Sequence[Host], check_mode: bool) -> list[str]:
     changed = sum(bool(host.changed) for host in hosts)
     if not changed:
         return [f"Nothing {'would change' if check_mode else 'was changed'}."] if hosts else []
-    lines = [f"  {some(found)}: {text}" for found, text in changes(hosts)]
+    lines = [f"  {some(members)}: {text}" for members, text in changes(hosts)]
     if len(lines) > _CHANGES:
         lines = [*lines[: _CHANGES - 1], f"  and {len(lines) - _CHANGES + 1} more such lines: --diff shows them"]
     return [f"{'Would change' if check_mode else 'Changed'} on {changed} of {len(hosts)} hosts:", *lines]
 
 
-def _reasons(hosts: Sequence[Host], found: Sequence[Pair], rotated: Sequence[str]) -> dict[str, list[str]]:
+def _reasons(hosts: Sequence[Host], asked_pairs: Sequence[Pair], rotated: Sequence[str]) -> dict[str, list[str]]:
     told = {host.host: host.reason for host in hosts if host.reason is not None}
     concerned: dict[str, list[str]] = {}
     for names_, reason in grouped(told.items()):
         concerned[str(reason)] = [some(names_)]
     affected: dict[str, dict[str, list[str]]] = {}
-    for pair in found:
+    for pair in asked_pairs:
         if pair.state in SATISFIED or pair.reason is None:
             continue
         if pair.because_of in told and pair.reason in told[pair.because_of]:
@@ -1010,27 +1010,27 @@ def _of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
     clients = inventory.clients(prometheus_names, steps.ANSWERED)
     if operation == "verify":
         known = Seen(None, clients, delivered=handover.delivered(fleet))
-        found = pairs(fleet, [*inventory.hosts, *fleet.exporter_hosts], known, check_mode=False)
+        asked_pairs = pairs(fleet, [*inventory.hosts, *fleet.exporter_hosts], known, check_mode=False)
         if not set(exporter_names) >= set(fleet.exporter_hosts):
             mine = {name for name, exporter in fleet.exporters.items() if exporter.host in inventory.hosts}
-            found = tuple(pair for pair in found if not exporter_names or pair.exporter in mine)
-        problems = [*same_certificates({}, found), *unscraped(fleet, exporter_names or fleet.exporter_hosts)]
+            asked_pairs = tuple(pair for pair in asked_pairs if not exporter_names or pair.exporter in mine)
+        problems = [*same_certificates({}, asked_pairs), *unscraped(fleet, exporter_names or fleet.exporter_hosts)]
         hosts = prometheus_hosts(fleet, prometheus_names, clients)
-        listed = {pair.exporter for pair in found}
+        listed = {pair.exporter for pair in asked_pairs}
         facts = tuple(item for item in described(fleet, fleet.exporter_hosts, {}, {}) if item.exporter in listed)
-        notes = tuple(of_itself(fleet, found))
-        return Ledger(operation, check_mode, found, tuple(hosts), (), tuple(problems), notes, facts)
+        notes = tuple(of_itself(fleet, asked_pairs))
+        return Ledger(operation, check_mode, asked_pairs, tuple(hosts), (), tuple(problems), notes, facts)
     converged = inventory.exporters(exporter_names, steps.CONVERGED)
     inspected = inventory.clients(prometheus_names, steps.INSPECTED)
     # A host that was not converged gave its reason when it was inspected.
     answered = {**{name: answer for name, answer in inspected.items() if answer.failed}, **clients}
     rotated = [Rotated.from_dict(item) for item in inventory.registered("timesten_rotated").get("entries") or []]
     seen = Seen(converged, answered, delivered=handover.delivered(fleet))
-    found = pairs(fleet, inventory.hosts, seen, check_mode)
+    asked_pairs = pairs(fleet, inventory.hosts, seen, check_mode)
     done = {entry.exporter for entry in rotated if entry.pairs or not entry.good}
-    kept = [pair for pair in found if pair.exporter not in done]
+    kept = [pair for pair in asked_pairs if pair.exporter not in done]
     for entry in rotated:
-        kept += entry.pairs if entry.good else _unrotated(entry, found)
+        kept += entry.pairs if entry.good else _unrotated(entry, asked_pairs)
     hosts = [*exporter_hosts(fleet, exporter_names, converged), *prometheus_hosts(fleet, prometheus_names, answered)]
     return Ledger(
         operation,
@@ -1072,10 +1072,10 @@ def _left_behind(inventory: Inventory, rotated: Iterable[Rotated], check_mode: b
     return handover.down(inventory.fleet, switched, inventory.evicted, check_mode)
 
 
-def _unrotated(entry: Rotated, found: Iterable[Pair]) -> list[Pair]:
+def _unrotated(entry: Rotated, asked_pairs: Iterable[Pair]) -> list[Pair]:
     return [
         dataclasses.replace(pair, state="failed", reason=f"{NOT_ROTATED}{entry.text}")
-        for pair in found
+        for pair in asked_pairs
         if pair.exporter == entry.exporter
     ]
 
@@ -1099,11 +1099,11 @@ def repointed(fleet: Fleet, inspected: Mapping[str, PrometheusAnswer]) -> list[s
     ]
 
 
-def of_itself(fleet: Fleet, found: Iterable[Pair]) -> list[str]:
+def of_itself(fleet: Fleet, asked_pairs: Iterable[Pair]) -> list[str]:
     """Return a note of exporters that are not proven and whose address is that of whoever asks."""
     named: dict[str, list[str]] = {}
     exporters, clients = fleet.exporters, fleet.clients
-    for pair in found:
+    for pair in asked_pairs:
         exporter, client = exporters.get(pair.exporter), clients.get(pair.client)
         if exporter is None or client is None or pair.state in SATISFIED or exporter.host == client.host:
             continue
@@ -1132,8 +1132,8 @@ def _of_rotation(operation: str, inventory: Inventory, check_mode: bool) -> Ledg
     ]
     problems = []
     if missing:
-        why = "because an earlier one failed" if entries else "for no step of the rotation ran (--tags?)"
-        problems.append(f"Not begun, {why}: {some([exporter.name for exporter in missing])}.")
+        reason = "because an earlier one failed" if entries else "for no step of the rotation ran (--tags?)"
+        problems.append(f"Not begun, {reason}: {some([exporter.name for exporter in missing])}.")
     if not entries and not missing:
         problems.append("Nothing was rotated: no exporter of this run was named.")
     evicted = inventory.evicted

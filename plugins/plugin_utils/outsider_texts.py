@@ -66,15 +66,15 @@ def _yaml(*documents: Any) -> str:
     )
 
 
-def _unique(found: Sequence[str], spell: Callable[[str], str]) -> dict[str, str]:
+def _unique(given: Sequence[str], spell: Callable[[str], str]) -> dict[str, str]:
     """Return another spelling for each name; equal spellings get a number."""
     spelt: dict[str, str] = {}
-    for name in found:
+    for name in given:
         base = spell(name)
-        wanted, number = base, 2
-        while wanted in spelt.values():
-            wanted, number = f"{base}-{number}" if "_" not in base else f"{base}_{number}", number + 1
-        spelt[name] = wanted
+        spelling, number = base, 2
+        while spelling in spelt.values():
+            spelling, number = f"{base}-{number}" if "_" not in base else f"{base}_{number}", number + 1
+        spelt[name] = spelling
     return spelt
 
 
@@ -126,10 +126,10 @@ def object_names(exporters: Sequence[str]) -> dict[str, str]:
 
 def _kubernetes(entries: Sequence[Entry], configs: Sequence[Mapping[str, Any]], material: Mapping[str, str]) -> str:
     """Return a Secret with the public parts, and a ScrapeConfig. The key's Secret is made from the decrypted key."""
-    found = object_names([entry.exporter for entry in entries])
+    objects = object_names([entry.exporter for entry in entries])
     documents: list[dict[str, Any]] = []
     for entry, config in zip(entries, configs):
-        name = found[entry.exporter]
+        name = objects[entry.exporter]
         if not entry.insecure:
             documents.append(_secret(name, entry.exporter, material))
         documents.append(_scrape_config(name, config))
@@ -206,7 +206,7 @@ def _readme(outsider: Outsider, entries: Sequence[Entry]) -> str:
         for entry in entries
     ]
     secure = [entry.exporter for entry in entries if not entry.insecure]
-    found = object_names([entry.exporter for entry in entries])
+    objects = object_names([entry.exporter for entry in entries])
     lines = [
         f"# Exporters of TimesTen for {outsider.name}",
         "",
@@ -238,7 +238,7 @@ def _readme(outsider: Outsider, entries: Sequence[Entry]) -> str:
         "",
         "```sh",
         *(
-            f"age -d -i key.txt pairs/{exporter}/client.key.age | kubectl create secret generic {found[exporter]}-key "
+            f"age -d -i key.txt pairs/{exporter}/client.key.age | kubectl create secret generic {objects[exporter]}-key "
             "--from-file=client.key=/dev/stdin --dry-run=client -o yaml | kubectl apply -f -"
             for exporter in secure
         ),

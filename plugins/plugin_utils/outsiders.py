@@ -68,21 +68,21 @@ def define(elements: Sequence[Mapping[str, Any]]) -> tuple[tuple[Outsider, ...],
     """Return the outsiders of ``timesten_outsiders``, whose types were checked before, and everything that is wrong
     with it.
     """
-    found: list[Outsider] = []
+    outsiders: list[Outsider] = []
     messages: list[str] = []
     for index, element in enumerate(elements):
         try:
-            found.append(_define({key: value for key, value in element.items() if value is not None}, index))
+            outsiders.append(_define({key: value for key, value in element.items() if value is not None}, index))
         except TimesTenError as error:
             messages.append(error.message)
     for what, values in (
-        ("name", [item.name.lower() for item in found]),
-        ("public_key", [item.public_key for item in found]),
+        ("name", [item.name.lower() for item in outsiders]),
+        ("public_key", [item.public_key for item in outsiders]),
     ):
-        twice = [item.name for item, value in zip(found, values) if values.count(value) > 1]
+        twice = [item.name for item, value in zip(outsiders, values) if values.count(value) > 1]
         if twice:
             messages.append(f"timesten_outsiders: {', '.join(twice)} have the same {what}; give each one its own")
-    return tuple(found), messages
+    return tuple(outsiders), messages
 
 
 def _define(element: Mapping[str, Any], index: int) -> Outsider:
@@ -332,11 +332,11 @@ def converge(
     return changed
 
 
-def _remove(directory: str, found: Collection[str]) -> None:
+def _remove(directory: str, files: Collection[str]) -> None:
     """Remove files of ours, and directories that are empty afterwards."""
-    for name in found:
+    for name in files:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(directory, name))
-    for part in sorted({os.path.dirname(name) for name in found} | {"pairs", ""}, key=len, reverse=True):
+    for part in sorted({os.path.dirname(name) for name in files} | {"pairs", ""}, key=len, reverse=True):
         with contextlib.suppress(OSError):
             os.rmdir(os.path.join(directory, part) if part else directory)

@@ -120,14 +120,14 @@ def _words(time: str | None) -> str:
 def _tiles(made: Ledger, now: datetime.datetime) -> list[tuple[str, str]]:
     satisfied = sum(pair.state in SATISFIED for pair in made.pairs)
     ends = min((pair.expires for pair in made.pairs if pair.expires), default=None)
-    found = [("Exporters", str(len({pair.exporter for pair in made.pairs})))] if made.pairs else []
+    tiles = [("Exporters", str(len({pair.exporter for pair in made.pairs})))] if made.pairs else []
     if made.pairs:
-        found.append(("Prometheus instances", str(len({pair.client for pair in made.pairs if not pair.outsider}))))
-        found.append(("Pairs as they should be", f"{satisfied} of {len(made.pairs)}"))
-    found.append(("Hosts finished", f"{len(made.hosts) - len(made.failed_hosts)} of {len(made.hosts)}"))
+        tiles.append(("Prometheus instances", str(len({pair.client for pair in made.pairs if not pair.outsider}))))
+        tiles.append(("Pairs as they should be", f"{satisfied} of {len(made.pairs)}"))
+    tiles.append(("Hosts finished", f"{len(made.hosts) - len(made.failed_hosts)} of {len(made.hosts)}"))
     if ends:
-        found.append(("First certificate ends", f"{ends[:10]}, {_distance(ends, now)}"))
-    return found
+        tiles.append(("First certificate ends", f"{ends[:10]}, {_distance(ends, now)}"))
+    return tiles
 
 
 def _distance(time: str, now: datetime.datetime) -> str:
@@ -170,7 +170,7 @@ def matrix(pairs: Iterable[Pair], numbers: Mapping[str, int]) -> Matrix:
     for pair in pairs:
         clients[pair.client] = None
         cells.setdefault(pair.exporter, {})[pair.client] = (pair.state, _number(pair, numbers))
-    rows = [(name, tuple(found.get(client) for client in clients)) for name, found in cells.items()]
+    rows = [(name, tuple(by_client.get(client) for client in clients)) for name, by_client in cells.items()]
     faulty = [row for row in rows if any(cell is not None and cell[0] not in SATISFIED for cell in row[1])]
     names = {row[0] for row in faulty}
     ordered = [*faulty, *(row for row in rows if row[0] not in names)]
@@ -182,8 +182,8 @@ def _number(pair: Pair, numbers: Mapping[str, int]) -> int | None:
     """Return the number of a pair's reason. A host's reason may contain those of several of its exporters."""
     if pair.reason is None or pair.state in SATISFIED:
         return None
-    found = numbers.get(pair.reason)
-    return found or next((number for text, number in numbers.items() if pair.reason in text), None)
+    own = numbers.get(pair.reason)
+    return own or next((number for text, number in numbers.items() if pair.reason in text), None)
 
 
 # --- topology ---------------------------------------------------------------------------------------------------------
@@ -256,14 +256,14 @@ def topology(pairs: Iterable[Pair]) -> Topology:
     edges = []
     for source in exporters:
         for target in clients:
-            found = [
+            between = [
                 states[exporter][client]
                 for exporter in source.names
                 for client in target.names
                 if client in states[exporter]
             ]
-            if found:
-                edges.append(Edge(source, target, _worst(found)[0], _counted(found)))
+            if between:
+                edges.append(Edge(source, target, _worst(between)[0], _counted(between)))
     # Draw the failed ones last, so that they lie on top.
     edges.sort(key=lambda edge: edge.kind == "bad")
     return Topology(size * _STEP + 10, exporters, clients, tuple(edges))
@@ -272,36 +272,36 @@ def topology(pairs: Iterable[Pair]) -> Topology:
 def _groups(rows: Mapping[str, Mapping[str, State]]) -> list[tuple[str, ...]]:
     if len(rows) <= _NODES:
         return [(name,) for name in rows]
-    found = [tuple(names) for names, _row in grouped((name, tuple(sorted(row.items()))) for name, row in rows.items())]
+    groups = [tuple(names) for names, _row in grouped((name, tuple(sorted(row.items()))) for name, row in rows.items())]
     # Put the faulty ones first, because the rest is merged into one group.
-    found.sort(key=lambda names: (_worst(rows[names[0]].values())[0] != "bad", -len(names)))
-    if len(found) > _GROUPS + 1:
-        found = [*found[:_GROUPS], tuple(name for names in found[_GROUPS:] for name in names)]
-    return found
+    groups.sort(key=lambda names: (_worst(rows[names[0]].values())[0] != "bad", -len(names)))
+    if len(groups) > _GROUPS + 1:
+        groups = [*groups[:_GROUPS], tuple(name for names in groups[_GROUPS:] for name in names)]
+    return groups
 
 
 def _nodes(
     groups: Sequence[tuple[str, ...]], rows: Mapping[str, Mapping[str, State]], size: int, one: str, several: str
 ) -> tuple[Node, ...]:
     top = 5 + (size - len(groups)) * _STEP / 2
-    found = []
+    nodes = []
     for index, names in enumerate(groups):
         states = [state for name in names for state in rows[name].values()]
         count = one if len(names) == 1 else f"{len(names)} {several}"
-        found.append(Node(names, f"{count}: {_worst(states)[1]}", _worst(states)[0], top + index * _STEP))
-    return tuple(found)
+        nodes.append(Node(names, f"{count}: {_worst(states)[1]}", _worst(states)[0], top + index * _STEP))
+    return tuple(nodes)
 
 
 def _worst(states: Iterable[State]) -> tuple[str, str]:
     """Return the class and the words for several pairs."""
-    found = list(states)
-    kinds = {WORDS[state][0] for state in found}
+    listed = list(states)
+    kinds = {WORDS[state][0] for state in listed}
     kind = next(kind for kind in ("bad", "other", "good") if kind in kinds)
-    words = {WORDS[state][2] for state in found}
+    words = {WORDS[state][2] for state in listed}
     if len(words) == 1:
         return kind, words.pop()
-    count = sum(WORDS[state][0] == kind for state in found)
-    return kind, f"{count} of {len(found)} not proven" if kind == "bad" else "several states"
+    count = sum(WORDS[state][0] == kind for state in listed)
+    return kind, f"{count} of {len(listed)} not proven" if kind == "bad" else "several states"
 
 
 def _counted(states: Sequence[State]) -> str:
@@ -359,14 +359,16 @@ def expiry(pairs: Sequence[Pair], now: datetime.datetime) -> Expiry:
     buckets: dict[int, list[datetime.datetime]] = {}
     for end in ends:
         buckets.setdefault(min(int((end.timestamp() - begin) / step), _BARS - 1), []).append(end)
-    most = max(len(found) for found in buckets.values())
+    most = max(len(bucket) for bucket in buckets.values())
     bars = []
-    for index, found in sorted(buckets.items()):
-        first, last = (end.date().isoformat() for end in (found[0], found[-1]))
+    for index, bucket in sorted(buckets.items()):
+        first, last = (end.date().isoformat() for end in (bucket[0], bucket[-1]))
         when = first if first == last else f"{first} to {last}"
-        title = f"{when}: {_plural(len(found), 'pair')} {'ends' if len(found) == 1 else 'end'}"
-        kind = _urgency(found[0], now)
-        bars.append(Bar(40 + index * width + 2, width - 4, max(5.0, 110 * len(found) / most), kind, len(found), title))
+        title = f"{when}: {_plural(len(bucket), 'pair')} {'ends' if len(bucket) == 1 else 'end'}"
+        kind = _urgency(bucket[0], now)
+        bars.append(
+            Bar(40 + index * width + 2, width - 4, max(5.0, 110 * len(bucket) / most), kind, len(bucket), title)
+        )
     ticks = tuple((40 + 640 * part / 5, _date(begin + span * part / 5)) for part in range(6))
     told = [
         f"{count} {_URGENCY[kind]}" for kind in _URGENCY if (count := sum(_urgency(end, now) == kind for end in ends))
@@ -423,15 +425,15 @@ def due(made: Ledger, now: datetime.datetime) -> list[Due]:
         if pair.expires:
             firsts[pair.exporter] = min(pair.expires, firsts.get(pair.exporter, pair.expires))
     wallets = {known.exporter: known.due for known in made.exporters if known.due}
-    found = []
+    rows = []
     for moments, (what, whats) in ((wallets, _WALLET), (firsts, _END)):
         for names, date in grouped((exporter, time[:10]) for exporter, time in moments.items()):
             first = min(moments[name] for name in names)
             who = f"{len(names)} exporters: {some(names)}" if len(names) > 1 else names[0]
             kind = _urgency(parse_timestamp(first), now)
-            found.append(Due(date, _distance(first, now), kind, whats if len(names) > 1 else what, who))
-    found.sort(key=lambda item: item.date)
-    return found[:12]
+            rows.append(Due(date, _distance(first, now), kind, whats if len(names) > 1 else what, who))
+    rows.sort(key=lambda item: item.date)
+    return rows[:12]
 
 
 # --- rate budget ------------------------------------------------------------------------------------------------------
@@ -452,7 +454,7 @@ class Budget:
 def budgets(made: Ledger) -> list[Budget]:
     """Return how many GETs a minute the exporters get and accept, the fullest first."""
     known = [item for item in made.exporters if item.asked is not None]
-    found = []
+    rows = []
     for names, (asked, limit) in grouped((item.exporter, (item.asked, item.limit)) for item in known):
         allowed = limit or DOCUMENTED_RATE_LIMIT
         share = math.ceil(asked / allowed * 100)
@@ -461,8 +463,8 @@ def budgets(made: Ledger) -> list[Budget]:
         )
         who = _plural(len(names), "exporter") + f": {some(names)}" if len(names) > 1 else names[0]
         shown = f"{limit:g}" if limit else f"{DOCUMENTED_RATE_LIMIT} (documented, not set)"
-        found.append(Budget(who, f"{asked:g}", shown, kind, share, word))
-    return sorted(found, key=lambda item: -item.share)[:_LINES]
+        rows.append(Budget(who, f"{asked:g}", shown, kind, share, word))
+    return sorted(rows, key=lambda item: -item.share)[:_LINES]
 
 
 # --- since the report before ------------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def plan(fleet: Fleet, hosts: Sequence[str], looked: Mapping[str, PrometheusAnsw
     if exporter:
         mine = {host: [exporter] for host, known in exporters.items() if exporter in known}
         jobs = (exporter, names.on_port(exporter, True))
-        found = Removal(mine, clients, jobs, (), not mine)
+        removal = Removal(mine, clients, jobs, (), not mine)
     elif prometheus:
         cleared = {
             host: known if host == prometheus else [prometheus]
@@ -65,31 +65,31 @@ def plan(fleet: Fleet, hosts: Sequence[str], looked: Mapping[str, PrometheusAnsw
             if prometheus in (host, *known)
         }
         forget = tuple(sorted({name for known in cleared.values() for name in known})) or (prometheus,)
-        found = Removal(exporters, cleared, (), forget, not cleared)
+        removal = Removal(exporters, cleared, (), forget, not cleared)
     else:
-        found = Removal(exporters, clients)
-    problems = _problems(found, fleet, hosts, looked)
+        removal = Removal(exporters, clients)
+    problems = _problems(removal, fleet, hosts, looked)
     return dataclasses.replace(
-        found, problems=tuple(problems), advice=tuple(_advice(fleet, found, exporter, prometheus))
+        removal, problems=tuple(problems), advice=tuple(_advice(fleet, removal, exporter, prometheus))
     )
 
 
 def _problems(
-    found: Removal, fleet: Fleet, hosts: Sequence[str], looked: Mapping[str, PrometheusAnswer] | None
+    removal: Removal, fleet: Fleet, hosts: Sequence[str], looked: Mapping[str, PrometheusAnswer] | None
 ) -> list[str]:
-    left_out = [host for host in [*found.clients, *found.exporters] if host not in hosts]
+    left_out = [host for host in [*removal.clients, *removal.exporters] if host not in hosts]
     if left_out:
         return [f"--limit leaves out {', '.join(left_out)}, where something has to be removed: run without --limit"]
     if looked is None:
         return []
     silent = []
-    for host, clients in found.clients.items():
+    for host, clients in removal.clients.items():
         for client in clients:
             answer = looked.get(client)
             if answer is None or answer.failed:
                 silent.append(f"{host}: {'it was not looked at' if answer is None else answer.failed}. {GONE}")
     exporter = fleet.run.remove_exporter
-    if exporter and found.unlisted and not silent:
+    if exporter and removal.unlisted and not silent:
         stored = {
             names.exporter_of(name)
             for answer in looked.values()
@@ -103,8 +103,8 @@ def _problems(
     return silent
 
 
-def _advice(fleet: Fleet, found: Removal, exporter: str | None, prometheus: str | None) -> list[str]:
-    if exporter and found.unlisted:
+def _advice(fleet: Fleet, removal: Removal, exporter: str | None, prometheus: str | None) -> list[str]:
+    if exporter and removal.unlisted:
         return [
             f"{exporter} is not in the inventory, so nothing was done on its host; what is left there has to be removed there."
         ]
@@ -115,7 +115,7 @@ def _advice(fleet: Fleet, found: Removal, exporter: str | None, prometheus: str 
         advice = [
             f"The exporters still accept the pair that {client} had, for ttExporter knows no revocation; only new wallets take that access away: "
             f"{how_to_take_access(fleet, client)}."
-            for client in found.forget
+            for client in removal.forget
         ]
-        return advice + ([] if found.unlisted else [f"Take {prometheus} out of the inventory, {back}"])
+        return advice + ([] if removal.unlisted else [f"Take {prometheus} out of the inventory, {back}"])
     return [f"Take the hosts out of the inventory, {back}"]

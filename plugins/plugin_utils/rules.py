@@ -706,7 +706,7 @@ def _number(value: Any) -> str:
 
 def _filled(text: str, values: Mapping[str, str]) -> str:
     """Insert the thresholds. ``{{ }}`` and all other braces belong to Prometheus."""
-    return re.sub(r"(?<!\{)\{(\w+)\}(?!\})", lambda found: values.get(found.group(1), found.group()), text)
+    return re.sub(r"(?<!\{)\{(\w+)\}(?!\})", lambda match: values.get(match.group(1), match.group()), text)
 
 
 def _quoted(text: str) -> str:

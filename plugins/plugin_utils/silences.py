@@ -120,7 +120,7 @@ def ours(listed: Any) -> list[Silence]:
     """
     if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
         raise ValueError
-    found = []
+    silences = []
     for item in listed:
         status = item.get("status")
         state = status.get("state") if isinstance(status, dict) else None
@@ -132,14 +132,14 @@ def ours(listed: Any) -> list[Silence]:
             and isinstance(name, str)
             and _ID.match(name)
         ):
-            found.append(Silence(name, subject))
-    return found
+            silences.append(Silence(name, subject))
+    return silences
 
 
 def _subject(matchers: Any) -> Subject | None:
     if not isinstance(matchers, list) or len(matchers) != 2:
         return None
-    found: dict[str, tuple[str, ...] | None] = {}
+    by_name: dict[str, tuple[str, ...] | None] = {}
     for matcher in matchers:
         if (
             not isinstance(matcher, dict)
@@ -150,8 +150,8 @@ def _subject(matchers: Any) -> Subject | None:
         name, value = matcher.get("name"), matcher.get("value")
         if name not in ("exporter", "client") or not isinstance(value, str):
             return None
-        found[name] = _values(value)
-    exporters, clients = found.get("exporter"), found.get("client")
+        by_name[name] = _values(value)
+    exporters, clients = by_name.get("exporter"), by_name.get("client")
     return Subject(exporters, clients) if exporters and clients else None
 
 
@@ -194,8 +194,8 @@ def make(server: Server, subject: Subject, now: float, end: float, who: str) -> 
     before = left_over(_list(server), subject)
     data = json.dumps(body(subject, now, end, who)).encode()
     status, answer = server.request("POST", _PATH, data)
-    found = _json(answer) if status == 200 else None
-    made = found.get("silenceID") if isinstance(found, Mapping) else None
+    answered = _json(answer) if status == 200 else None
+    made = answered.get("silenceID") if isinstance(answered, Mapping) else None
     if not isinstance(made, str) or not _ID.match(made):
         raise _refused(server, "POST", _PATH, status, answer)
     return made, [note for silence in before if silence.id != made for note in end_all(server, [silence.id])]
@@ -218,8 +218,8 @@ def end_all(server: Server, silences: Collection[str]) -> list[str]:
 
 def _is_over(server: Server, path: str) -> bool:
     status, answer = server.request("GET", path)
-    found = _json(answer)
-    state = found.get("status") if isinstance(found, Mapping) else None
+    answered = _json(answer)
+    state = answered.get("status") if isinstance(answered, Mapping) else None
     return status == 404 or (status == 200 and isinstance(state, Mapping) and state.get("state") == "expired")
 
 
@@ -251,6 +251,6 @@ def _refused(server: Server, method: str, path: str, status: int, answer: bytes)
 
 
 def _said(server: Server, answer: bytes) -> str:
-    found = _json(answer)
-    text = found.get("message") if isinstance(found, Mapping) else found
+    answered = _json(answer)
+    text = answered.get("message") if isinstance(answered, Mapping) else answered
     return server.told(text if isinstance(text, str) else answer[:2000].decode("utf-8", "replace")) or "nothing"

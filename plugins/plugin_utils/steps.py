@@ -98,14 +98,14 @@ def exporter_answer(registered: Any, host: str) -> ExporterHostAnswer | None:
     """
     if not isinstance(registered, Mapping) or not isinstance(registered.get("calls"), list):
         return None
-    found: ExporterHostAnswer | None = None
+    whole: ExporterHostAnswer | None = None
     for call in registered["calls"]:
         try:
             answer = answers.parse_exporter_host(call["answer"], host=host, **call["asked"])
         except answers.Nonsense:
             continue
-        found = answer if found is None else joined(found, answer)
-    return None if found is None else _exporters_in_words(found)
+        whole = answer if whole is None else joined(whole, answer)
+    return None if whole is None else _exporters_in_words(whole)
 
 
 def _exporters_in_words(answer: ExporterHostAnswer) -> ExporterHostAnswer:
@@ -181,15 +181,15 @@ def prometheus_answers(registered: Any, host: str, only: Collection[str] | None 
     """Return the answers that a task of a Prometheus host has registered, by client; see :func:`clients` for ``only``."""
     if not isinstance(registered, Mapping) or not isinstance(registered.get("clients"), list):
         return {}
-    found = {}
+    by_client = {}
     for item in registered["clients"]:
         try:
             told = item["answer"] if only is None else _of(item["answer"], only)
             answer = answers.parse_prometheus_host(told, host=host, **item["asked"])
-            found[item["asked"]["client"]] = _client_in_words(answer)
+            by_client[item["asked"]["client"]] = _client_in_words(answer)
         except answers.Nonsense:
             continue
-    return found
+    return by_client
 
 
 def _registered(hostvars: Hostvars, host: str, step: str) -> Any:
@@ -214,12 +214,12 @@ def trouble(hostvars: Hostvars, host: str, step: str) -> str | None:
 
 def exporters(hostvars: Hostvars, hosts: Iterable[str], step: str) -> dict[str, ExporterHostAnswer]:
     """Return the answers of a step of the exporter hosts, by host. Hosts that did not reach the step are left out."""
-    found = {}
+    by_host = {}
     for host in hosts:
         answer = exporter_answer(_registered(hostvars, host, step), host)
         if answer is not None:
-            found[host] = answer
-    return found
+            by_host[host] = answer
+    return by_host
 
 
 def staged(hostvars: Hostvars, hosts: Iterable[str]) -> dict[str, ExporterHostAnswer]:
@@ -232,13 +232,13 @@ def staged(hostvars: Hostvars, hosts: Iterable[str]) -> dict[str, ExporterHostAn
 
 
 def _as_served(ready: ExporterHostAnswer, seen: ExporterHostAnswer) -> dict[str, ExporterAnswer]:
-    found = dict(ready.exporters)
+    rows = dict(ready.exporters)
     for name, served in seen.exporters.items():
         # A host that is silent about it has said before what it knows.
-        if name in found and served.generation == found[name].generation and served.server_certificate is not None:
+        if name in rows and served.generation == rows[name].generation and served.server_certificate is not None:
             told = {key: getattr(served, key) for key in _CERTIFICATES}
-            found[name] = dataclasses.replace(found[name], **told)
-    return found
+            rows[name] = dataclasses.replace(rows[name], **told)
+    return rows
 
 
 def _of(answer: Mapping[str, Any], only: Collection[str]) -> dict[str, Any]:
@@ -249,9 +249,9 @@ def _of(answer: Mapping[str, Any], only: Collection[str]) -> dict[str, Any]:
     return {
         **answer,
         **{
-            key: {name: found[name] for name in only if name in found}
-            for key, found in parts.items()
-            if isinstance(found, Mapping)
+            key: {name: part[name] for name in only if name in part}
+            for key, part in parts.items()
+            if isinstance(part, Mapping)
         },
         "other_definitions": {},
     }
@@ -265,10 +265,10 @@ def clients(
 
     :param only: the jobs of the host that asks. Otherwise every host would read the answers about all other hosts.
     """
-    found: dict[str, PrometheusAnswer] = {}
+    by_client: dict[str, PrometheusAnswer] = {}
     for host in hosts:
-        found.update(prometheus_answers(_registered(hostvars, host, step), host, only))
-    return found
+        by_client.update(prometheus_answers(_registered(hostvars, host, step), host, only))
+    return by_client
 
 
 def clock(hostvars: Hostvars, host: str, step: str) -> Clock:

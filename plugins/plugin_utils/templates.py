@@ -18,7 +18,7 @@ from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import F
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.rotation import pair_of
 
 
-def wanted(fleet: Fleet, client: str) -> list[dict[str, Any]]:
+def scraped_by(fleet: Fleet, client: str) -> list[dict[str, Any]]:
     """Return the exporters that a client has to scrape, as far as the inventory describes them."""
     return [
         {"name": exporter.name, "address": exporter.address, "port": exporter.port, "insecure": exporter.insecure}
@@ -47,7 +47,7 @@ def exporters(
 
     :param only: names of exporters; None means all.
     """
-    found = []
+    elements = []
     for exporter in fleet.exporters.values():
         host = answered.get(exporter.host)
         answer = None if host is None else host.exporters.get(exporter.name)
@@ -79,8 +79,8 @@ def exporters(
                 "ca_certificate": answer.ca_certificate if pair.bundle else None,
             }
             item.update({key: value for key, value in material.items() if value is not None})
-        found.append(item)
-    return found
+        elements.append(item)
+    return elements
 
 
 def jobs(

@@ -55,7 +55,7 @@ class Server:
         try:
             return within(SECONDS, lambda: self._exchange(context, method, path, body))
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise TimesTenError(f"{self.variable}: {self.url} {self._why(error)}") from error
+            raise TimesTenError(f"{self.variable}: {self.url} {self._reason(error)}") from error
 
     def told(self, text: str, limit: int = 300) -> str:
         """Return a server's text for people: on one line, and without the secrets that were sent to it."""
@@ -69,11 +69,11 @@ class Server:
         return plain(text, limit)
 
     def _all_headers(self) -> list[tuple[str, str]]:
-        found = list(self.headers)
+        headers = list(self.headers)
         if self.username is not None:
             pair = f"{self.username}:{self.password or ''}".encode()
-            found.append(("Authorization", "Basic " + base64.b64encode(pair).decode("ascii")))
-        return found
+            headers.append(("Authorization", "Basic " + base64.b64encode(pair).decode("ascii")))
+        return headers
 
     def _context(self) -> ssl.SSLContext | None:
         """Return the SSL context that verifies the server's certificate."""
@@ -100,17 +100,17 @@ class Server:
                 headers["Content-Type"] = "application/json"
             connection.request(method, parts.path.rstrip("/") + path, body, headers)
             answer = connection.getresponse()
-            found = answer.read(LIMIT + 1)
+            content = answer.read(LIMIT + 1)
         finally:
             connection.close()
-        if len(found) > LIMIT:
+        if len(content) > LIMIT:
             raise ValueError(f"its answer to {method} {path} has more than {LIMIT} bytes")
         if answer.length:
             # With a limit, read() does not report that the connection ended too early.
             raise ValueError(f"{answer.length} bytes are missing at the end of its answer")
-        return answer.status, found
+        return answer.status, content
 
-    def _why(self, error: Exception) -> str:
+    def _reason(self, error: Exception) -> str:
         if isinstance(error, ssl.SSLCertVerificationError):
             return f"has a certificate that is not trusted ({error.verify_message}): set {self.variable}_ca_file"
         if isinstance(error, TimeoutError):
@@ -129,22 +129,22 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 
     :raises TimeoutError: if the call takes longer. It is then left running.
     """
-    found: dict[str, Any] = {}
+    outcome: dict[str, Any] = {}
 
     def run() -> None:
         try:
-            found["value"] = call()
+            outcome["value"] = call()
         except BaseException as error:
-            found["error"] = error
+            outcome["error"] = error
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(seconds)
-    if "error" in found:
-        raise found["error"]
-    if "value" not in found:
+    if "error" in outcome:
+        raise outcome["error"]
+    if "value" not in outcome:
         raise TimeoutError
-    value: T = found["value"]
+    value: T = outcome["value"]
     return value
 
 

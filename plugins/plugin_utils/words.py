@@ -90,8 +90,8 @@ def specs(role: str) -> Mapping[str, Any]:
     path = Path(__file__).resolve().parents[2] / "roles" / role / "meta" / "argument_specs.yml"
     # Use libyaml's loader if PyYAML has it: our specifications are large, and every run reads them.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    found = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - a safe loader
-    options: dict[str, Any] = found["argument_specs"]["main"]["options"]
+    document = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - a safe loader
+    options: dict[str, Any] = document["argument_specs"]["main"]["options"]
     for option in options.values():
         if "{{" in str(option.get("default")):
             del option["default"]
@@ -135,16 +135,16 @@ def in_words(message: str, role: str) -> str:
     return message
 
 
-def _element(role: str, found: re.Match[str]) -> str:
-    number, word = found.groups()
+def _element(role: str, match: re.Match[str]) -> str:
+    number, word = match.groups()
     if role == EXPORTER:
         key = "directory" if word == "certificate_directory" else "instance" if word == "name" else word
         return f"{EXPORTER}_exporters[{number}].{key}"
-    return variable(role, word) or found.group()
+    return variable(role, word) or match.group()
 
 
-def _replace(role: str, found: re.Match[str]) -> str:
-    return variable(role, found.group()) or found.group()
+def _replace(role: str, match: re.Match[str]) -> str:
+    return variable(role, match.group()) or match.group()
 
 
 @functools.lru_cache(maxsize=None)
@@ -164,10 +164,10 @@ def _patterns(role: str) -> tuple[re.Pattern[str], ...]:
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """Return the known name that is most similar to an unknown one."""
     folded = {str(item).lower(): str(item) for item in sorted(known, reverse=True)}
-    wanted = name.lower()
-    scored = [(difflib.SequenceMatcher(None, item, wanted).ratio(), item) for item in folded]
+    folded_name = name.lower()
+    scored = [(difflib.SequenceMatcher(None, item, folded_name).ratio(), item) for item in folded]
     # If several are equally similar, take the one with the same beginning: exp1 for exp12, not exp2.
-    best = max(scored, key=lambda pair: (pair[0], _alike(pair[1], wanted)), default=(0.0, ""))
+    best = max(scored, key=lambda pair: (pair[0], _alike(pair[1], folded_name)), default=(0.0, ""))
     return folded[best[1]] if best[0] >= cutoff else None
 
 

@@ -58,12 +58,12 @@ def measure(size: str, rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         fleet = Simulated(Path(place) / "fleet", exporters, servers)
         runs = [{way: run(fleet, playbook) for way, playbook in PLAYBOOKS.items()} for _round in range(rounds)]
-    found: dict[str, Any] = {"size": size, "hosts": exporters + servers, "rounds": rounds}
+    figures: dict[str, Any] = {"size": size, "hosts": exporters + servers, "rounds": rounds}
     for way in PLAYBOOKS:
-        found[way] = {key: statistics.median(item[way][key] for item in runs) for key in runs[0][way]}
+        figures[way] = {key: statistics.median(item[way][key] for item in runs) for key in runs[0][way]}
     for key in ("cpu", "seconds"):
-        found[f"{key}_ratio"] = statistics.median(item["site"][key] / item["floor"][key] for item in runs)
-    return found
+        figures[f"{key}_ratio"] = statistics.median(item["site"][key] / item["floor"][key] for item in runs)
+    return figures
 
 
 def main() -> int:
@@ -78,30 +78,30 @@ def main() -> int:
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for size in arguments.sizes:
-        found = measure(size, arguments.rounds)
-        floor, site = found["floor"], found["site"]
+        figures = measure(size, arguments.rounds)
+        floor, site = figures["floor"], figures["site"]
         added = "-"
         if before is not None:
-            more = found["hosts"] - before["hosts"]
-            grown = {way: (found[way]["cpu"] - before[way]["cpu"]) / more for way in PLAYBOOKS}
+            more = figures["hosts"] - before["hosts"]
+            grown = {way: (figures[way]["cpu"] - before[way]["cpu"]) / more for way in PLAYBOOKS}
             added = f"{grown['site']:.3f} / {grown['floor']:.3f} s = {grown['site'] / grown['floor']:.2f}"
         cells = [
             size,
             f"{site['load']:.1f}",
             f"{floor['cpu']:.2f}",
             f"{site['cpu']:.2f}",
-            f"{found['cpu_ratio']:.2f}",
+            f"{figures['cpu_ratio']:.2f}",
             added,
         ]
         cells += [
             f"{floor['seconds']:.1f}",
             f"{site['seconds']:.1f}",
-            f"{found['seconds_ratio']:.2f}",
+            f"{figures['seconds_ratio']:.2f}",
             f"{site['mib']:.0f}",
         ]
         print("| " + " | ".join(cells) + " |", flush=True)
-        print(json.dumps(found), file=sys.stderr, flush=True)
-        before = found
+        print(json.dumps(figures), file=sys.stderr, flush=True)
+        before = figures
     return 0
 
 

@@ -149,10 +149,10 @@ class Fleet:
             "exporter_host_boot": "none",
             "exporter_host_port": 8888,
         }
-        wanted = {host.name for host in [*self.lab.exporters[:exporters], *self.lab.prometheus[:servers]]}
+        names = {host.name for host in [*self.lab.exporters[:exporters], *self.lab.prometheus[:servers]]}
         known = {host.name for host in self.lab.hosts}
         lines = self.lab.inventory.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if not (words := line.split()) or words[0] in wanted or words[0] not in known]
+        kept = [line for line in lines if not (words := line.split()) or words[0] in names or words[0] not in known]
         path = self.work / f"inventory-{exporters}x{servers}.ini"
         path.write_text("\n".join([*kept, *(f"{key}={value}" for key, value in variables.items()), ""]), "utf-8")
         return path
@@ -216,11 +216,11 @@ class Fleet:
 
     def until_scraped(self) -> float:
         """Return the seconds from a reload that brings all jobs until the slowest server has every target up."""
-        *wanted, added = [host.name for host in self.lab.prometheus]
+        *others, added = [host.name for host in self.lab.prometheus]
         # With one server more the exporters are at their limit, and a scrape that comes early is refused.
         self._on([added], ["sh", "-euc", CLEAR_PROMETHEUS])
         jobs = str(self.exporters + 1)
-        return max(float(out) for out in self._on(wanted, ["python3", "-c", SCRAPED, PROMETHEUS_YML, jobs]))
+        return max(float(out) for out in self._on(others, ["python3", "-c", SCRAPED, PROMETHEUS_YML, jobs]))
 
     def utility(self, pairs: int) -> float:
         """Return the CPU seconds that the utility itself needs on one exporter host, with `pairs` client pairs."""

@@ -141,7 +141,7 @@ class Exporters:
 
     def elements(self, count: int, key: str, delivery: int) -> list[dict[str, Any]]:
         """Return what the module gets for `count` exporters: all with a freshly sealed pair."""
-        found = []
+        elements = []
         authorities, pairs = [], []
         for wallet in self.wallets:
             authority = (wallet / "server.crt").read_text()
@@ -157,7 +157,7 @@ class Exporters:
             wallet, pair = number % WALLETS, number // WALLETS % PAIRS
             authority, ca_sha256 = authorities[wallet]
             certificate, sha256, private = pairs[wallet][pair]
-            found.append(
+            elements.append(
                 {
                     "name": name,
                     "address": f"127.1.{number // 250}.{number % 250 + 1}",
@@ -172,7 +172,7 @@ class Exporters:
                     "alt_names": ["localhost"],
                 }
             )
-        return found
+        return elements
 
 
 class Host:

@@ -402,14 +402,14 @@ def versions(fleet: Tried) -> dict[str, str]:
     """What host and controller themselves say that they run."""
     lab, interpreter = fleet.lab, fleet.tree["all"]["vars"]["ansible_python_interpreter"]
     said = lab.run([interpreter, "-I", "-c", _VERSIONS], "exp1", check=True, capture_output=True, text=True).stdout
-    found = dict(json.loads(said))
-    found["debian"] = shell(lab, "exp1", "cat /etc/debian_version").strip()
-    found["systemd"] = shell(lab, "exp1", "systemctl --version").split()[1]
+    versions_seen = dict(json.loads(said))
+    versions_seen["debian"] = shell(lab, "exp1", "cat /etc/debian_version").strip()
+    versions_seen["systemd"] = shell(lab, "exp1", "systemctl --version").split()[1]
     python = Path(sys.executable) if fleet.programs is None else fleet.programs / "python"
     code = "import ansible.release, platform; print(ansible.release.__version__, platform.python_version())"
     said = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout
-    found["core"], found["controller_python"] = said.split()
-    return found
+    versions_seen["core"], versions_seen["controller_python"] = said.split()
+    return versions_seen
 
 
 def prove(fleet: Tried, kind: str) -> list[str]:
@@ -450,9 +450,9 @@ def run_row(name: str) -> dict[str, Any]:
     """Run one row; return what is noted of it."""
     row, began = ROWS[name], time.monotonic()
     with fleet_of(name, row) as fleet:
-        found = versions(fleet)
+        seen = versions(fleet)
         done = prove(fleet, row.kind) if row.refused is None else refuse(fleet, row.refused)
-    return {"kind": row.kind, "what": row.what, "done": done, "seconds": round(time.monotonic() - began), **found}
+    return {"kind": row.kind, "what": row.what, "done": done, "seconds": round(time.monotonic() - began), **seen}
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------

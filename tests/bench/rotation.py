@@ -272,7 +272,7 @@ class Rotations:
             jobs.add(f"timesten-{job}")
             deliveries = {name: fleet.delivery(name, job=job) for name in fleet.servers}
             generation = fleet.current(exporter)
-            assert all(found.startswith(generation) for found in deliveries.values()), (
+            assert all(state.startswith(generation) for state in deliveries.values()), (
                 exporter,
                 generation,
                 deliveries,
@@ -280,7 +280,7 @@ class Rotations:
             serving = instance.exporters()
             assert len(serving) == 1, (exporter, serving)
         targets = {name: fleet.targets(name) for name in fleet.servers}
-        assert all(set(found) == jobs for found in targets.values()), targets
+        assert all(set(state) == jobs for state in targets.values()), targets
         since = time.time()
         until(lambda: all_good(fleet, since), 60, "every target being up")
 
@@ -391,8 +391,8 @@ class Takeovers:
         """Run site to its end: all is taken over, and everything proven."""
         self.fleet.play("site", *self.options(made))
         states = {pair: state for pair, state in self.fleet.states().items() if state != "not in this run"}
-        wanted = {(one.exporter, server): "proven" for one in made for server in self.fleet.servers}
-        assert states == wanted, states
+        expected = {(one.exporter, server): "proven" for one in made for server in self.fleet.servers}
+        assert states == expected, states
         counts = {one.exporter: len(one.pids()) for one in made}
         assert set(counts.values()) == {1}, counts
 

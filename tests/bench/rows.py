@@ -54,11 +54,11 @@ class Book:
             page = before + begin + "\n" + table + "\n\n" + rest[rest.index(end) :]
         return page
 
-    def note(self, row: str, found: dict[str, Any]) -> None:
+    def note(self, row: str, result: dict[str, Any]) -> None:
         """Keep what a row came to. Several may run beside each other."""
         with (CACHE / f"{self.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            results = {**self.results(), row: found}
+            results = {**self.results(), row: result}
             kept = {name: results[name] for name in self.rows if name in results}
             (ROOT / "docs" / f"{self.name}.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
             (ROOT / "docs" / self.page).write_text(self.written(), encoding="utf-8")
@@ -71,14 +71,14 @@ class Book:
         failed = []
         for name in names:
             try:
-                found = self.run(name)
+                result = self.run(name)
             except Exception:
                 traceback.print_exc()
                 failed.append(name)
                 print(f"{name}: FAILED", flush=True)
                 continue
-            print(f"{name}: {found}", flush=True)
-            self.note(name, found)
+            print(f"{name}: {result}", flush=True)
+            self.note(name, result)
         print(
             f"{len(names) - len(failed)} rows worked, {len(failed)} failed{': ' if failed else ''}{', '.join(failed)}"
         )

@@ -61,9 +61,9 @@ class Server(rotation_kit.Server):
 
     def health(self) -> str | None:
         """What it says of the exporter; None where it does not scrape it."""
-        found = json.loads(self.get("/api/v1/targets?state=active") or b'{"data": {"activeTargets": []}}')
+        answer = json.loads(self.get("/api/v1/targets?state=active") or b'{"data": {"activeTargets": []}}')
         # While a rotation goes over the spare port there are two jobs, which share this label.
-        return {item["labels"]["job"]: item["health"] for item in found["data"]["activeTargets"]}.get("timesten-exp1")
+        return {item["labels"]["job"]: item["health"] for item in answer["data"]["activeTargets"]}.get("timesten-exp1")
 
     def mark(self) -> Any:
         """A point to count scrapes from."""
@@ -114,8 +114,8 @@ def prove(fleet: Any, taker: Any, stayer: Server) -> dict[str, Any]:
         until(lambda: taker.health() == stayer.health() == "up", WAIT, f"the targets being up after {what}")
 
     def seen(what: str) -> None:
-        found = fleet.states()
-        assert found == both, f"{what}: {found}"
+        states = fleet.states()
+        assert states == both, f"{what}: {states}"
 
     say("site")
     fleet.play("site")
@@ -154,7 +154,7 @@ def prove(fleet: Any, taker: Any, stayer: Server) -> dict[str, Any]:
     return {
         "done": done,
         "lost": sum(lost for lost, _all in counted),
-        "scrapes": sum(found for _lost, found in counted),
+        "scrapes": sum(scrapes for _lost, scrapes in counted),
     }
 
 
@@ -508,10 +508,10 @@ def unit(row: Row) -> Iterator[tuple[Any, Any, Server]]:
         site_kit.install_exporter(lab, "exp1", {"ttinst": {"RATE": "unlimited"}})
         for host in lab.hosts:
             site_kit.prepare_host(lab, host.name)
-        found = packages.prometheus(row.version)
+        program = packages.prometheus(row.version)
         script = (
             "useradd -r prom; mkdir -p /opt/prometheus; install -d -o prom /var/lib/prom\n"
-            f"cp {on_host(found.prometheus)} {on_host(found.promtool)} /opt/prometheus\n"
+            f"cp {on_host(program.prometheus)} {on_host(program.promtool)} /opt/prometheus\n"
             f"cat >/etc/systemd/system/prometheus-server.service <<'END'\n{UNIT}END\n"
             f"cat >/opt/prometheus/prometheus.yml <<'END'\n{CONFIG}END\n"
             "systemctl daemon-reload; systemctl start prometheus-server"
@@ -601,13 +601,13 @@ def run_row(name: str) -> dict[str, Any]:
     row, began = ROWS[name], time.monotonic()
     with row.made(row) as (fleet, taker, stayer):
         if row.refused is None:
-            found = prove(fleet, taker, stayer)
+            result = prove(fleet, taker, stayer)
         else:
             output = fleet.play("site", fails=True)
             assert row.refused in output, output
             assert taker.as_before()
-            found = {"done": {"site": f"refused: needs {row.refused}"}}
-    return {"what": row.what, "with": row.program, **found, "seconds": round(time.monotonic() - began)}
+            result = {"done": {"site": f"refused: needs {row.refused}"}}
+    return {"what": row.what, "with": row.program, **result, "seconds": round(time.monotonic() - began)}
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------

@@ -173,21 +173,21 @@ def proven(report: Path, expected: int) -> bool:
 def alert(port: int) -> dict[str, Any] | None:
     """Return the alert ``ALERT`` as a Prometheus tells it; None where it has none."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/alerts", timeout=5) as answer:
-        found = json.load(answer)["data"]["alerts"]
-    return next((item for item in found if item["labels"]["alertname"] == ALERT), None)
+        alerts = json.load(answer)["data"]["alerts"]
+    return next((item for item in alerts if item["labels"]["alertname"] == ALERT), None)
 
 
 def seen(port: int, state: str) -> bool:
     """Wait until the alert is in a state, or for ``resolved`` gone, and say what Prometheus says of it."""
     began = time.monotonic()
     while time.monotonic() - began < 60:
-        found = alert(port)
-        if (found["state"] if found else "resolved") == state:
-            text = f": {found['annotations']['summary']}" if found else ""
+        current = alert(port)
+        if (current["state"] if current else "resolved") == state:
+            text = f": {current['annotations']['summary']}" if current else ""
             print(f"{ALERT} is {state} after {time.monotonic() - began:.0f} s{text}", flush=True)
             return True
         time.sleep(0.2)
-    print(f"{ALERT} was not {state} within a minute; Prometheus says {found}")
+    print(f"{ALERT} was not {state} within a minute; Prometheus says {current}")
     return False
 
 
@@ -236,8 +236,8 @@ def main() -> int:
             playbook(run, "timesten.monitoring.site")
             say("The proof: playbook timesten.monitoring.verify")
             reports = {"timesten_report": run / "ledger.json", "timesten_report_html": run / "report.html"}
-            wanted = [word for name, path in reports.items() for word in ("-e", f"{name}={path}")]
-            playbook(run, "timesten.monitoring.verify", *wanted)
+            options = [word for name, path in reports.items() for word in ("-e", f"{name}={path}")]
+            playbook(run, "timesten.monitoring.verify", *options)
             say("What was proven")
             good = proven(run / "ledger.json", 3 * len(servers))
             page = shutil.copy(run / "report.html", CACHE / "demo-report.html")

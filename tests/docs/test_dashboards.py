@@ -65,25 +65,25 @@ SPAN, STEP = 7200, 30
 
 
 def documented() -> set[str]:
-    found = set()
+    documented_names = set()
     for word in DOCUMENTED.split():
         names = [""]
         for part in re.split(r"(\{[^}]*\})", word):
             choices = part[1:-1].split(",") if part.startswith("{") else [part]
             names = [name + choice for name in names for choice in choices]
-        found |= set(names)
-    return found
+        documented_names |= set(names)
+    return documented_names
 
 
 def queries() -> list[tuple[str, str]]:
     """Every query of every panel, and every one of a variable or annotation, with where it is."""
-    found = [
+    expressions = [
         (f"{board.name}: {panel.title}", expr)
         for board in dashboards.ALL
         for panel in board.panels
         for expr, _legend in panel.queries
     ]
-    return [*found, ("annotation", dashboards.ROTATED)]
+    return [*expressions, ("annotation", dashboards.ROTATED)]
 
 
 def asked(expr: str) -> set[str]:
@@ -224,11 +224,11 @@ def value(name: str, number: int, begin: int) -> float:
 @contextlib.contextmanager
 def prometheus(version: str, directory: Path, begin: int) -> Iterator[str]:
     """A real Prometheus that holds the series; yields its address."""
-    found = packages.prometheus(version)
+    program = packages.prometheus(version)
     directory.mkdir()
     (directory / "series.txt").write_text("\n".join(series(begin, directory / "home")) + "\n", encoding="utf-8")
     data = directory / "data"
-    backfill = [found.promtool, "tsdb", "create-blocks-from", "openmetrics", directory / "series.txt", data]
+    backfill = [program.promtool, "tsdb", "create-blocks-from", "openmetrics", directory / "series.txt", data]
     done = subprocess.run(backfill, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (directory / "prometheus.yml").write_text("scrape_configs: []\n", encoding="utf-8")
@@ -236,7 +236,7 @@ def prometheus(version: str, directory: Path, begin: int) -> Iterator[str]:
     options = {"config.file": directory / "prometheus.yml", "storage.tsdb.path": data, "web.listen-address": address}
     with (directory / "log").open("w") as log:
         server = subprocess.Popen(
-            [found.prometheus, *(f"--{key}={word}" for key, word in options.items())], stdout=log, stderr=log
+            [program.prometheus, *(f"--{key}={word}" for key, word in options.items())], stdout=log, stderr=log
         )
 
     def is_ready() -> bool:
@@ -269,12 +269,12 @@ def test_every_query_of_every_panel_returns_data(version: str, tmp_path: Path) -
                 filled = filled.replace(f"${variable}", ".*")
             assert "$" not in filled
             try:
-                found = ask(address, "query_range", query=filled, start=begin + 600, end=end, step=STEP)["result"]
+                result = ask(address, "query_range", query=filled, start=begin + 600, end=end, step=STEP)["result"]
                 found_now = ask(address, "query", query=filled, time=end)["result"]
             except urllib.error.HTTPError as error:
                 faulty.append((where, expr, error.read().decode()[:300]))
                 continue
-            if not found or not found_now:
+            if not result or not found_now:
                 empty.append((where, expr))
         # What the variables offer comes from a series as well.
         for board in dashboards.ALL:

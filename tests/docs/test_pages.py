@@ -132,9 +132,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         )
         for host in lab.hosts:
             lab.run(["sh", "-c", f"printf %s {shlex.quote(names)} >> /etc/hosts"], host=host.name, check=True)
-        found = Site(lab, tmp_path_factory.mktemp("docs"))
-        found.playbook(found.write("install.yml", INSTALL))
-        yield found
+        made = Site(lab, tmp_path_factory.mktemp("docs"))
+        made.playbook(made.write("install.yml", INSTALL))
+        yield made
 
 
 def changed(output: str) -> dict[str, int]:

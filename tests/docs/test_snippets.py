@@ -38,10 +38,10 @@ def test_the_line_of_rule_files_is_what_the_edit_makes() -> None:
 
 def test_instances_are_clients_of_their_own() -> None:
     variables = yaml.safe_load(example("prometheus-instances"))
-    found = {client.name: client.options for client in fleet.prometheus_host("prom1", variables).clients}
-    assert set(found) == {"prom1-short", "prom1-long"}
-    assert found["prom1-long"]["scrape_interval"] == "60s"
-    assert found["prom1-short"]["store"] == STORE
+    clients = {client.name: client.options for client in fleet.prometheus_host("prom1", variables).clients}
+    assert set(clients) == {"prom1-short", "prom1-long"}
+    assert clients["prom1-long"]["scrape_interval"] == "60s"
+    assert clients["prom1-short"]["store"] == STORE
 
 
 def test_variables_of_the_boot_page_exist() -> None:

@@ -41,12 +41,12 @@ def test_variables_of_the_page_make_these_exporters() -> None:
     hosts["renamed"] = yaml.safe_load(example("renamed-exporter"))["exp1"]
     hosts["host"] = yaml.safe_load(example("renamed-host"))["exp1"]
     names = {"exp1": "exp1", "second": "exp1-stock", "renamed": "exp1", "host": "exp1"}
-    found = {}
+    exporters = {}
     for key, variables in hosts.items():
         given = {"exporter_host_timesten_home": "/opt/timesten/ttinst", **variables}
         (exporter,) = fleet.exporter_host(names[key], given).exporters
-        found[key] = (exporter.name, exporter.address, exporter.port, bool(exporter.definition.get("takeover")))
-    assert found == {
+        exporters[key] = (exporter.name, exporter.address, exporter.port, bool(exporter.definition.get("takeover")))
+    assert exporters == {
         "exp1": ("exp1", "exp1", 8888, True),
         "second": ("exp1-stock", "exp1", 8889, False),
         "renamed": ("exp1-a", "exp1", 8888, True),

@@ -29,7 +29,7 @@ def test_the_variables_of_each_reader_are_taken(name: str) -> None:
     own = yaml.safe_load(re.sub(r"\{\{ vault_\w+ \}\}", "from-the-vault", EXAMPLES[name]))
     hostvars = {"exp1": {"exporter_host_timesten_home": "/opt/tt"}, "prom1": own}
     assert fleet.problems(hostvars, GROUPS, ["exp1", "prom1"]) == []
-    found, _messages = fleet.read(hostvars, GROUPS)
-    options = found.clients["prom1"].options
+    read_fleet, _messages = fleet.read(hostvars, GROUPS)
+    options = read_fleet.clients["prom1"].options
     for variable, value in own.items():
         assert options[variable.removeprefix("prometheus_host_")] == value

@@ -64,14 +64,14 @@ def copy() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (target / ".git").is_dir():
             subprocess.run(["git", "init", "--quiet", target], check=True)
-        wanted = {path for path in files() if not path.startswith(DATA)}
+        copied = {path for path in files() if not path.startswith(DATA)}
         for old in target.rglob("*"):
             relative = old.relative_to(target)
             if relative.parts[0] == ".git" or relative.parts[:2] == ("tests", "output") or old.is_dir():
                 continue
-            if str(relative) not in wanted:
+            if str(relative) not in copied:
                 old.unlink()
-        for name in wanted:
+        for name in copied:
             source, destination = ROOT / name, target / name
             before = destination.stat() if destination.exists() else None
             now = source.stat()

@@ -68,10 +68,10 @@ def blocks_of(text: str, path: str) -> Iterator[Block]:
         fence = _FENCE.match(line)
         if fence is None:
             # A mark holds until something else than an empty line comes.
-            found = _MARK.match(line)
-            if mark and found:
+            match = _MARK.match(line)
+            if mark and match:
                 raise ValueError(f"{path}:{number + 1}: two marks for one block")
-            mark = found or (mark if not line.strip() else None)
+            mark = match or (mark if not line.strip() else None)
             number += 1
             continue
         closing = re.compile(rf"^ *{re.escape(fence['fence'][0])}{{{len(fence['fence'])},}} *$")
@@ -109,12 +109,12 @@ def example(name: str) -> str:
     Raises:
         LookupError: no block has the name, or several have it.
     """
-    found = [block for block in blocks() if block.name == name]
-    if len(found) != 1:
+    matches = [block for block in blocks() if block.name == name]
+    if len(matches) != 1:
         have = ", ".join(sorted({block.name for block in blocks() if block.name})) or "none"
-        places = " and ".join(block.place for block in found) or "nowhere"
+        places = " and ".join(block.place for block in matches) or "nowhere"
         raise LookupError(f"example {name!r} must be marked exactly once; it is {places} (marked: {have})")
-    return found[0].text
+    return matches[0].text
 
 
 def commands(name: str) -> list[str]:
@@ -146,5 +146,5 @@ def used_names(sources: Iterable[str]) -> set[str]:
 
 def plays(name: str) -> list[list[str]]:
     """The playbooks of this collection that an example runs, each by its short name and with its options."""
-    found = [shlex.split(command)[1:] for command in commands(name)]
-    return [[words[0].removeprefix("timesten.monitoring."), *words[1:]] for words in found]
+    calls = [shlex.split(command)[1:] for command in commands(name)]
+    return [[words[0].removeprefix("timesten.monitoring."), *words[1:]] for words in calls]

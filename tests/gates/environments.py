@@ -90,7 +90,7 @@ def _candidates() -> Iterator[Path]:
 def interpreters() -> dict[tuple[int, int], Path]:
     """Version -> an interpreter of this machine that can make virtualenvs. A pyenv shim counts as what it starts."""
     code = "import sys, venv, ensurepip; print(*sys.version_info[:2], getattr(sys, '_base_executable', sys.executable))"
-    found: dict[tuple[int, int], Path] = {}
+    paths: dict[tuple[int, int], Path] = {}
     asked: set[Path] = set()
     for candidate in _candidates():
         # An interpreter is asked once, under whichever of its names comes first; a shim is not the same file.
@@ -101,8 +101,8 @@ def interpreters() -> dict[tuple[int, int], Path]:
         run = subprocess.run([candidate, "-I", "-c", code], capture_output=True, text=True, check=False)
         if run.returncode == 0:
             major, minor, path = run.stdout.split(maxsplit=2)
-            found.setdefault((int(major), int(minor)), Path(path.strip()))
-    return found
+            paths.setdefault((int(major), int(minor)), Path(path.strip()))
+    return paths
 
 
 def interpreter(oldest: tuple[int, int], newest: tuple[int, int], *, prefer_newest: bool = False) -> Path:
@@ -114,8 +114,8 @@ def interpreter(oldest: tuple[int, int], newest: tuple[int, int], *, prefer_newe
     fitting = sorted(v for v in interpreters() if oldest <= v <= newest)
     if not fitting:
         have = ", ".join(text(v) for v in sorted(interpreters())) or "none"
-        wanted = text(oldest) if oldest == newest else f"{text(oldest)} to {text(newest)}"
-        raise MissingInterpreter(f"no Python {wanted} with venv on PATH or under pyenv (found: {have})")
+        versions = text(oldest) if oldest == newest else f"{text(oldest)} to {text(newest)}"
+        raise MissingInterpreter(f"no Python {versions} with venv on PATH or under pyenv (found: {have})")
     return interpreters()[fitting[-1 if prefer_newest else 0]]
 
 

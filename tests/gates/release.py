@@ -39,17 +39,17 @@ def numbers(version: str) -> tuple[int, ...]:
 
 def check(version: str) -> str:
     """Refuse what would make a wrong release; return the version that stands in galaxy.yml."""
-    wanted = numbers(version)
-    found = re.search(r"^version: (\S+)$", (ROOT / "galaxy.yml").read_text(encoding="utf-8"), re.M)
-    assert found is not None
-    if wanted < numbers(found[1]):
-        raise Refused(f"VERSION={version} is not above {found[1]}, the version in galaxy.yml")
+    asked = numbers(version)
+    match = re.search(r"^version: (\S+)$", (ROOT / "galaxy.yml").read_text(encoding="utf-8"), re.M)
+    assert match is not None
+    if asked < numbers(match[1]):
+        raise Refused(f"VERSION={version} is not above {match[1]}, the version in galaxy.yml")
     if output("git", "tag", "--list", f"v{version}").strip():
         raise Refused(f"the tag v{version} exists: give a higher VERSION")
     changed = output("git", "status", "--porcelain").strip()
     if changed:
         raise Refused(f"not committed: {', '.join(line[2:].strip() for line in changed.splitlines())}")
-    return found[1]
+    return match[1]
 
 
 def release(version: str) -> Path:

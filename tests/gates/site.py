@@ -22,8 +22,8 @@ LINK = re.compile(r"\]\(([^)#:\s]+)(#[^)\s]*)?\)")
 
 def pages() -> dict[str, Path]:
     """The guides by their place in the repository."""
-    found = [path for path in checkout.files() if path.endswith(".md") and path.split("/")[0] in ("docs", "examples")]
-    return {path: checkout.ROOT / path for path in ("README.md", *found)}
+    paths = [path for path in checkout.files() if path.endswith(".md") and path.split("/")[0] in ("docs", "examples")]
+    return {path: checkout.ROOT / path for path in ("README.md", *paths)}
 
 
 def guide(place: str, text: str, known: set[str]) -> str:

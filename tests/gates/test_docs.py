@@ -106,8 +106,8 @@ Words in between take the mark away.
 
 
 def test_blocks_of_a_page() -> None:
-    found = [(b.line, b.kind, b.text, b.name, b.not_run) for b in doc_examples.blocks_of(PAGE, "page")]
-    assert found == [
+    blocks = [(b.line, b.kind, b.text, b.name, b.not_run) for b in doc_examples.blocks_of(PAGE, "page")]
+    assert blocks == [
         (3, "yaml", "a: 1\n", "first", None),
         (10, "ini", "[group]\n", None, None),
         (17, "console", "$ true\n```\n", None, "because"),

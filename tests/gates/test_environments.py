@@ -39,21 +39,21 @@ def test_a_checkout_where_programs_would_not_start_links_it(places: tuple[Path, 
         if os.geteuid():
             pytest.skip("only root has programs started by others")
         checkout.chmod(0o700)
-    found = cache_of(checkout, places[1])
-    assert found.parent == places[1]
-    assert found == cache_of(checkout, places[1]) == (checkout / ".cache").resolve()
-    assert (found / "packages").is_dir()
+    place = cache_of(checkout, places[1])
+    assert place.parent == places[1]
+    assert place == cache_of(checkout, places[1]) == (checkout / ".cache").resolve()
+    assert (place / "packages").is_dir()
     # Removed with the link's target gone, it comes back.
-    (found / "packages").rmdir()
-    found.rmdir()
+    (place / "packages").rmdir()
+    place.rmdir()
     assert cache_of(checkout, places[1]).is_dir()
 
 
 def test_a_directory_that_others_may_change_is_refused(places: tuple[Path, Path]) -> None:
     checkout = places[0] / "a blank"
     checkout.mkdir()
-    found = cache_of(checkout, places[1])
-    found.chmod(0o777)
+    place = cache_of(checkout, places[1])
+    place.chmod(0o777)
     with pytest.raises(BadCache, match="no directory that only this user may change"):
         cache_of(checkout, places[1])
 

@@ -19,17 +19,17 @@ def test_the_page_has_the_tables_of_the_results(book: Book) -> None:
 @pytest.mark.parametrize("name", platforms.BOOK.results())
 def test_a_result_is_of_its_row(name: str) -> None:
     """A row that was renamed or changed has to run again."""
-    row, found = platforms.ROWS[name], platforms.BOOK.results()[name]
-    assert (found["kind"], found["what"]) == (row.kind, row.what)
-    assert (found["done"] == ["refused"]) == (row.refused is not None)
+    row, result = platforms.ROWS[name], platforms.BOOK.results()[name]
+    assert (result["kind"], result["what"]) == (row.kind, row.what)
+    assert (result["done"] == ["refused"]) == (row.refused is not None)
     if row.core is not None:
-        assert found["core"] == row.core[0]
+        assert result["core"] == row.core[0]
     if row.python is not None and row.refused is None:
-        assert f"cryptography=={found['cryptography']}" in row.python[2]
+        assert f"cryptography=={result['cryptography']}" in row.python[2]
 
 
 @pytest.mark.parametrize("name", takers.BOOK.results())
 def test_a_taker_was_tried_as_its_row_says_and_to_the_end(name: str) -> None:
-    row, found = takers.ROWS[name], takers.BOOK.results()[name]
-    assert (found["what"], found["with"]) == (row.what, row.program)
-    assert list(found["done"]) == (["site"] if row.refused else takers.STEPS)
+    row, result = takers.ROWS[name], takers.BOOK.results()[name]
+    assert (result["what"], result["with"]) == (row.what, row.program)
+    assert list(result["done"]) == (["site"] if row.refused else takers.STEPS)

@@ -79,9 +79,9 @@ def test_sanity(copy: Path) -> None:
             check=False,
         ).returncode
     lines = log.read_text(encoding="utf-8").splitlines()
-    found = [line for line in lines if line.startswith(("ERROR:", "FATAL:"))]
+    faults = [line for line in lines if line.startswith(("ERROR:", "FATAL:"))]
     # The last lines say what went wrong where ansible-test did not get as far as an error of its own.
-    assert code == 0 and found == [], "\n".join([f"exit status {code}, all in {log}", *(found or lines[-40:])])
+    assert code == 0 and faults == [], "\n".join([f"exit status {code}, all in {log}", *(faults or lines[-40:])])
     # A run that finds no files, or no tests, ends well too.
     started = [line for line in lines if line.startswith("Running sanity test")]
     assert len(started) >= 20, "\n".join(started)

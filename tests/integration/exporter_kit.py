@@ -182,31 +182,31 @@ def call(module: str, arguments: dict, check: bool = False, verbosity: int = 3, 
 
 def succeed(module: str, arguments: dict, check: bool = False, changed: bool | None = None) -> Answer:
     """Run a module that has to succeed."""
-    found = call(module, arguments, check)
-    assert not found.failed, found
-    assert changed is None or found.changed is changed, found
-    return found
+    result = call(module, arguments, check)
+    assert not result.failed, result
+    assert changed is None or result.changed is changed, result
+    return result
 
 
 def failure(module: str, arguments: dict, check: bool = False) -> str:
     """Run a module that has to fail, and return its message."""
-    found = call(module, arguments, check)
-    assert found.failed, found
-    assert "Traceback" not in found.output, found.output
-    return found["msg"]
+    result = call(module, arguments, check)
+    assert result.failed, result
+    assert "Traceback" not in result.output, result.output
+    return result["msg"]
 
 
 def private_keys(directory: str) -> dict[str, bytes]:
     """Return every private key that lies in plaintext below a directory, by its path."""
-    found = {}
+    keys = {}
     for folder, _folders, files in os.walk(directory):
         for name in files:
             path = os.path.join(folder, name)
             with contextlib.suppress(OSError), open(path, "rb") as stream:
                 data = stream.read()
                 if b"PRIVATE KEY-----" in data:
-                    found[path] = data
-    return found
+                    keys[path] = data
+    return keys
 
 
 def key_lines(pem: bytes) -> list[str]:
@@ -216,13 +216,13 @@ def key_lines(pem: bytes) -> list[str]:
 
 def tree(directory: str) -> dict[str, object]:
     """Return all that is below a directory, with its times and modes."""
-    found = {}
+    entries = {}
     for folder, folders, files in os.walk(directory):
         for name in [*folders, *files]:
             info = os.lstat(os.path.join(folder, name))
-            found[os.path.relpath(os.path.join(folder, name), directory)] = (
+            entries[os.path.relpath(os.path.join(folder, name), directory)] = (
                 info.st_mode,
                 info.st_mtime_ns,
                 info.st_ino,
             )
-    return found
+    return entries

@@ -74,8 +74,8 @@ class Server:
     def up(self, since: float) -> dict[str, list[tuple[float, float]]]:
         """The samples of ``up`` of the exporters since a moment, by job, as Prometheus has stored them."""
         seconds = max(1, round(time.time() - since))
-        found = self.query(f'up{{job=~"timesten-.*"}}[{seconds}s]')
-        return {item["metric"]["job"]: [(float(at), float(value)) for at, value in item["values"]] for item in found}
+        samples = self.query(f'up{{job=~"timesten-.*"}}[{seconds}s]')
+        return {item["metric"]["job"]: [(float(at), float(value)) for at, value in item["values"]] for item in samples}
 
 
 @dataclasses.dataclass
@@ -112,9 +112,9 @@ class Fleet:
     def report(self) -> dict[str, Any]:
         """What the last run that came to its end has written of itself; it is read once."""
         path = self.root / "report.json"
-        found = json.loads(path.read_text())
+        rows = json.loads(path.read_text())
         path.unlink()
-        return dict(found)
+        return dict(rows)
 
     def states(self) -> dict[tuple[str, str], str]:
         """What the last run saw of each pair, by exporter and client."""
@@ -288,8 +288,8 @@ def changes_nothing(output: str) -> bool:
 
 def advised(text: str) -> list[list[str]]:
     """The commands that a text names: playbook and options."""
-    found = re.findall(r"ansible-playbook timesten\.monitoring\.(\w+)((?: -e [\w.-]+=[\w-]+)+)", text)
-    return [[playbook, *options.split()] for playbook, options in found]
+    commands = re.findall(r"ansible-playbook timesten\.monitoring\.(\w+)((?: -e [\w.-]+=[\w-]+)+)", text)
+    return [[playbook, *options.split()] for playbook, options in commands]
 
 
 def worker_tasks(output: str) -> tuple[int, int, int]:

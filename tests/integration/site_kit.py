@@ -54,13 +54,13 @@ class Run:
 
         Where the task took its arguments from the inventory, there is one for each answer that it has registered.
         """
-        found = []
+        results = []
         for e in self.events:
             if not e["action"].endswith(action) or (events and e["event"] not in events):
                 continue
             answers = [call["answer"] for key in ("calls", "clients") for call in e["result"].get(key, [])]
-            found += [{**e, "result": answer} for answer in answers] or [e]
-        return found
+            results += [{**e, "result": answer} for answer in answers] or [e]
+        return results
 
     def changed(self) -> set[tuple[str, str]]:
         """Host and task of all that changed."""
@@ -343,8 +343,8 @@ WALLETS = (f"{HOMES}/*/monitoring/*/generations/*/.ttwallet.*/cwallet.sso",)
 
 def files_on(lab: Lab, host: str, *patterns: str) -> dict[str, bytes]:
     """Read files of a host as root, those of hidden directories only where the pattern names them."""
-    found = python(lab, host, _READ_KEYS, *patterns)
-    return {path: base64.b64decode(data) for path, data in found.items()}
+    files = python(lab, host, _READ_KEYS, *patterns)
+    return {path: base64.b64decode(data) for path, data in files.items()}
 
 
 def wallet_keys(wallet: bytes) -> list[bytes]:
@@ -385,12 +385,12 @@ class Secret:
 
 def _base64_forms(part: bytes) -> list[bytes]:
     """What stays of bytes in base64 whatever stands before and after them: three alignments."""
-    found = []
+    forms = []
     for shift in range(3):
         encoded = base64.b64encode(b"\0" * shift + part)
         begin = (0, 2, 3)[shift]
-        found.append(encoded[begin : (shift + len(part)) // 3 * 4])
-    return found
+        forms.append(encoded[begin : (shift + len(part)) // 3 * 4])
+    return forms
 
 
 def _forms(part: bytes) -> list[bytes]:
@@ -482,5 +482,5 @@ def readable_by(lab: Lab, host: str, user: str) -> dict[str, bytes]:
     """Return everything that a host has written since it came up and that a user can read there."""
     disk = lab.disk_file(host, "")
     paths = [f"/{path.relative_to(disk)}" for path in disk.rglob("*") if path.is_file() and not path.is_symlink()]
-    found = python(lab, host, _READABLE, user, text=json.dumps([paths, ["/run", "/tmp", "/dev/shm", "/root"]]))
-    return {path: base64.b64decode(data) for path, data in found.items()}
+    readable = python(lab, host, _READABLE, user, text=json.dumps([paths, ["/run", "/tmp", "/dev/shm", "/root"]]))
+    return {path: base64.b64decode(data) for path, data in readable.items()}

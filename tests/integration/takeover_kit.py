@@ -74,8 +74,8 @@ class ByHand:
     def samples(self, server: str, since: float) -> list[tuple[float, float]]:
         """Time and value of each scrape since a moment, as Prometheus has stored them."""
         seconds = max(1, round(time.time() - since))
-        [found] = self.fleet.servers[server].query(f'up{{job="{self.job}"}}[{seconds}s]')
-        return [(float(at), float(value)) for at, value in found["values"]]
+        [series] = self.fleet.servers[server].query(f'up{{job="{self.job}"}}[{seconds}s]')
+        return [(float(at), float(value)) for at, value in series["values"]]
 
 
 def scrape(fleet: rotation_kit.Fleet, exporters: Sequence[ByHand]) -> None:

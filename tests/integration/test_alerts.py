@@ -77,10 +77,10 @@ def reference_exporter(home: Path, port: int) -> Iterator[int]:
 
 def active(address: str) -> dict[tuple[str, str], dict[str, Any]]:
     """The alerts that the Alertmanager holds as active, by name and exporter or database."""
-    found = json.loads(fetch(f"http://{address}/api/v2/alerts?active=true") or b"[]")
+    alerts = json.loads(fetch(f"http://{address}/api/v2/alerts?active=true") or b"[]")
     return {
         (alert["labels"]["alertname"], alert["labels"].get("exporter") or alert["labels"].get("dsn", "")): alert
-        for alert in found
+        for alert in alerts
     }
 
 
@@ -103,12 +103,12 @@ def test_alerts_reach_the_alertmanager_and_resolve() -> None:
         done = host.call(exporters=[plain, {**short, "rules": _rules(end)}], rules=AT_ONCE)
         assert not done.failed, done.result
 
-        wanted = {
+        expected = {
             ("TimesTenPermanentSpaceHigh", "sales"),
             ("TimesTenRecoveryRequired", "sales"),
             ("TimesTenReplicationPeerLost", "sales"),
         }
-        kit.until(lambda: wanted <= set(active(address)), 30, f"{wanted}")
+        kit.until(lambda: expected <= set(active(address)), 30, f"{expected}")
         full = active(address)["TimesTenPermanentSpaceHigh", "sales"]
         assert full["annotations"]["summary"] == (
             "Permanent space of database sales of instance tt1 (job timesten-exp1) is 95% full"
@@ -119,13 +119,13 @@ def test_alerts_reach_the_alertmanager_and_resolve() -> None:
         os.kill(pid, signal.SIGKILL)
         kit.until(lambda: time.time() > end, LIFE, "the end of the certificate")
         host.exporters[0].server.cut()  # What was open before the end goes on.
-        wanted = {
+        expected = {
             ("TimesTenExporterDown", "exp1"),
             ("TimesTenCertificateHasEnded", "exp2"),
             # Its client certificate is refused, so it is seen twice: by its end, and by its scrapes.
             ("TimesTenExporterDown", "exp2"),
         }
-        kit.until(lambda: wanted <= set(active(address)), 60, f"{wanted}")
+        kit.until(lambda: expected <= set(active(address)), 60, f"{expected}")
         ended = active(address)["TimesTenCertificateHasEnded", "exp2"]
         assert ended["labels"]["kind"] == "client" and ended["labels"]["severity"] == "critical"
         texts = json.dumps([alert["annotations"] for alert in active(address).values()])

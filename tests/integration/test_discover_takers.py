@@ -39,8 +39,8 @@ def make(make_host: Any) -> Any:
 
 def look(*pids: int) -> tuple[list[discovery.Taker], dict[str, Any]]:
     """What is said of some processes, and the variables for their host; others may run on this machine."""
-    found = discover.discover([NOTHING_NAMED], [8888])
-    takers = [taker for taker in discovery.parse_takers({"takers": found["takers"]}) if taker.pid in pids]
+    rows = discover.discover([NOTHING_NAMED], [8888])
+    takers = [taker for taker in discovery.parse_takers({"takers": rows["takers"]}) if taker.pid in pids]
     text = discovery.inventory([], ["prom1"], {"prom1": takers})
     variables = yaml.safe_load(text)["all"]["children"]["prometheus_servers"]["hosts"]["prom1"]
     # The preflight takes them.

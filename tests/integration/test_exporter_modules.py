@@ -63,23 +63,23 @@ class Place:
 
     def having(self, answer: kit.Answer, name: str = "prom1") -> dict:
         """The client, once it has stored what a run delivered."""
-        found = answer["exporters"][0]
-        pair = next(pair for pair in found["pairs"] if pair["client"] == name)
-        stored = {"delivery": pair["delivery"], "sha256": pair["sha256"], "ca_sha256": found["ca_sha256"]}
+        row = answer["exporters"][0]
+        pair = next(pair for pair in row["pairs"] if pair["client"] == name)
+        stored = {"delivery": pair["delivery"], "sha256": pair["sha256"], "ca_sha256": row["ca_sha256"]}
         return self.client(name, stored={"exp1": stored})
 
     def unsealed(self, answer: kit.Answer, name: str = "prom1") -> bytes:
         """The private key that a run delivered."""
-        found = answer["exporters"][0]
-        pair = next(pair for pair in found["pairs"] if pair["client"] == name)
-        return _seal.unseal(pair["bundle"], self.private, "exp1", name, found["generation"], pair["sha256"])
+        row = answer["exporters"][0]
+        pair = next(pair for pair in row["pairs"] if pair["client"] == name)
+        return _seal.unseal(pair["bundle"], self.private, "exp1", name, row["generation"], pair["sha256"])
 
     def delivered(self, answer: kit.Answer, folder: pathlib.Path, name: str = "prom1") -> dict:
         """Write what a run delivered as a Prometheus would have it; return the arguments of a probe."""
         folder.mkdir()
-        found = answer["exporters"][0]
-        pair = next(pair for pair in found["pairs"] if pair["client"] == name)
-        (folder / "ca.crt").write_text(found["ca_certificate"])
+        row = answer["exporters"][0]
+        pair = next(pair for pair in row["pairs"] if pair["client"] == name)
+        (folder / "ca.crt").write_text(row["ca_certificate"])
         (folder / "client.crt").write_text(pair["certificate"])
         (folder / "client.key").write_bytes(self.unsealed(answer, name))
         return {
@@ -146,15 +146,15 @@ def test_every_variant(place, tmp_path, variants):
     limit = None if variants["RATE_OPTION"] == "absent" else 15
 
     first = kit.succeed("tt_exporter_host", place.host(), changed=True)
-    found = first["exporters"][0]
-    assert found["rate_limit"] == limit
-    assert found["process"]["state"] == "started"
-    assert found["alt_names"] == ["localhost"]
-    assert found["server_certificate"]["common_name"] == "localhost"
+    row = first["exporters"][0]
+    assert row["rate_limit"] == limit
+    assert row["process"]["state"] == "started"
+    assert row["alt_names"] == ["localhost"]
+    assert row["server_certificate"]["common_name"] == "localhost"
     shown = variants["PKI"] == "self-signed" or variants["EXPORT"] != "ca"
-    assert found["server_certificate_source"] == ("export" if shown else "handshake")
+    assert row["server_certificate_source"] == ("export" if shown else "handshake")
     one = variants["PKI"] == "self-signed" or variants["EXPORT"] == "leaf"
-    assert (found["ca_not_after"] is None) == one, "a certificate is told once, as what it is"
+    assert (row["ca_not_after"] is None) == one, "a certificate is told once, as what it is"
     pair = place.delivered(first, tmp_path / "first")
     assert place.probe(**pair, server_name="localhost") == _tls_probe.ACCEPTED
     assert place.probe() == _tls_probe.REFUSED
@@ -169,11 +169,11 @@ def test_every_variant(place, tmp_path, variants):
     assert place.instance.calls() == []
 
     exported = {**place.options, "path": str(tmp_path / "server.crt")}
-    assert kit.succeed("tt_export_cert", exported, changed=True)["ca_sha256"] == found["ca_sha256"]
+    assert kit.succeed("tt_export_cert", exported, changed=True)["ca_sha256"] == row["ca_sha256"]
     kit.succeed("tt_export_cert", exported, changed=False)
     kit.succeed("tt_wallet", {**place.options, "common_name": "localhost"}, changed=False)
     kit.succeed("tt_exporter", {**place.options, "port": place.port}, changed=False)
-    assert kit.succeed("tt_exporter_info", place.options)["process"]["generation"] == found["generation"]
+    assert kit.succeed("tt_exporter_info", place.options)["process"]["generation"] == row["generation"]
 
     # A new wallet, and with it a new pair; the exporter serves it, and the old pair is no good any more.
     renewed = kit.succeed("tt_exporter_host", place.host([place.having(first)], regenerate="always"), changed=True)
@@ -445,8 +445,8 @@ def test_adopts_a_wallet_made_by_hand(place, tmp_path, export):
     )
     original = kit.tree(place.directory)
     # tt_exporter alone is enough.
-    found = kit.succeed("tt_exporter", {**place.options, "port": place.port}, changed=True)
-    assert found["why"][0] == "adopts the wallet that was made by hand"
+    answer = kit.succeed("tt_exporter", {**place.options, "port": place.port}, changed=True)
+    assert answer["why"][0] == "adopts the wallet that was made by hand"
     kit.succeed("tt_exporter", {**place.options, "port": place.port}, changed=False)
     now = kit.tree(place.directory)
     assert {name: now[name] for name in original if "cwallet" in name} == {
@@ -512,9 +512,9 @@ def test_unusable_wallet_made_by_hand_is_not_replaced(place):
     os.makedirs(os.path.join(place.directory, ".ttwallet.A"), mode=0o700)
     os.chmod(place.directory, 0o700)
     pathlib.Path(place.directory, ".ttwallet.A", "cwallet.sso").write_text("no wallet")
-    found = kit.call("tt_wallet", {**place.options, "common_name": "localhost"})
-    assert found.failed
-    assert found["rc"] != 0 and "-export-server-certificate" in found["cmd"]
+    answer = kit.call("tt_wallet", {**place.options, "common_name": "localhost"})
+    assert answer.failed
+    assert answer["rc"] != 0 and "-export-server-certificate" in answer["cmd"]
     assert place.generations == []
 
 
@@ -553,18 +553,18 @@ def test_regenerate(place, policy, due, unfit, replaced):
     # The pair for local handshakes is due as well, and renewed whatever becomes of the wallet.
     predicted = kit.succeed("tt_wallet", options, check=True, changed=replaced or due)
     assert place.instance.calls() == []
-    found = kit.succeed("tt_wallet", options, changed=replaced or due)
-    assert predicted["why"] == found["why"]
-    assert any(reason.startswith("pair probe: ends at ") for reason in found["why"]) is (due and not replaced)
-    assert predicted["invalidated_clients"] == found["invalidated_clients"] == (["prom1"] if replaced else [])
-    assert (found["generation"] != first["generation"]) is replaced
+    answer = kit.succeed("tt_wallet", options, changed=replaced or due)
+    assert predicted["why"] == answer["why"]
+    assert any(reason.startswith("pair probe: ends at ") for reason in answer["why"]) is (due and not replaced)
+    assert predicted["invalidated_clients"] == answer["invalidated_clients"] == (["prom1"] if replaced else [])
+    assert (answer["generation"] != first["generation"]) is replaced
     assert len(place.generations) == (2 if replaced else 1)
     if not replaced:
-        assert bool(found["due"]) is due
-        assert found["unfit"] == (
+        assert bool(answer["due"]) is due
+        assert answer["unfit"] == (
             ["common_name localhost -> other", "alt_names ['localhost'] -> ['other']"] if unfit else []
         )
-        assert len(found["warnings"]) == due + unfit
+        assert len(answer["warnings"]) == due + unfit
 
 
 def test_key_size_is_compared_and_used(place):
@@ -615,11 +615,11 @@ def test_pairs_are_renewed_without_wallet_and_restart(place, tmp_path):
     kit.until(lambda: _certificates.utcnow() > _certificates.parse_timestamp(pair["not_after"]))
     place.instance.install(VALIDITY="1d")
     second = kit.succeed("tt_exporter_host", place.host([place.having(first)]), changed=True)
-    found = second["exporters"][0]
-    assert [reason.partition(" at ")[0] for reason in found["why"]] == ["pair probe: expired", "pair prom1: expired"]
-    assert found["generation"] == first["exporters"][0]["generation"]
-    assert found["process"] == first["exporters"][0]["process"]
-    assert found["pairs"][0]["delivery"] == f"{found['generation']}-2"
+    row = second["exporters"][0]
+    assert [reason.partition(" at ")[0] for reason in row["why"]] == ["pair probe: expired", "pair prom1: expired"]
+    assert row["generation"] == first["exporters"][0]["generation"]
+    assert row["process"] == first["exporters"][0]["process"]
+    assert row["pairs"][0]["delivery"] == f"{row['generation']}-2"
     assert place.probe(**place.delivered(second, tmp_path / "second")) == _tls_probe.ACCEPTED
     kit.succeed("tt_exporter_host", place.host([place.having(second)]), changed=False)
 
@@ -668,14 +668,14 @@ def test_drift_restarts_with_the_reason(place):
         ({}, "mode insecure -> mutual TLS"),
     ]:
         predicted = kit.succeed("tt_exporter", {**options, **change}, check=True, changed=True)
-        found = kit.succeed("tt_exporter", {**options, **change}, changed=True)
-        assert expected in found["why"] and predicted["why"] == found["why"]
-        assert found["process"]["pid"] != pid
-        pid = found["process"]["pid"]
+        answer = kit.succeed("tt_exporter", {**options, **change}, changed=True)
+        assert expected in answer["why"] and predicted["why"] == answer["why"]
+        assert answer["process"]["pid"] != pid
+        pid = answer["process"]["pid"]
         kit.succeed("tt_exporter", {**options, **change}, changed=False)
     options["port"] = kit.free_port()
-    found = kit.succeed("tt_exporter", options, changed=True)
-    assert f"port {place.port} -> {options['port']}" in found["why"]
+    answer = kit.succeed("tt_exporter", options, changed=True)
+    assert f"port {place.port} -> {options['port']}" in answer["why"]
     assert kit.succeed("tt_exporter_info", place.options)["process"]["port"] == options["port"]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", place.port))
@@ -708,9 +708,9 @@ def test_a_folder_that_is_missing_does_not_cost_the_process(place, option):
 def test_start_that_fails_shows_why(place):
     kit.succeed("tt_wallet", {**place.options, "common_name": "localhost"}, changed=True)
     place.instance.install(START_DELAY="30")
-    found = kit.call("tt_exporter", {**place.options, "port": place.port, "start_timeout": 1})
-    assert found.failed and "was not ready within 1 s" in found["msg"]
-    assert found["changed"] is False
+    answer = kit.call("tt_exporter", {**place.options, "port": place.port, "start_timeout": 1})
+    assert answer.failed and "was not ready within 1 s" in answer["msg"]
+    assert answer["changed"] is False
     assert place.instance.exporters() == []
 
 
@@ -729,12 +729,12 @@ def served(place, port=None):
 def test_if_the_new_one_does_not_come_up_the_old_one_comes_back(place, more):
     first = kit.succeed("tt_exporter_host", place.host(), changed=True)
     known, certificate = place.having(first), served(place)
-    found = kit.call("tt_exporter_host", place.host([known], environment=SLOW, start_timeout=1, **more))
-    assert found.failed and "was not ready within 1 s" in found["msg"]
+    answer = kit.call("tt_exporter_host", place.host([known], environment=SLOW, start_timeout=1, **more))
+    assert answer.failed and "was not ready within 1 s" in answer["msg"]
     (one,) = place.instance.exporters()
-    assert f"The former arguments and wallet are back: process {one.pid} serves on port {place.port}" in found["msg"]
+    assert f"The former arguments and wallet are back: process {one.pid} serves on port {place.port}" in answer["msg"]
     assert (served(place), place.generations) == (certificate, [first["exporters"][0]["generation"]])
-    assert found["exporters"][0]["changed"] is True
+    assert answer["exporters"][0]["changed"] is True
     # With the mistake gone there is nothing to do; it is not started a third time.
     kit.succeed("tt_exporter_host", place.host([known]), changed=False)
     assert [process.pid for process in place.instance.exporters()] == [one.pid]
@@ -765,8 +765,8 @@ def test_another_port_is_tried_while_the_old_one_serves(place):
     first = kit.succeed("tt_exporter_host", place.host(), changed=True)
     known, (old,) = place.having(first), place.instance.exporters()
     port = kit.free_port()
-    found = kit.call("tt_exporter_host", place.host([known], port=port, environment=SLOW, start_timeout=1))
-    assert found.failed and f"The former process {old.pid} is still there, on port {place.port}" in found["msg"]
+    answer = kit.call("tt_exporter_host", place.host([known], port=port, environment=SLOW, start_timeout=1))
+    assert answer.failed and f"The former process {old.pid} is still there, on port {place.port}" in answer["msg"]
     assert [process.pid for process in place.instance.exporters()] == [old.pid]
     with socket.socket() as taken:
         # Nobody listens there, and yet it cannot be had.
@@ -801,10 +801,10 @@ def test_an_instance_that_was_made_anew_gets_a_new_wallet(place):
     conf.write_text(conf.read_text().replace("C76FCD9A", "D87FDEAB"))
     arguments = place.host([known], regenerate="never")
     predicted = kit.succeed("tt_exporter_host", arguments, check=True, changed=True)
-    found = kit.succeed("tt_exporter_host", arguments, changed=True)
-    assert "the instance is D87FDEAB-" in found["exporters"][0]["why"][0]
-    assert predicted["exporters"][0]["why"] == found["exporters"][0]["why"]
-    kit.succeed("tt_exporter_host", place.host([place.having(found)], regenerate="never"), changed=False)
+    answer = kit.succeed("tt_exporter_host", arguments, changed=True)
+    assert "the instance is D87FDEAB-" in answer["exporters"][0]["why"][0]
+    assert predicted["exporters"][0]["why"] == answer["exporters"][0]["why"]
+    kit.succeed("tt_exporter_host", place.host([place.having(answer)], regenerate="never"), changed=False)
 
 
 @pytest.mark.parametrize(("file", "kind"), [("client.key", "fifo"), ("client.crt", "link"), ("client.key", "garbage")])
@@ -819,9 +819,9 @@ def test_a_probe_pair_that_cannot_be_used_is_issued_again_and_costs_no_restart(p
         "garbage": lambda: path.write_bytes(b"\0\xff"),
     }
     make[kind]()
-    found = kit.succeed("tt_exporter_host", place.host([place.having(first)]), changed=True)
-    (why,) = found["exporters"][0]["why"]
-    assert found.seconds < 20 and why.startswith("pair probe: ")
+    answer = kit.succeed("tt_exporter_host", place.host([place.having(first)]), changed=True)
+    (why,) = answer["exporters"][0]["why"]
+    assert answer.seconds < 20 and why.startswith("pair probe: ")
     assert path.is_file() and not path.is_symlink()
     assert [process.pid for process in place.instance.exporters()] == [old.pid]
     kit.succeed("tt_exporter_host", place.host([place.having(first)]), changed=False)
@@ -917,8 +917,8 @@ def _opened_by(work):
 
 
 def test_insecure_needs_no_wallet(place):
-    found = kit.succeed("tt_exporter_host", place.host([], insecure=True), changed=True)
-    assert found["exporters"][0]["generation"] is None
+    answer = kit.succeed("tt_exporter_host", place.host([], insecure=True), changed=True)
+    assert answer["exporters"][0]["generation"] is None
     assert _tls_probe.plain_http("127.0.0.1", place.port).status == _tls_probe.ACCEPTED
     kit.succeed("tt_exporter_host", place.host([], insecure=True), changed=False)
     assert place.generations == []
@@ -937,22 +937,22 @@ def test_one_failure_does_not_stop_the_others(place, tmp_path):
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         taken = place.exporter(name="exp0", certificate_directory=place.directory + "-0", port=holder.getsockname()[1])
-        found = kit.call("tt_exporter_host", {"exporters": [taken, place.exporter()], "clients": [place.client()]})
-    assert found.failed and found.changed
-    assert found["msg"].startswith(f"exporter exp0: port {taken['port']} is held by process")
-    broken, fine = found["exporters"]
+        answer = kit.call("tt_exporter_host", {"exporters": [taken, place.exporter()], "clients": [place.client()]})
+    assert answer.failed and answer.changed
+    assert answer["msg"].startswith(f"exporter exp0: port {taken['port']} is held by process")
+    broken, fine = answer["exporters"]
     assert (broken["name"], broken["failed"], broken["changed"]) == ("exp0", True, False)
     assert fine["name"] == "exp1" and fine["changed"] and "failed" not in fine
     # What the one that worked has to deliver is all there.
-    found.result["exporters"] = [fine]
-    assert place.probe(**place.delivered(found, tmp_path / "delivered")) == _tls_probe.ACCEPTED
+    answer.result["exporters"] = [fine]
+    assert place.probe(**place.delivered(answer, tmp_path / "delivered")) == _tls_probe.ACCEPTED
 
 
 def test_failure_says_what_was_changed_all_the_same(place):
     place.instance.install(START_DELAY="30")
-    found = kit.call("tt_exporter_host", place.host(start_timeout=1))
-    assert found.failed and found.changed and found["exporters"][0]["changed"]
-    assert "was not ready within 1 s" in found["exporters"][0]["msg"]
+    answer = kit.call("tt_exporter_host", place.host(start_timeout=1))
+    assert answer.failed and answer.changed and answer["exporters"][0]["changed"]
+    assert "was not ready within 1 s" in answer["exporters"][0]["msg"]
     place.instance.install()
     # The pair that was issued then is delivered now.
     second = kit.succeed("tt_exporter_host", place.host(), changed=True)
@@ -965,11 +965,11 @@ def test_refuses_to_take_access_from_clients_of_other_runs(place):
     first = kit.succeed("tt_exporter_host", place.host(both), changed=True)
     pid = first["exporters"][0]["process"]["pid"]
     for clients in ([place.having(first)], []):
-        found = kit.call("tt_exporter_host", place.host(clients, regenerate="always"))
-        assert found.failed
+        answer = kit.call("tt_exporter_host", place.host(clients, regenerate="always"))
+        assert answer.failed
         lost = ["prom1", "prom2"][len(clients) :]
-        assert found["exporters"][0]["lost_clients"] == lost
-        assert f"the clients {', '.join(lost)} are not part of this run" in found["msg"]
+        assert answer["exporters"][0]["lost_clients"] == lost
+        assert f"the clients {', '.join(lost)} are not part of this run" in answer["msg"]
     assert len(place.generations) == 1
     assert kit.succeed("tt_exporter_info", place.options)["process"]["pid"] == pid
     # What needs no new wallet works with some of the clients.
@@ -1076,9 +1076,9 @@ def test_values_of_the_environment_are_not_shown(place):
         ("tt_exporter_host", place.host(**options, rate_limit=99)),
         ("tt_exporter", {**running, "stop_signal": "INT", "state": "restarted"}),
     ]:
-        found = kit.call(module, arguments)
-        assert secret not in found.output, found.output
-        assert "VALUE HIDDEN" in found.output
+        answer = kit.call(module, arguments)
+        assert secret not in answer.output, answer.output
+        assert "VALUE HIDDEN" in answer.output
     for folder, _folders, files in os.walk(place.directory):
         for name in files:
             assert secret.encode() not in pathlib.Path(folder, name).read_bytes()
@@ -1187,8 +1187,8 @@ def test_killed_at_any_moment_the_next_run_converges(place, tmp_path):
         # At every moment one complete generation is current, once there was one.
         assert os.path.exists(os.path.join(place.generation, "manifest.json"))
         answer = kit.succeed("tt_exporter_host", place.host())
-        found = answer["exporters"][0]
-        assert found["process"]["state"] == "started"
+        row = answer["exporters"][0]
+        assert row["process"]["state"] == "started"
         assert len({process.session for process in place.instance.exporters()}) == 1
         pair = place.delivered(answer, tmp_path / f"pair{round_}")
         assert place.probe(**pair, server_name="localhost") == _tls_probe.ACCEPTED
@@ -1209,9 +1209,9 @@ def test_disk_full(place):
     try:
         filler = pathlib.Path(place.directory, "filler")
         filler.write_bytes(b"x" * 40960)
-        found = kit.call("tt_exporter_host", place.host())
-        assert found.failed and "Traceback" not in found.output
-        assert place.directory in found["msg"]
+        result = kit.call("tt_exporter_host", place.host())
+        assert result.failed and "Traceback" not in result.output
+        assert place.directory in result["msg"]
         assert not os.path.lexists(os.path.join(place.directory, "current"))
         filler.unlink()
         answer = kit.succeed("tt_exporter_host", place.host(), changed=True)
@@ -1221,8 +1221,8 @@ def test_disk_full(place):
             while os.write(descriptor, b"x" * 512):
                 pass
         os.close(descriptor)
-        found = kit.call("tt_exporter_host", place.host([place.having(answer)], regenerate="always"))
-        assert found.failed and "Traceback" not in found.output
+        result = kit.call("tt_exporter_host", place.host([place.having(answer)], regenerate="always"))
+        assert result.failed and "Traceback" not in result.output
         assert place.generation.endswith(answer["exporters"][0]["generation"])
         kit.succeed("tt_exporter_host", place.host([place.having(answer)]), changed=False)
     finally:
@@ -1258,8 +1258,8 @@ def test_unprivileged_user():
         private, public = _seal.new_transport_key()
         place = Place(instance, str(root / "monitoring" / "exp1"), kit.free_port(), private, public)
         try:
-            found = kit.call("tt_exporter_host", place.host(), uid=65534)
-            assert found.failed and "make it as root, owned by the user who runs ttExporter" in found["msg"]
+            answer = kit.call("tt_exporter_host", place.host(), uid=65534)
+            assert answer.failed and "make it as root, owned by the user who runs ttExporter" in answer["msg"]
             (root / "monitoring").mkdir(mode=0o700)
             os.chown(root / "monitoring", 65534, 65534)
             first = kit.call("tt_exporter_host", place.host(), uid=65534)

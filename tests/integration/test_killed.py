@@ -128,8 +128,8 @@ def test_module_killed_between_stop_and_start_of_a_changed_option(killed: Killed
     kit.succeed("tt_exporter_host", killed.arguments())
     kill(killed.begin(environment={"TZ": "UTC"}))
     # At once: the next run is not refused for the lock, which the restart holds.
-    found = kit.succeed("tt_exporter_host", killed.arguments(environment={"TZ": "UTC"}))
-    assert found["exporters"][0]["process"]["pid"] == killed.serving()
+    answer = kit.succeed("tt_exporter_host", killed.arguments(environment={"TZ": "UTC"}))
+    assert answer["exporters"][0]["process"]["pid"] == killed.serving()
     kit.succeed("tt_exporter_host", killed.arguments(environment={"TZ": "UTC"}), changed=False)
     assert killed.serves()
 
@@ -162,8 +162,8 @@ def test_the_process_that_restarts_is_killed(killed: Killed, with_module: bool) 
         kill(run)
     os.kill(restarts, signal.SIGKILL)
     if not with_module:
-        found = kit.answer(run, time.monotonic())
-        assert not found.failed, found.output
+        answer = kit.answer(run, time.monotonic())
+        assert not answer.failed, answer.output
     ends_well(killed)
 
 
@@ -181,8 +181,10 @@ def test_the_process_that_restarts_is_killed_twice_in_its_rehearsal(killed: Kill
         restarts = int(str(killed.record()["pid"]))
         known |= trial()
         os.kill(restarts, signal.SIGKILL)
-    found = kit.answer(run, time.monotonic())
-    assert found.failed and "was ended twice" in found["msg"] and f"process {old} is still there" in found["msg"], found
+    answer = kit.answer(run, time.monotonic())
+    assert answer.failed and "was ended twice" in answer["msg"] and f"process {old} is still there" in answer["msg"], (
+        answer
+    )
     assert [process.pid for process in killed.instance.processes()] == [old] and killed.serves()
     ends_well(killed)
 
@@ -209,8 +211,8 @@ def test_exporter_killed_in_a_takeover(killed: Killed) -> None:
 
     kit.until(began, 20, "the new process")
     os.kill(new[0], signal.SIGKILL)
-    found = kit.answer(run, time.monotonic())
-    assert found.failed and "The former arguments and wallet are back" in found["msg"], found.output
+    answer = kit.answer(run, time.monotonic())
+    assert answer.failed and "The former arguments and wallet are back" in answer["msg"], answer.output
     assert killed.serves()
     ends_well(killed)
 

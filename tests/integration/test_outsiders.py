@@ -67,18 +67,18 @@ class Outsider:
             raw = socket.create_connection(("localhost", port), 10)
             with context.wrap_socket(raw, server_hostname="localhost") as connection:
                 connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
-                found = b""
+                received = b""
                 while chunk := connection.recv(65536):
-                    found += chunk
-            assert b"\n# TYPE " in found, found[:300]
-            return found.decode("latin-1").splitlines()[0]
+                    received += chunk
+            assert b"\n# TYPE " in received, received[:300]
+            return received.decode("latin-1").splitlines()[0]
         except (ssl.SSLError, ConnectionError) as error:
             return f"refused: {type(error).__name__}"
 
     def files(self) -> dict[str, tuple[int, bytes]]:
         """The files of the directory, with times and content."""
-        found = [path for path in self.directory.rglob("*") if path.is_file()]
-        return {str(path.relative_to(self.directory)): (path.stat().st_mtime_ns, path.read_bytes()) for path in found}
+        files = [path for path in self.directory.rglob("*") if path.is_file()]
+        return {str(path.relative_to(self.directory)): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
 @pytest.fixture(scope="module")

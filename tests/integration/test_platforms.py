@@ -20,7 +20,7 @@ pytestmark = [
 
 def test_python_3_6_is_refused_with_the_package_to_install() -> None:
     try:
-        found = platforms.run_row("ol8-3.6")
+        result = platforms.run_row("ol8-3.6")
     except MissingInterpreter as error:
         pytest.skip(str(error))
-    assert found["done"] == ["refused"] and found["python"].startswith("3.6.")
+    assert result["done"] == ["refused"] and result["python"].startswith("3.6.")

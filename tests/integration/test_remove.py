@@ -88,15 +88,15 @@ class Site:
         """Everything that a removal could change, less times."""
         places = [self.store(server).parent for server in self.fleet.servers]
         places += [self.fleet.directory(exporter) for exporter in self.fleet.instances]
-        found = {}
+        state = {}
         for place in places:
             for folder, _folders, files in os.walk(place):
                 if "data" not in pathlib.Path(folder).relative_to(place).parts[:1]:
                     names = [name for name in files if name not in (".lock", "lock") and not name.endswith(".log")]
-                    found.update(
+                    state.update(
                         {os.path.join(folder, name): pathlib.Path(folder, name).read_bytes() for name in names}
                     )
-        return found
+        return state
 
 
 @pytest.fixture(scope="module")

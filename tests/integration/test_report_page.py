@@ -52,18 +52,18 @@ def fleet(exporters: int, clients: int) -> Ledger:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with Browser(tmp_path_factory.mktemp("browser")) as found:
-        yield found
+    with Browser(tmp_path_factory.mktemp("browser")) as opened:
+        yield opened
 
 
 def faults(browser: Browser) -> list[Any]:
     """What axe-core finds on the page that is open."""
     browser.script(AXE)
-    found = browser.later(
+    problems = browser.later(
         "const done = arguments[arguments.length - 1];"
         "axe.run().then(found => done(found.violations), error => done([String(error)]));"
     )
-    return [(item["id"], [node["html"] for node in item["nodes"]][:3]) for item in found]
+    return [(item["id"], [node["html"] for node in item["nodes"]][:3]) for item in problems]
 
 
 @pytest.mark.parametrize(("exporters", "clients"), [(60, 3), (500, 4)])

@@ -41,7 +41,7 @@ def all_up(fleet: rotation_kit.Fleet, *servers: str) -> None:
     for name in servers:
 
         def scraped(name: str = name) -> bool:
-            samples = [sample for found in fleet.servers[name].up(since).values() for sample in found]
+            samples = [sample for series in fleet.servers[name].up(since).values() for sample in series]
             return any(at >= since and value == 1 for at, value in samples)
 
         until(scraped, 60, f"a good scrape of {name}")
@@ -251,23 +251,23 @@ def test_rollback(fleet: rotation_kit.Fleet) -> None:
 
 def test_site_rotates_what_does_not_fit(fleet: rotation_kit.Fleet) -> None:
     before = fleet.current()
-    wanted = {
+    expected = {
         "exporter_host_regenerate": "when_changed",
         "exporter_host_alt_names": ["localhost", "exp1.example.com"],
         "rotate_force": True,
     }
-    fleet.play("site", "--check", "-e", json.dumps(wanted))
+    fleet.play("site", "--check", "-e", json.dumps(expected))
     report = fleet.report()
     assert {pair["state"] for pair in report["pairs"]} == {"predicted"} and len(report["pairs"]) == 2
     assert "exp1: would be switched, " in report["rotations"][0] and fleet.current() == before
-    fleet.play("site", "-e", json.dumps(wanted))
+    fleet.play("site", "-e", json.dumps(expected))
     report = fleet.report()
     assert {(pair["exporter"], pair["client"]): pair["state"] for pair in report["pairs"]} == PROVEN
     assert report["rotations"][0].startswith("exp1: switched, ")
     assert fleet.record()["status"] == "confirmed" and fleet.current() != before
     assert manifest(fleet)["leaf"]["alt_names"] == ["localhost", "exp1.example.com"]
     all_up(fleet, *BOTH)
-    again = fleet.play("site", "-e", json.dumps(wanted))
+    again = fleet.play("site", "-e", json.dumps(expected))
     assert "changed=0" in again and "changed=1" not in again
     assert fleet.report()["rotations"] == []
 

@@ -162,17 +162,17 @@ def test_execution_environment(tmp_path: pathlib.Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    wanted = yaml.safe_load((tmp_path / "context/_build/requirements.yml").read_text())
-    assert wanted == {"collections": ["timesten.monitoring"]}
+    requirements = yaml.safe_load((tmp_path / "context/_build/requirements.yml").read_text())
+    assert requirements == {"collections": ["timesten.monitoring"]}
     tree = tmp_path / "collections/ansible_collections/timesten"
     tree.mkdir(parents=True)
     (tree / "monitoring").symlink_to(rotation_kit.PROJECT)
-    found = subprocess.run(
+    listed = subprocess.run(
         [programs / "ansible-builder", "introspect", tmp_path / "collections"],
         capture_output=True,
         text=True,
         check=True,
     )
-    needs = yaml.safe_load(found.stdout)
+    needs = yaml.safe_load(listed.stdout)
     assert any("cryptography>=3.3" in line for line in needs["python"])
     assert any("openssh-client " in line for line in needs["system"])

@@ -134,7 +134,7 @@ def test_each_wave_costs_its_own_hosts_alone(fleet: Simulated, tmp_path: Path) -
         last, number = task, number + (task != last)
         steps.setdefault((event, task), {}).setdefault(number, []).append(host)
     waves = [["exp1", "exp2"], ["exp3", "exp4"], ["exp5"]]
-    assert {key: [sorted(hosts) for hosts in found.values()] for key, found in steps.items()} == {
+    assert {key: [sorted(hosts) for hosts in by_wave.values()] for key, by_wave in steps.items()} == {
         # Only in the first wave hosts of another one have to be told apart.
         ("skipped", "Take part in the wave"): [["exp3", "exp4", "exp5"]],
         ("ok", "Take part in the wave"): [sorted(wave + fleet.servers) for wave in waves],

@@ -43,8 +43,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rotation_kit.Fle
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with prometheus_kit.alertmanager(prometheus_kit.public_directory() / "alertmanager") as found:
-        yield f"http://{found}"
+    with prometheus_kit.alertmanager(prometheus_kit.public_directory() / "alertmanager") as started:
+        yield f"http://{started}"
 
 
 class Grafana:
@@ -80,9 +80,9 @@ def grafana() -> Iterator[Grafana]:
 
 def silences(address: str, *states: str) -> list[dict[str, Any]]:
     """The silences that the Alertmanager has, the oldest first."""
-    found = json.loads(fetch(f"{address}/api/v2/silences") or b"[]")
-    found = [item for item in found if not states or item["status"]["state"] in states]
-    return sorted(found, key=lambda item: str(item["startsAt"]))
+    listed = json.loads(fetch(f"{address}/api/v2/silences") or b"[]")
+    listed = [item for item in listed if not states or item["status"]["state"] in states]
+    return sorted(listed, key=lambda item: str(item["startsAt"]))
 
 
 def exporters(silence: dict[str, Any]) -> str:
@@ -104,9 +104,9 @@ def alert(address: str, **labels: str) -> None:
 def silenced(address: str) -> set[tuple[str, str]]:
     """Exporter and client of the alerts that a silence is in effect for."""
     return {
-        (found["labels"]["exporter"], found["labels"].get("client", ""))
-        for found in json.loads(fetch(f"{address}/api/v2/alerts") or b"[]")
-        if found["status"]["silencedBy"]
+        (one["labels"]["exporter"], one["labels"].get("client", ""))
+        for one in json.loads(fetch(f"{address}/api/v2/alerts") or b"[]")
+        if one["status"]["silencedBy"]
     }
 
 

@@ -103,10 +103,10 @@ def tree(lab: Lab, host: str) -> dict[str, tuple[int, int]]:
     """What a host has on its disk, without what changes by itself."""
     disk = lab.disk_file(host, "")
     by_itself = ("/var/log", "/var/lib/prometheus/metrics2", "/home/deploy")
-    found = {f"/{path.relative_to(disk)}": path.lstat() for path in disk.rglob("*")}
+    entries = {f"/{path.relative_to(disk)}": path.lstat() for path in disk.rglob("*")}
     return {
         path: (status.st_size, status.st_mtime_ns)
-        for path, status in found.items()
+        for path, status in entries.items()
         if not path.startswith(by_itself) and not path.endswith("/.lock")
     }
 
@@ -195,9 +195,9 @@ def test_check_mode_touches_nothing_and_predicts_the_real_run(fleet: Fleet, firs
     assert first.predicted.changed() == real
     assert {host for host, _task in real} == {*MAIN, *SERVERS}
     for answers in (Run.exporters, Run.proven):
-        why = [{name: item["why"] for name, item in answers(run).items()} for run in (first.predicted, first.run)]
-        assert why[0] == why[1]
-        assert all(why[0].values())
+        reasons = [{name: item["why"] for name, item in answers(run).items()} for run in (first.predicted, first.run)]
+        assert reasons[0] == reasons[1]
+        assert all(reasons[0].values())
     expected = {name: item["generation"] for name, item in first.predicted.exporters().items()}
     assert expected == dict.fromkeys(EXPORTERS, "known after apply")
 
@@ -279,19 +279,19 @@ def test_refusals_by_handshakes_of_our_own(fleet: Fleet, first: First) -> None:
 @pytest.fixture(scope="module")
 def secrets(fleet: Fleet, first: First) -> dict[str, list[kit.Secret]]:
     """Every private key that there is on any host right after the first run, and the transport keys that were there during it."""
-    found: dict[str, list[kit.Secret]] = {"client": [], "probe": [], "wallet": [], "transport": []}
+    by_kind: dict[str, list[kit.Secret]] = {"client": [], "probe": [], "wallet": [], "transport": []}
     for server in SERVERS:
         for path, pem in kit.files_on(fleet.lab, server, *kit.SERVER_KEYS).items():
             kind = "transport" if ".transport" in path else "client"
-            found[kind].append(kit.Secret(f"{server}:{path}", pem))
+            by_kind[kind].append(kit.Secret(f"{server}:{path}", pem))
     for number, pem in enumerate(sorted(first.watch.transport_keys)):
-        found["transport"].append(kit.Secret(f"transport key {number}", pem))
+        by_kind["transport"].append(kit.Secret(f"transport key {number}", pem))
     for host in MAIN:
         for path, pem in kit.files_on(fleet.lab, host, *kit.EXPORTER_KEYS).items():
-            found["probe"].append(kit.Secret(f"{host}:{path}", pem))
+            by_kind["probe"].append(kit.Secret(f"{host}:{path}", pem))
         for path, wallet in kit.files_on(fleet.lab, host, *kit.WALLETS).items():
-            found["wallet"] += [kit.Secret(f"{host}:{path}", pem) for pem in kit.wallet_keys(wallet)]
-    return found
+            by_kind["wallet"] += [kit.Secret(f"{host}:{path}", pem) for pem in kit.wallet_keys(wallet)]
+    return by_kind
 
 
 def test_search_finds_a_key_in_every_form(secrets: dict[str, list[kit.Secret]], fleet: Fleet) -> None:
@@ -314,14 +314,14 @@ def test_search_finds_a_key_in_every_form(secrets: dict[str, list[kit.Secret]], 
     for form, data in forms.items():
         assert kit.find_secrets(b"before " + data + b" after", secret) == {"key"}, form
     assert kit.find_secrets(b"before " + os.urandom(100_000), secret) == set()
-    assert path and {kind: len(found) for kind, found in secrets.items()}["client"] == len(PAIRS)
+    assert path and {kind: len(keys) for kind, keys in secrets.items()}["client"] == len(PAIRS)
     assert len(secrets["probe"]) == len(EXPORTERS) and len(secrets["wallet"]) >= len(EXPORTERS)
     # The key that the pairs were sealed for was replaced at the end of the run; both were seen.
     assert len({part for secret in secrets["transport"] for part in secret.parts}) == 2 * M
 
 
 def test_no_private_key_on_the_controller(fleet: Fleet, first: First, secrets: dict[str, list[kit.Secret]]) -> None:
-    every = [secret for found in secrets.values() for secret in found]
+    every = [secret for keys in secrets.values() for secret in keys]
     searched = 0
     for path in fleet.lab.directory.rglob("*"):
         if path.is_file():
@@ -340,7 +340,7 @@ def test_no_private_key_on_the_controller(fleet: Fleet, first: First, secrets: d
 
 
 def test_no_private_key_in_a_command_line(first: First, secrets: dict[str, list[kit.Secret]]) -> None:
-    every = [secret for found in secrets.values() for secret in found]
+    every = [secret for keys in secrets.values() for secret in keys]
     lines = b"\n".join(first.watch.command_lines)
     assert b"-export-client-private-key" in lines, "the utility's work was not seen"
     assert kit.find_secrets(lines, every) == set()
@@ -351,7 +351,7 @@ def test_no_private_key_in_a_command_line(first: First, secrets: dict[str, list[
 def test_no_private_key_that_others_can_read_on_the_hosts(
     fleet: Fleet, first: First, secrets: dict[str, list[kit.Secret]]
 ) -> None:
-    every = [secret for found in secrets.values() for secret in found]
+    every = [secret for keys in secrets.values() for secret in keys]
     for host in fleet.hosts:
         readable = kit.readable_by(fleet.lab, host, "nobody")
         assert "/etc/hostname" in readable
@@ -363,14 +363,14 @@ def test_no_client_key_is_left_on_an_exporter_host(
     fleet: Fleet, first: First, secrets: dict[str, list[kit.Secret]]
 ) -> None:
     for host in MAIN:
-        found = {}
+        left = {}
         for path, data in kit.readable_by(fleet.lab, host, "root").items():
             assert kit.find_secrets(data, secrets["client"] + secrets["transport"]) == set(), f"{host}:{path}"
             if kit.find_secrets(data, secrets["probe"] + secrets["wallet"]):
-                found[path] = data
+                left[path] = data
         # In the clear, there are only the keys for the exporter's own handshakes with itself.
-        assert len(found) == len(MAIN[host])
-        assert all(re.search(r"/clients/probe/client\.key$", path) for path in found)
+        assert len(left) == len(MAIN[host])
+        assert all(re.search(r"/clients/probe/client\.key$", path) for path in left)
 
 
 # --- insecure ---------------------------------------------------------------------------------------------------------

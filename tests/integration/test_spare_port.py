@@ -39,9 +39,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rotation_kit.Fle
 def job(fleet: rotation_kit.Fleet) -> str:
     """The job of the port that is in use now: no test relies on where the one before has left the exporter."""
     manifest = json.loads((fleet.directory() / "current/manifest.json").read_text())
-    found = f"{USUAL}.spare" if manifest.get("spare") else USUAL
-    serves(fleet, found)
-    return found
+    name = f"{USUAL}.spare" if manifest.get("spare") else USUAL
+    serves(fleet, name)
+    return name
 
 
 def other(job: str) -> str:
@@ -61,8 +61,8 @@ def serves(fleet: rotation_kit.Fleet, job: str) -> None:
 def series(fleet: rotation_kit.Fleet, server: str, since: float) -> set[tuple[str, str]]:
     """Labels job and instance of everything that was scraped since a moment."""
     seconds = max(1, round(time.time() - since))
-    found = fleet.servers[server].query(f"count by (job, instance) (count_over_time(up[{seconds}s]))")
-    return {(item["metric"]["job"], item["metric"]["instance"]) for item in found}
+    rows = fleet.servers[server].query(f"count by (job, instance) (count_over_time(up[{seconds}s]))")
+    return {(item["metric"]["job"], item["metric"]["instance"]) for item in rows}
 
 
 def usual(fleet: rotation_kit.Fleet) -> set[tuple[str, str]]:
@@ -75,8 +75,8 @@ def holds_at_every_moment(fleet: rotation_kit.Fleet, server: str, since: float) 
     asked = {"query": 'up{job="timesten-exp1"}', "start": since, "end": until_, "step": step}
     answer = fleet.servers[server].get("/api/v1/query_range?" + urllib.parse.urlencode(asked))
     assert answer is not None
-    [found] = json.loads(answer)["data"]["result"]
-    times = [at for at, _value in found["values"]]
+    [sample] = json.loads(answer)["data"]["result"]
+    times = [at for at, _value in sample["values"]]
     return times[0] - since < fleet.interval and all(b - a < 1.5 * step for a, b in zip(times, times[1:]))
 
 

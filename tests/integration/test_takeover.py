@@ -97,8 +97,8 @@ def test_takeover_keeps_wallet_certificate_and_pairs(by_hand, variants):
     served = by_hand.serves().sha256
     predicted = kit.succeed("tt_exporter_host", by_hand.arguments(takeover=True), check=True, changed=True)
     assert by_hand.serves().status == probe.ACCEPTED
-    found = kit.succeed("tt_exporter_host", by_hand.arguments(takeover=True), changed=True)
-    (row,) = found["exporters"]
+    answer = kit.succeed("tt_exporter_host", by_hand.arguments(takeover=True), changed=True)
+    (row,) = answer["exporters"]
     wallet = os.path.realpath(by_hand.folder / by_hand.wallet)
     assert (
         predicted["exporters"][0]["why"]

@@ -114,8 +114,8 @@ def test_takeover_loses_no_scrape(both: list[ByHand]) -> None:
     losses = {}
     for one in both:
         samples = [one.samples(server, since) for server in BOTH]
-        failed = sum(value == 0 for found in samples for _at, value in found)
-        hole = max(b[0] - a[0] for found in samples for a, b in zip(found, found[1:])) / INTERVAL
+        failed = sum(value == 0 for series in samples for _at, value in series)
+        hole = max(b[0] - a[0] for series in samples for a, b in zip(series, series[1:])) / INTERVAL
         losses[one.wallet] = (failed, round(hole, 2))
     print(f"failed scrapes and longest hole in intervals, by wallet: {losses}")
     assert all(failed == 0 and hole < 1.5 for failed, hole in losses.values()), losses

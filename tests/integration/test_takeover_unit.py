@@ -123,9 +123,9 @@ def losses(fleet: Fleet, since: float) -> tuple[int, float]:
         4 * INTERVAL,
         "two scrapes after the run",
     )
-    found = [samples(fleet, server, since) for server in BOTH]
-    holes = [b[0] - a[0] for one in found for a, b in zip(one, one[1:])]
-    return sum(value == 0 for one in found for _at, value in one), round(max(holes) / INTERVAL, 2)
+    series = [samples(fleet, server, since) for server in BOTH]
+    holes = [b[0] - a[0] for one in series for a, b in zip(one, one[1:])]
+    return sum(value == 0 for one in series for _at, value in one), round(max(holes) / INTERVAL, 2)
 
 
 def test_a_unit_of_the_owners(lab: Lab, fleet: Fleet) -> None:
@@ -146,9 +146,9 @@ def test_a_unit_of_the_owners(lab: Lab, fleet: Fleet) -> None:
     kit.until(lambda: pid(lab) != before, 20, lambda: "it was not started by hand")
     kit.until(lambda: is_up(fleet), 4 * INTERVAL, "both servers scraping what was started by hand")
     since = time.time()
-    found = fleet.run().exporters()["exp1"]
-    assert f"takes over the wallet in {WALLET}, which is served" in found["why"]
-    assert found["process"]["manager"] == OURS
+    row = fleet.run().exporters()["exp1"]
+    assert f"takes over the wallet in {WALLET}, which is served" in row["why"]
+    assert row["process"]["manager"] == OURS
     failed, hole = losses(fleet, since)
     print(f"{failed} failed scrapes, longest hole {hole} intervals")
     assert failed == 0 and hole < 1.5

@@ -219,8 +219,8 @@ def test_in_a_container(make: Any, layout: str, version: str) -> None:
 def samples(host: Host, since: float) -> list[tuple[float, float]]:
     """The samples of ``up`` of the exporter, as Prometheus has stored them."""
     query = urllib.parse.quote(f'up{{job="timesten-exp1"}}[{round(time.time() - since) + 1}s]')
-    (found,) = json.loads(host.prometheus.answers(f"/api/v1/query?query={query}") or b"")["data"]["result"]
-    return [(at, float(value)) for at, value in found["values"] if at >= since]
+    (series,) = json.loads(host.prometheus.answers(f"/api/v1/query?query={query}") or b"")["data"]["result"]
+    return [(at, float(value)) for at, value in series["values"] if at >= since]
 
 
 def test_beside_a_role_that_writes_the_whole_file(make: Any) -> None:

@@ -332,13 +332,13 @@ class Lab:
 
     def _launchers(self, host: str, pid: int, processes: dict[int, _Process]) -> list[int]:
         """Return the parents of a process up to the one that started the host; empty if that is none of them."""
-        found: list[int] = []
+        pids: list[int] = []
         process = processes[pid]
-        while process.parent in processes and len(found) < 2:
-            found.append(process.parent)
+        while process.parent in processes and len(pids) < 2:
+            pids.append(process.parent)
             process = processes[process.parent]
             if process.argv[0] == "unshare" and self._starts(host, process):
-                return found
+                return pids
         return []
 
     def _starts(self, host: str, process: _Process) -> bool:
@@ -618,10 +618,10 @@ def _write_units(directory: Path) -> None:
         "KillMode": "process",
     }
     _write(directory / "ssh.service", "[Service]\n" + "".join(f"{key}={value}\n" for key, value in ssh.items()))
-    wanted = directory / "multi-user.target.wants"
-    _directories(wanted)
-    (wanted / "ssh.service").symlink_to("../ssh.service")
-    (wanted / "cron.service").symlink_to("/lib/systemd/system/cron.service")
+    wants = directory / "multi-user.target.wants"
+    _directories(wants)
+    (wants / "ssh.service").symlink_to("../ssh.service")
+    (wants / "cron.service").symlink_to("/lib/systemd/system/cron.service")
     for unit in ("console-getty.service", "getty.target", "systemd-logind.service"):
         (directory / unit).symlink_to("/dev/null")
 
@@ -633,7 +633,7 @@ class _Process(NamedTuple):
 
 def _processes() -> dict[int, _Process]:
     """Return all processes of user space."""
-    found = {}
+    by_pid = {}
     for entry in os.listdir("/proc"):
         if entry.isdecimal():
             try:
@@ -641,8 +641,8 @@ def _processes() -> dict[int, _Process]:
             except (FileNotFoundError, ProcessLookupError):
                 continue
             if process:
-                found[int(entry)] = process
-    return found
+                by_pid[int(entry)] = process
+    return by_pid
 
 
 def _process(entry: Path) -> _Process | None:

@@ -74,11 +74,11 @@ def prometheus(version: str) -> Prometheus:
 
     :raises PackageError: no release on the machine's mirror has it, or apt failed.
     """
-    found = _cached_prometheus(TREES, version)
-    if found is None:
+    program = _cached_prometheus(TREES, version)
+    if program is None:
         with _locked():
-            found = _cached_prometheus(TREES, version) or _fetch_prometheus(TREES, version)
-    return Prometheus(found.name, found / "usr/bin/prometheus", found / "usr/bin/promtool", found)
+            program = _cached_prometheus(TREES, version) or _fetch_prometheus(TREES, version)
+    return Prometheus(program.name, program / "usr/bin/prometheus", program / "usr/bin/promtool", program)
 
 
 def alertmanager() -> Path:
@@ -190,15 +190,15 @@ def _layer(kind: str, names: tuple[str, ...]) -> Path:
     return layer
 
 
-def _is_version(candidate: str, wanted: str) -> bool:
-    return candidate == wanted or candidate.startswith(wanted + ".")
+def _is_version(candidate: str, asked: str) -> bool:
+    return candidate == asked or candidate.startswith(asked + ".")
 
 
-def _cached_prometheus(trees: Path, wanted: str) -> Path | None:
-    return next((path for path in sorted(trees.glob("[0-9]*")) if _is_version(path.name, wanted)), None)
+def _cached_prometheus(trees: Path, asked: str) -> Path | None:
+    return next((path for path in sorted(trees.glob("[0-9]*")) if _is_version(path.name, asked)), None)
 
 
-def _fetch_prometheus(trees: Path, wanted: str) -> Path:
+def _fetch_prometheus(trees: Path, asked: str) -> Path:
     available = []
     for release in RELEASES:
         apt = _apt_for_release(release)
@@ -206,7 +206,7 @@ def _fetch_prometheus(trees: Path, wanted: str) -> Path:
             # 2.42.0+ds-5+deb12u1 and 3.5.3+ds1-6: what upstream named it comes before the first + or -.
             upstream = re.split(r"[+~-]", version)[0]
             available.append(f"{upstream} ({release})")
-            if not _is_version(upstream, wanted):
+            if not _is_version(upstream, asked):
                 continue
             packages = [f"prometheus={version}"]
             if version in _versions(apt, "promtool"):  # a package of its own from Debian 13 on
@@ -216,7 +216,7 @@ def _fetch_prometheus(trees: Path, wanted: str) -> Path:
                 _unpack(sorted(Path(download).glob("*.deb")), trees / upstream)
             return trees / upstream
     raise PackageError(
-        f"no Prometheus {wanted} on this machine's Debian mirror; it has {', '.join(available) or 'none'}. "
+        f"no Prometheus {asked} on this machine's Debian mirror; it has {', '.join(available) or 'none'}. "
         "Ask for one of these."
     )
 

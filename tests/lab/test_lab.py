@@ -39,35 +39,35 @@ def machine() -> tuple[str, list[str], list[str]]:
 
 
 def processes_of(directory: Path) -> list[int]:
-    found = []
+    pids = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             if os.fsencode(directory) in (entry / "cmdline").read_bytes().split(b"\0"):
-                found.append(int(entry.name))
+                pids.append(int(entry.name))
         except (FileNotFoundError, ProcessLookupError):
             continue
-    return found
+    return pids
 
 
 def namespaces_in_use() -> set[str]:
-    found = set()
+    namespaces = set()
     for entry in Path("/proc").glob("[0-9]*/ns"):
         for kind in NAMESPACES:
             try:
-                found.add(os.readlink(entry / kind))
+                namespaces.add(os.readlink(entry / kind))
             except (FileNotFoundError, ProcessLookupError, PermissionError):
                 continue  # ended, or guarded by the machine: not one of the lab's, which are all readable
-    return found
+    return namespaces
 
 
 def namespaces_of(lab: Lab) -> set[str]:
     links = [f"/proc/self/ns/{kind}" for kind in NAMESPACES]
     own = {os.readlink(link) for link in links}
-    found = set()
+    namespaces = set()
     for name in ["controller", *(host.name for host in lab.hosts)]:
         done = lab.run(["readlink", *links], name, check=True, capture_output=True, text=True)
-        found |= set(done.stdout.split())
-    return found - own
+        namespaces |= set(done.stdout.split())
+    return namespaces - own
 
 
 def assert_nothing_left(directory: Path) -> None:

@@ -67,11 +67,11 @@ def test_deb822_sources() -> None:
 
 @pytest.mark.parametrize("version", ["2.42", "2.53", "3"])
 def test_prometheus_and_its_promtool_run(version: str) -> None:
-    found = packages.prometheus(version)
-    assert found.version.startswith(version + ".")
-    for program in (found.prometheus, found.promtool):
+    place = packages.prometheus(version)
+    assert place.version.startswith(version + ".")
+    for program in (place.prometheus, place.promtool):
         done = subprocess.run([program, "--version"], check=True, capture_output=True, text=True)
-        assert f"version {found.version}" in done.stdout + done.stderr
+        assert f"version {place.version}" in done.stdout + done.stderr
 
 
 def test_version_that_no_release_has(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,22 +170,22 @@ def fault(
     """
     for name, value in given.items():
         spec = options.get(name)
-        found = None if spec is None or value is None else _fault_of(name, value, spec, lenient, place)
-        if found is not None:
-            return found
+        problem = None if spec is None or value is None else _fault_of(name, value, spec, lenient, place)
+        if problem is not None:
+            return problem
     return None
 
 
 def _fault_of(name: str, value: Any, spec: Mapping[str, Any], lenient: tuple[str, ...], place: str) -> str | None:
     at = f"{place}{name}"
     shown = "" if name in SECRETS or spec.get("no_log") else f"{show(value)} "
-    found = wrong_type(at, value, spec, shown)
-    if found is None and spec.get("type") == "float" and _is_endless(value):
-        found = f"{at}: {shown}is not a number"
-    if found is None and name not in _OF_MANY_LINES and (name == "name" or place[: place.find("[")] not in lenient):
-        found = _wrong_text(at, value, spec, shown)
-    if found is not None:
-        return found
+    problem = wrong_type(at, value, spec, shown)
+    if problem is None and spec.get("type") == "float" and _is_endless(value):
+        problem = f"{at}: {shown}is not a number"
+    if problem is None and name not in _OF_MANY_LINES and (name == "name" or place[: place.find("[")] not in lenient):
+        problem = _wrong_text(at, value, spec, shown)
+    if problem is not None:
+        return problem
     if spec.get("elements") == "dict" and not isinstance(value, list):
         return f"{at}: {shown}is not a list of mappings"
     if "options" not in spec:
@@ -195,9 +195,9 @@ def _fault_of(name: str, value: Any, spec: Mapping[str, Any], lenient: tuple[str
     for index, element in enumerate(value if isinstance(value, list) else ()):
         if not isinstance(element, Mapping):
             return f"{at}[{index}] is not a mapping"
-        found = fault(element, spec["options"], lenient, f"{at}[{index}].")
-        if found is not None:
-            return found
+        problem = fault(element, spec["options"], lenient, f"{at}[{index}].")
+        if problem is not None:
+            return problem
     return None
 
 
@@ -227,9 +227,9 @@ def wrong_type(name: str, value: Any, spec: Mapping[str, Any], shown: str) -> st
     if kind == "list" and isinstance(value, list) and spec.get("elements") != "dict":
         for index, item in enumerate(value):
             place = f"{name}[{index}]"
-            found = wrong_type(place, item, {"type": spec.get("elements", "str")}, f"{show(item)} " if shown else "")
-            if found is not None or item is None:
-                return found or f"{place} is empty"
+            problem = wrong_type(place, item, {"type": spec.get("elements", "str")}, f"{show(item)} " if shown else "")
+            if problem is not None or item is None:
+                return problem or f"{place} is empty"
     return None
 
 

@@ -138,8 +138,8 @@ def covers(alt_names: Iterable[str], host: str) -> bool:
     """
     if is_address(host):
         # No certificate contains a scope, so an address with one needs a server_name.
-        wanted = None if "%" in host else ipaddress.ip_address(host)
-        return any(is_address(name) and "%" not in name and ipaddress.ip_address(name) == wanted for name in alt_names)
+        address = None if "%" in host else ipaddress.ip_address(host)
+        return any(is_address(name) and "%" not in name and ipaddress.ip_address(name) == address for name in alt_names)
     host = host.rstrip(".").lower()
     for name in (given.rstrip(".").lower() for given in alt_names):
         if name == host:

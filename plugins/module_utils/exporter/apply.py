@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError, system_error
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import boot, processes, takeover, timing
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contract import Manifest
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.decide import Plan
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.decide import ExporterPlan
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import (
     Asked,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def apply(
-    plan: Plan, directory: ExporterDirectory, utility: Utility, gap: takeover.Gap | None = None
+    plan: ExporterPlan, directory: ExporterDirectory, utility: Utility, gap: takeover.Gap | None = None
 ) -> processes.ProcessState | None:
     """Carry out a plan.
 
@@ -79,7 +79,7 @@ def _former(process: ProcessPlan | None, directory: ExporterDirectory) -> Former
     return FormerProcess.of(process, directory)
 
 
-def _make_generation(plan: Plan, directory: ExporterDirectory, utility: Utility) -> None:
+def _make_generation(plan: ExporterPlan, directory: ExporterDirectory, utility: Utility) -> None:
     definition, wallet = plan.definition, plan.wallet
     spare = directory.is_spare(directory.current_id()) if plan.process is None else definition.spare
     request = Request(
@@ -94,7 +94,9 @@ def _make_generation(plan: Plan, directory: ExporterDirectory, utility: Utility)
     directory.make_current(manifest["generation"])
 
 
-def _apply_to_generation(plan: Plan, manifest: Manifest, directory: ExporterDirectory, utility: Utility) -> None:
+def _apply_to_generation(
+    plan: ExporterPlan, manifest: Manifest, directory: ExporterDirectory, utility: Utility
+) -> None:
     wallet, changed = plan.wallet, copy.deepcopy(manifest)
     if wallet.refresh:
         changed["wallet"] = directory.wallet_record(directory.generation(manifest["generation"]))
@@ -145,7 +147,7 @@ def _apply_to_process(
     state = processes.inspect(process.wanted)
     if state.status != processes.RUNNING:
         raise TimesTenError(
-            f"exporter {definition.name} was started and has ended again: {state.why}; the log is {definition.log_file}"
+            f"exporter {definition.name} was started and has ended again: {state.reason}; the log is {definition.log_file}"
         )
     return state
 

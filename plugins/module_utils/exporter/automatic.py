@@ -69,53 +69,53 @@ def choose(seen: Seen) -> Choice:
     return Choice("none", unattended=f"{no_unit}; {seen.no_crontab}")
 
 
-def settle(wanted: Definition, units: Mapping[str, Any] | None) -> tuple[Definition, Choice | None]:
+def settle(definition: Definition, units: Mapping[str, Any] | None) -> tuple[Definition, Choice | None]:
     """Return the definition with ``auto`` replaced by the choice for this host, and the choice; None if ``auto`` is not
     set.
 
     :param units: ``owner`` and ``after`` for the unit that root would install; None if root is not asked.
     """
-    if wanted.boot != AUTO:
-        return wanted, None
-    choice = choose(_look(wanted, units))
-    return dataclasses.replace(wanted, boot=choice.boot), choice
+    if definition.boot != AUTO:
+        return definition, None
+    choice = choose(_look(definition, units))
+    return dataclasses.replace(definition, boot=choice.boot), choice
 
 
-def kept(wanted: Definition) -> Definition:
+def kept(definition: Definition) -> Definition:
     """Return the definition with the earlier choice. Calls use it that neither install nor remove anything for the
     boot.
     """
-    if wanted.boot != AUTO:
-        return wanted
-    found = "none"
-    if boot.installed(boot.service_name(wanted.name)):
-        found = "systemd"
-    elif os.path.lexists(os.path.join(wanted.certificate_directory, "run")):
+    if definition.boot != AUTO:
+        return definition
+    chosen = "none"
+    if boot.installed(boot.service_name(definition.name)):
+        chosen = "systemd"
+    elif os.path.lexists(os.path.join(definition.certificate_directory, "run")):
         # The crontab matters only if the script exists that it would start.
         with contextlib.suppress(TimesTenError):
-            found = "cron" if _has_entry(wanted) else "none"
-    return dataclasses.replace(wanted, boot=found)
+            chosen = "cron" if _has_entry(definition) else "none"
+    return dataclasses.replace(definition, boot=chosen)
 
 
-def _has_entry(wanted: Definition) -> bool:
-    return boot.crontab_mark(wanted.name) in crontab.read().split("\n")
+def _has_entry(definition: Definition) -> bool:
+    return boot.crontab_mark(definition.name) in crontab.read().split("\n")
 
 
-def _look(wanted: Definition, units: Mapping[str, Any] | None) -> Seen:
-    spare = wanted.spare_port is not None and not wanted.insecure
-    unit = boot.installed(boot.service_name(wanted.name))
-    stale, no_unit = _look_at_units(wanted, units)
+def _look(definition: Definition, units: Mapping[str, Any] | None) -> Seen:
+    spare = definition.spare_port is not None and not definition.insecure
+    unit = boot.installed(boot.service_name(definition.name))
+    stale, no_unit = _look_at_units(definition, units)
     entry, no_crontab = False, None
     # A host with a unit needs no look at the crontab, unless there is a spare port.
     if spare or not unit:
         try:
-            entry = _has_entry(wanted)
+            entry = _has_entry(definition)
         except TimesTenError as error:
             no_crontab = error.message
     return Seen(unit, stale, no_unit, entry, no_crontab, spare)
 
 
-def _look_at_units(wanted: Definition, units: Mapping[str, Any] | None) -> tuple[bool, str | None]:
+def _look_at_units(definition: Definition, units: Mapping[str, Any] | None) -> tuple[bool, str | None]:
     if not systemd.runs_this_host():
         return False, "systemd does not run this host"
     if units is None:
@@ -123,7 +123,7 @@ def _look_at_units(wanted: Definition, units: Mapping[str, Any] | None) -> tuple
     # This import stands here because Ansible compiles everything that a module imports, at every call.
     from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.units import ForeignUnit, converge_units
 
-    with_unit = dataclasses.replace(wanted, boot="systemd")
+    with_unit = dataclasses.replace(definition, boot="systemd")
     try:
         return converge_units([with_unit], units["owner"], units["after"], True)["changed"], None
     except ForeignUnit:

@@ -279,42 +279,42 @@ class BootPlan:
     """
 
     run_file: str
-    why: list[str]
+    reasons: list[str]
     script: str | None
     crontab: str | None
 
 
-def plan_boot(wanted: Definition, run_file: str, process: Wanted | None, check_mode: bool) -> BootPlan:
+def plan_boot(definition: Definition, run_file: str, process: Wanted | None, check_mode: bool) -> BootPlan:
     """Decide how script and crontab change.
 
     :param process: the process that should run; None if that cannot be known yet.
     :param check_mode: whether missing units are allowed, because an earlier task would install them.
     :raises TimesTenError: if boot is systemd and the units are not installed, or boot is cron and the host has no cron.
     """
-    name, by_unit = wanted.name, installed(service_name(wanted.name))
-    if wanted.boot == "systemd" and not by_unit and not check_mode:
+    name, by_unit = definition.name, installed(service_name(definition.name))
+    if definition.boot == "systemd" and not by_unit and not check_mode:
         raise TimesTenError(
             f"exporter {name}: boot is systemd, but {service_name(name)} is not installed; install it first, as root, with tt_exporter_unit"
         )
-    stopping = wanted.state == "stopped"
+    stopping = definition.state == "stopped"
     there = os.path.lexists(run_file)
-    needed = not stopping and (wanted.boot != "none" or by_unit)
+    needed = not stopping and (definition.boot != "none" or by_unit)
     if not needed and not there:
         return BootPlan(run_file, [], None, None)
     text = None
     if needed and process is not None:
-        text = process.script or script(name, process, wanted.start_timeout, by_unit=False)
-    why = []
+        text = process.script or script(name, process, definition.start_timeout, by_unit=False)
+    reasons = []
     if not needed:
-        why.append(f"{run_file} has to go")
+        reasons.append(f"{run_file} has to go")
     elif text is None or text != _read(run_file):
-        why.append(f"{run_file} {'differs' if there else 'is missing'}")
-    lines = crontab_lines(name, run_file) if wanted.boot == "cron" and not stopping else []
+        reasons.append(f"{run_file} {'differs' if there else 'is missing'}")
+    lines = crontab_lines(name, run_file) if definition.boot == "cron" and not stopping else []
     before = _crontab(bool(lines)) if lines or there else ""
     after = crontab.with_entry(before, crontab_mark(name), lines)
     if after != before:
-        why.append("the crontab's line " + ("is missing or differs" if lines else "has to go"))
-    return BootPlan(run_file, why, text, after if after != before else None)
+        reasons.append("the crontab's line " + ("is missing or differs" if lines else "has to go"))
+    return BootPlan(run_file, reasons, text, after if after != before else None)
 
 
 def _crontab(needed: bool) -> str:
@@ -338,7 +338,7 @@ def apply_boot(plan: BootPlan, with_script: bool) -> None:
     """Write or remove the crontab's line and, if asked for, the script."""
     if plan.crontab is not None:
         crontab.write(plan.crontab)
-    if not plan.why or not with_script:
+    if not plan.reasons or not with_script:
         return
     if plan.script is None:
         remove_script(plan.run_file)

@@ -31,7 +31,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.walle
 
 
 @dataclasses.dataclass
-class Plan:
+class ExporterPlan:
     """The changes of a run for one exporter, and the reasons.
 
     :ivar definition: the exporter, with the port that is in use.
@@ -57,17 +57,17 @@ class Plan:
         return ([] if self.probe is None else [self.probe]) + self.pairs
 
     @property
-    def why(self) -> list[str]:
+    def reasons(self) -> list[str]:
         """Return all reasons for changes, in the order in which the changes are made."""
-        reasons = list(self.wallet.why)
+        reasons = list(self.wallet.reasons)
         if not self.wallet.is_new:
-            reasons += [f"pair {pair.client.name}: {pair.why}" for pair in self.all_pairs if pair.action == "issue"]
-        return reasons + (self.process.why if self.process is not None else [])
+            reasons += [f"pair {pair.client.name}: {pair.reason}" for pair in self.all_pairs if pair.action == "issue"]
+        return reasons + (self.process.reasons if self.process is not None else [])
 
     @property
     def changed(self) -> bool:
         """Tell whether anything changes that a person would notice."""
-        return bool(self.why)
+        return bool(self.reasons)
 
 
 def decide(
@@ -77,7 +77,7 @@ def decide(
     clients: Sequence[Client],
     call: Call,
     now: datetime.datetime,
-) -> Plan:
+) -> ExporterPlan:
     """Decide what has to change.
 
     :param manifest: manifest of the current generation.
@@ -85,7 +85,7 @@ def decide(
     """
     if observed.problems and not call.check_mode:
         raise observed.problems[0]
-    plan = Plan(definition, now, WalletPlan("none"))
+    plan = ExporterPlan(definition, now, WalletPlan("none"))
     plan.warnings = [
         f"{problem.message} (a real run stops here unless an earlier task of it does that)"
         for problem in observed.problems
@@ -107,7 +107,7 @@ def decide(
     return plan
 
 
-def _decide_pair(plan: Plan, seen: Mapping[str, PairSeen], client: Client) -> PairPlan:
+def _decide_pair(plan: ExporterPlan, seen: Mapping[str, PairSeen], client: Client) -> PairPlan:
     if plan.wallet.action != "keep" or plan.wallet.manifest is None:
         return PairPlan(client, "issue", "the wallet is new")
     return decide_pair(plan.definition, plan.wallet.manifest, client, seen, plan.now)
@@ -130,14 +130,14 @@ def admitted(
     return evicted, [client for client in clients if client.name not in evicted]
 
 
-def _left_to_rotation(plan: Plan, observed: Observed) -> bool:
+def _left_to_rotation(plan: ExporterPlan, observed: Observed) -> bool:
     """Keep a due wallet while clients of a running exporter use it, and say why a rotation has to replace it."""
     wallet, manifest, process = plan.wallet, plan.wallet.manifest, observed.process
     if not wallet.is_new or not wallet.usable or manifest is None or not set(manifest["pairs"]) - {PROBE}:
         return False
     if process is None or process.action not in ("none", "restart"):
         return False
-    plan.rotation_due = "; ".join(wallet.why)
+    plan.rotation_due = "; ".join(wallet.reasons)
     plan.wallet = WalletPlan("keep", manifest=manifest)
     return True
 
@@ -157,7 +157,7 @@ def how_to_forget(clients: Sequence[str]) -> str:
     return f"if a client is gone for good, first take it out of the inventory and forget it: {', '.join(commands)}"
 
 
-def _refuse_to_lose_clients(plan: Plan) -> None:
+def _refuse_to_lose_clients(plan: ExporterPlan) -> None:
     wallet = plan.wallet
     if wallet.action != "create" or wallet.manifest is None:
         return
@@ -165,7 +165,7 @@ def _refuse_to_lose_clients(plan: Plan) -> None:
     lost = sorted(set(wallet.manifest["pairs"]) - named)
     if lost:
         raise TimesTenError(
-            f"exporter {plan.definition.name}: the wallet would be replaced ({'; '.join(wallet.why)}), but the clients "
+            f"exporter {plan.definition.name}: the wallet would be replaced ({'; '.join(wallet.reasons)}), but the clients "
             f"{', '.join(lost)} are not part of this run and would lose access; nothing was changed. Run it when they can be reached, without --limit; "
             f"{how_to_forget(lost)}",
             lost_clients=lost,
@@ -173,7 +173,11 @@ def _refuse_to_lose_clients(plan: Plan) -> None:
 
 
 def _refuse_to_move(
-    plan: Plan, observed: Observed, manifest: Manifest | None, clients: Sequence[Client], not_seen: Sequence[str]
+    plan: ExporterPlan,
+    observed: Observed,
+    manifest: Manifest | None,
+    clients: Sequence[Client],
+    not_seen: Sequence[str],
 ) -> None:
     """Refuse a new target if a client that scrapes the exporter cannot be told of it: that client would go on scraping
     the old target.
@@ -207,7 +211,7 @@ def _refuse_to_move(
         )
 
 
-def _decide_process(plan: Plan, observed: Observed, clients: Sequence[Client], call: Call) -> None:
+def _decide_process(plan: ExporterPlan, observed: Observed, clients: Sequence[Client], call: Call) -> None:
     definition = plan.definition
     if observed.process_problem is not None:
         raise observed.process_problem
@@ -225,16 +229,16 @@ def _with_new_wallet(definition: Definition, process: ProcessPlan) -> ProcessPla
     """Plan a restart of a running process for a new wallet, whatever else is planned for it."""
     if process.action not in ("none", "restart"):
         return process
-    others = [] if process.boot is None else list(process.boot.why)
+    others = [] if process.boot is None else list(process.boot.reasons)
     if process.other is not None:
-        others += process.why[-1:]
-    reasons = process.why[:1] if process.takes_over else ["the wallet is new"]
+        others += process.reasons[-1:]
+    reasons = process.reasons[:1] if process.takes_over else ["the wallet is new"]
     if definition.state == "restarted":
         reasons.append("state is restarted")
-    return dataclasses.replace(process, action="restart", why=[*reasons, *others])
+    return dataclasses.replace(process, action="restart", reasons=[*reasons, *others])
 
 
-def _check_rate_budget(plan: Plan, clients: Sequence[Client], policy: str) -> None:
+def _check_rate_budget(plan: ExporterPlan, clients: Sequence[Client], policy: str) -> None:
     # Clients that this run does not reach scrape too; the manifest has their intervals.
     known = {} if plan.wallet.manifest is None else plan.wallet.manifest["pairs"]
     intervals = {name: pair["scrape_interval"] or 0.0 for name, pair in known.items() if pair.get("scrape_interval")}

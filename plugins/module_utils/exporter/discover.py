@@ -37,12 +37,12 @@ def discover(directories: Sequence[str]) -> list[dict[str, Any]]:
 
     :param directories: where to look for wallets, in addition to the users' home directories.
     """
-    found = sorted(_running(processes.Snapshot()), key=lambda row: row["port"])
-    served = {row["certificate_directory"] for row in found} - {None}
+    rows = sorted(_running(processes.Snapshot()), key=lambda row: row["port"])
+    served = {row["certificate_directory"] for row in rows} - {None}
     # A served wallet may be that of a generation: the exporter's own directory then counts as served.
     served |= {os.path.dirname(os.path.dirname(path)) for path in served if GENERATION_ID.match(os.path.basename(path))}
-    places = [*directories, *_homes(), *filter(None, (row["timesten_home"] for row in found))]
-    return [*found, *(row for row in _wallets(places) if row["certificate_directory"] not in served)][:_MOST]
+    places = [*directories, *_homes(), *filter(None, (row["timesten_home"] for row in rows))]
+    return [*rows, *(row for row in _wallets(places) if row["certificate_directory"] not in served)][:_MOST]
 
 
 def _running(snapshot: processes.Snapshot) -> Iterator[dict[str, Any]]:
@@ -107,8 +107,8 @@ def _manifest(directory: str) -> Mapping[str, Any]:
 
 
 def _homes() -> list[str]:
-    found = {entry.pw_dir: None for entry in pwd.getpwall() if entry.pw_uid >= 1000 or entry.pw_uid == os.geteuid()}
-    return [path for path in found if path not in ("", "/")]
+    homes = {entry.pw_dir: None for entry in pwd.getpwall() if entry.pw_uid >= 1000 or entry.pw_uid == os.geteuid()}
+    return [path for path in homes if path not in ("", "/")]
 
 
 def _wallets(places: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -160,18 +160,18 @@ def _arguments(process: processes.Process, command: Sequence[str], pid_file: str
 
     :param pid_file: replaces a pid file that cannot be trusted, or is added where there is none.
     """
-    found = processes.arguments(command)
+    arguments = processes.arguments(command)
     for option in ("-certificate-directory", "-pid-file"):
-        if option in found[:-1]:
-            index = found.index(option) + 1
-            found[index] = processes.located(process, found[index])
-    if "-pid-file" not in found[:-1]:
-        return [*found, "-pid-file", pid_file]
+        if option in arguments[:-1]:
+            index = arguments.index(option) + 1
+            arguments[index] = processes.located(process, arguments[index])
+    if "-pid-file" not in arguments[:-1]:
+        return [*arguments, "-pid-file", pid_file]
     try:
-        processes.read_pid_file(found[found.index("-pid-file") + 1])
+        processes.read_pid_file(arguments[arguments.index("-pid-file") + 1])
     except TimesTenError:
-        found[found.index("-pid-file") + 1] = pid_file
-    return found
+        arguments[arguments.index("-pid-file") + 1] = pid_file
+    return arguments
 
 
 def _environment(pid: int) -> dict[str, str]:

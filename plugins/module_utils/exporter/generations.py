@@ -113,19 +113,19 @@ def wallet_file(directory: str) -> str | None:
     :raises TimesTenError: if there are several, because it is unknown which one ttExporter would serve, or if ttExporter
         could not read it at its next start.
     """
-    found = wallets(directory)
-    if len(found) > 1:
-        raise TimesTenError(f"{directory} holds {len(found)} wallets ({', '.join(found)}); move all but one away")
-    if not found:
+    paths = wallets(directory)
+    if len(paths) > 1:
+        raise TimesTenError(f"{directory} holds {len(paths)} wallets ({', '.join(paths)}); move all but one away")
+    if not paths:
         return None
     try:
-        _files.check_regular(found[0])
+        _files.check_regular(paths[0])
     except OSError as error:
         raise TimesTenError(
-            f"the wallet file {found[0]} cannot be read: {error.strerror}; give it back to the user who runs ttExporter, as a regular file "
+            f"the wallet file {paths[0]} cannot be read: {error.strerror}; give it back to the user who runs ttExporter, as a regular file "
             "(chown, chmod)"
         ) from error
-    return found[0]
+    return paths[0]
 
 
 def _remove(path: str) -> None:

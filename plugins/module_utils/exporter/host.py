@@ -16,7 +16,7 @@ from typing import Any, Callable, Mapping, Sequence
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError, system_error
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import automatic, processes, takeover
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.apply import apply
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.decide import Plan, decide
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.decide import ExporterPlan, decide
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import Client, ExporterDirectory
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.observe import Call, observe
@@ -45,7 +45,7 @@ def converge(
     directory.check()
     if call.check_mode:
         plan = _plan(definition, directory, utility, clients, call)
-        before = snapshot(plan, directory, _found(plan))
+        before = snapshot(plan, directory, _state_of(plan))
         return result(plan, directory, before, predict(plan, before))
     if not directory.is_prepared():
         # This reports every problem before anything is made; even the lock is a file in the directory.
@@ -59,7 +59,7 @@ def converge(
     with directory.locked():
         directory.clear_leftovers()
         plan = _plan(definition, directory, utility, clients, call)
-        before = snapshot(plan, directory, _found(plan))
+        before = snapshot(plan, directory, _state_of(plan))
         try:
             state = apply(plan, directory, utility, gap)
         except (TimesTenError, OSError) as error:
@@ -71,18 +71,18 @@ def converge(
 
 def _plan(
     definition: Definition, directory: ExporterDirectory, utility: Utility, clients: Sequence[Client], call: Call
-) -> Plan:
+) -> ExporterPlan:
     definition = in_use(definition, directory)
     clients = seen_by(definition, clients)
     observed = observe(definition, directory, utility, clients, call)
     return decide(definition, observed, directory.current_manifest(), clients, call, utcnow())
 
 
-def _found(plan: Plan) -> processes.ProcessState | None:
+def _state_of(plan: ExporterPlan) -> processes.ProcessState | None:
     return None if plan.process is None else plan.process.state
 
 
-def _look_again(plan: Plan) -> processes.ProcessState | None:
+def _look_again(plan: ExporterPlan) -> processes.ProcessState | None:
     if plan.process is None or plan.process.wanted is None:
         return None
     with contextlib.suppress(TimesTenError):
@@ -197,10 +197,10 @@ def seen_by(definition: Definition, clients: Sequence[Client]) -> list[Client]:
     """Return the clients of one exporter. ``stored`` of each is reduced to its delivery of this exporter on the port in
     use.
     """
-    found = []
+    its_clients = []
     for client in clients:
         if client.takes(definition.name):
             stored = client.stored.get(definition.job) or {}
             interval = stored.get("scrape_interval") or client.scrape_interval
-            found.append(dataclasses.replace(client, stored=stored, scrape_interval=interval))
-    return found
+            its_clients.append(dataclasses.replace(client, stored=stored, scrape_interval=interval))
+    return its_clients

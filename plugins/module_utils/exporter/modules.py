@@ -158,17 +158,17 @@ def _exported_file(path: str) -> dict[str, Any]:
 
     :raises TimesTenError: if it is a link or not a regular file; this module must not replace those.
     """
-    found: dict[str, Any] = {"path": path, "ca_sha256": None, "mode": None}
+    facts: dict[str, Any] = {"path": path, "ca_sha256": None, "mode": None}
     try:
         pem = _files.read(path)
-        found["mode"] = f"{stat.S_IMODE(os.lstat(path).st_mode):04o}"
+        facts["mode"] = f"{stat.S_IMODE(os.lstat(path).st_mode):04o}"
     except FileNotFoundError:
-        return found
+        return facts
     try:
-        found["ca_sha256"] = described(pem, path)["ca_sha256"]
+        facts["ca_sha256"] = described(pem, path)["ca_sha256"]
     except TimesTenError:
         pass  # A file with anything else than certificates differs from the wanted one.
-    return found
+    return facts
 
 
 def describe(definition: Definition) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def describe(definition: Definition) -> dict[str, Any]:
     if manifest is None:
         return result
     now = utcnow()
-    why, moment = due(manifest, definition.renew_before, now)
+    reason, moment = due(manifest, definition.renew_before, now)
     result.update(
         generation=manifest["generation"],
         wallet_directory=directory.generation(manifest["generation"]),
@@ -197,7 +197,7 @@ def describe(definition: Definition) -> dict[str, Any]:
         server_certificate=manifest["leaf"],
         server_certificate_source=manifest["leaf_source"],
         wallet_changed=_wallet_changed(directory, utility, manifest),
-        due=why,
+        due=reason,
         due_at=moment,
     )
     for name, pair in sorted(manifest["pairs"].items()):
@@ -224,18 +224,18 @@ def _wallet_changed(directory: ExporterDirectory, utility: Utility, manifest: Ma
 
 
 def _describe_process(definition: Definition, directory: ExporterDirectory, utility: Utility) -> dict[str, Any]:
-    found: dict[str, Any] = {"state": "stopped", "pid": None, "manager": None, "port": None, "insecure": None}
-    found.update(generation=None, problem=None)
+    facts: dict[str, Any] = {"state": "stopped", "pid": None, "manager": None, "port": None, "insecure": None}
+    facts.update(generation=None, problem=None)
     try:
         state = processes.inspect(wanted_process(in_use(definition, directory), directory, utility))
     except TimesTenError as error:
-        return {**found, "problem": error.message}
+        return {**facts, "problem": error.message}
     if state.status != processes.RUNNING or state.process is None:
-        return {**found, "problem": state.why if state.stale_pid_file or state.status == processes.FOREIGN else None}
+        return {**facts, "problem": state.reason if state.stale_pid_file or state.status == processes.FOREIGN else None}
     options = processes.exporter_options(state.process.argv) or {}
     served = os.path.basename(state.certificate_directory or "")
     return {
-        **found,
+        **facts,
         "state": "started",
         "pid": state.pid,
         "manager": state.manager,

@@ -51,7 +51,7 @@ class ProcessPlan:
     """
 
     action: str
-    why: list[str]
+    reasons: list[str]
     wanted: processes.Wanted | None
     state: processes.ProcessState | None
     rate_limit: int | None
@@ -64,19 +64,19 @@ class ProcessPlan:
         return self.wanted is not None and self.wanted.takes is not None
 
 
-def in_use(wanted: Definition, directory: ExporterDirectory) -> Definition:
+def in_use(definition: Definition, directory: ExporterDirectory) -> Definition:
     """Return the definition with the port that the current generation uses.
 
     If there is no spare port any more, or it cannot be used, that is the usual port.
     """
-    possible = wanted.spare or wanted.spare_port is not None or wanted.port is None
-    by_unit = wanted.boot == "systemd" or installed(service_name(wanted.name))
-    spare = possible and not wanted.insecure and not by_unit and directory.is_spare(directory.current_id())
-    return wanted if wanted.spare == spare else wanted.on_other_port()
+    possible = definition.spare or definition.spare_port is not None or definition.port is None
+    by_unit = definition.boot == "systemd" or installed(service_name(definition.name))
+    spare = possible and not definition.insecure and not by_unit and directory.is_spare(directory.current_id())
+    return definition if definition.spare == spare else definition.on_other_port()
 
 
 def plan_process(
-    wanted: Definition,
+    definition: Definition,
     directory: ExporterDirectory,
     utility: Utility,
     wallet: WalletPlan,
@@ -94,20 +94,20 @@ def plan_process(
         exporter cannot be started after a reboot as asked.
     """
     snapshot = snapshot or processes.Snapshot()
-    planned = _plan_process(wanted, directory, utility, wallet, check_mode, generation, snapshot)
-    planned.boot = plan_boot(wanted, os.path.join(directory.path, "run"), planned.wanted, check_mode)
-    planned.why += planned.boot.why
-    planned.other = _other_process(wanted, directory, utility, snapshot)
+    planned = _plan_process(definition, directory, utility, wallet, check_mode, generation, snapshot)
+    planned.boot = plan_boot(definition, os.path.join(directory.path, "run"), planned.wanted, check_mode)
+    planned.reasons += planned.boot.reasons
+    planned.other = _other_process(definition, directory, utility, snapshot)
     if planned.other is not None:
         process, state = planned.other
-        planned.why.append(f"process {state.pid} on port {process.port}, which is not in use, has to stop")
+        planned.reasons.append(f"process {state.pid} on port {process.port}, which is not in use, has to stop")
     return planned
 
 
 def _other_process(
-    wanted: Definition, directory: ExporterDirectory, utility: Utility, snapshot: processes.Snapshot
+    definition: Definition, directory: ExporterDirectory, utility: Utility, snapshot: processes.Snapshot
 ) -> tuple[processes.Wanted, processes.ProcessState] | None:
-    other = wanted.on_other_port()
+    other = definition.on_other_port()
     # One that was left while it started has no pid file yet.
     starts = any(other.pid_file in process.argv for process in snapshot.processes.values())
     if not starts and not os.path.lexists(other.pid_file):
@@ -118,15 +118,15 @@ def _other_process(
     return (process, state) if state.status == processes.RUNNING else None
 
 
-def stop_other(wanted: Definition, planned: ProcessPlan) -> None:
+def stop_other(definition: Definition, planned: ProcessPlan) -> None:
     """Stop the process that a rotation left on the other port; the caller holds the lock."""
     if planned.other is not None:
-        processes.stop(*planned.other, wanted.stop_signal, wanted.stop_timeout, wanted.force_kill)
+        processes.stop(*planned.other, definition.stop_signal, definition.stop_timeout, definition.force_kill)
         planned.other = None
 
 
 def _plan_process(
-    wanted: Definition,
+    definition: Definition,
     directory: ExporterDirectory,
     utility: Utility,
     wallet: WalletPlan,
@@ -134,52 +134,52 @@ def _plan_process(
     generation: str | None,
     snapshot: processes.Snapshot,
 ) -> ProcessPlan:
-    stopping = wanted.state == "stopped"
-    no_wallet = not wanted.insecure and wallet.action == "none" and not stopping
+    stopping = definition.state == "stopped"
+    no_wallet = not definition.insecure and wallet.action == "none" and not stopping
     if no_wallet and not check_mode:
         raise TimesTenError(f"{directory.path} holds no wallet; make it with tt_wallet first, or set insecure: true")
     try:
-        rate_option = None if stopping else _rate_option(utility, directory.state_file(wanted.spare))
+        rate_option = None if stopping else _rate_option(utility, directory.state_file(definition.spare))
     except TimesTenError:
         if not check_mode:
             raise
-        return ProcessPlan("start", ["it is not running"], None, None, wanted.rate_limit)
-    rate_limit = None if rate_option is None else wanted.rate_limit
-    process = wanted_process(wanted, directory, utility, rate_option, rate_limit, generation)
-    stranger = takeover.find(wanted, snapshot)
-    if stranger is not None and (wanted.takeover or not stranger.neighbour):
-        takeover.check(wanted, stranger)
+        return ProcessPlan("start", ["it is not running"], None, None, definition.rate_limit)
+    rate_limit = None if rate_option is None else definition.rate_limit
+    process = wanted_process(definition, directory, utility, rate_option, rate_limit, generation)
+    stranger = takeover.find(definition, snapshot)
+    if stranger is not None and (definition.takeover or not stranger.neighbour):
+        takeover.check(definition, stranger)
         process = dataclasses.replace(process, takes=stranger.process)
-    state = processes.inspect(process, 0.0 if stopping else min(SETTLE, wanted.start_timeout), snapshot)
+    state = processes.inspect(process, 0.0 if stopping else min(SETTLE, definition.start_timeout), snapshot)
     if state.status == processes.FOREIGN:
-        raise TimesTenError(f"exporter {wanted.name}: {state.why}")
+        raise TimesTenError(f"exporter {definition.name}: {state.reason}")
     running = state.status == processes.RUNNING
     if stopping:
         # Another exporter of this collection may have taken the port meanwhile.
         if not running and state.port_holder is not None and not state.held_by_neighbour:
             raise TimesTenError(
-                f"exporter {wanted.name}: its port {wanted.port} is still served, by {state.port_holder}, which cannot be identified as "
-                f"this exporter ({state.why}); end that process"
+                f"exporter {definition.name}: its port {definition.port} is still served, by {state.port_holder}, which cannot be identified as "
+                f"this exporter ({state.reason}); end that process"
             )
         return ProcessPlan("stop" if running else "none", ["it has to stop"] if running else [], process, state, None)
     if state.port_holder is not None:
         user = processes.user_name(os.geteuid())
         raise TimesTenError(
-            f"exporter {wanted.name}: port {wanted.port} is held by {state.port_holder}; end that, or choose another port"
-            + (f". It is not taken over: it shows no ttExporter that {user} runs" if wanted.takeover else "")
+            f"exporter {definition.name}: port {definition.port} is held by {state.port_holder}; end that, or choose another port"
+            + (f". It is not taken over: it shows no ttExporter that {user} runs" if definition.takeover else "")
         )
     if not running:
-        why = [f"it is not running: {state.why}"]
-        if not wanted.spare and directory.is_spare(directory.current_id()):
-            why = ["it has to go back to its usual port, because no spare_port can be used any more"]
-        return ProcessPlan("start", why, process, state, rate_limit)
+        start_reasons = [f"it is not running: {state.reason}"]
+        if not definition.spare and directory.is_spare(directory.current_id()):
+            start_reasons = ["it has to go back to its usual port, because no spare_port can be used any more"]
+        return ProcessPlan("start", start_reasons, process, state, rate_limit)
     reasons = ["the wallet is new"] if wallet.is_new else list(state.drift)
     if process.takes is not None:
         reasons = [f"it takes the place of process {process.takes.pid}, which was not started as this exporter"]
-    if wanted.state == "restarted":
+    if definition.state == "restarted":
         reasons.append("state is restarted")
     if not reasons and not no_wallet:
-        problem = processes.wait_until(ready(wanted, directory, settle=0.0, without_pair=None), 2.0)
+        problem = processes.wait_until(ready(definition, directory, settle=0.0, without_pair=None), 2.0)
         reasons = [] if problem is None else [problem]
     return ProcessPlan("restart" if reasons else "none", reasons, process, state, rate_limit)
 
@@ -193,7 +193,7 @@ def _rate_option(utility: Utility, state_file: str) -> str | None:
 
 
 def wanted_process(
-    wanted: Definition,
+    definition: Definition,
     directory: ExporterDirectory,
     utility: Utility,
     rate_option: str | None = None,
@@ -201,26 +201,28 @@ def wanted_process(
     generation: str | None = None,
 ) -> processes.Wanted:
     """Return the process that should run on a generation; without a name, on the current one."""
-    port = wanted.port
+    port = definition.port
     if port is None:
         # A stop needs no port: the state file has the port of the start.
-        record = processes.read_state(directory.state_file(wanted.spare)) or {}
+        record = processes.read_state(directory.state_file(definition.spare)) or {}
         port = int(parse_options(record.get("argv") or []).get("port") or 0)
     wallet_directory = None
-    if not wanted.insecure:
+    if not definition.insecure:
         wallet_directory = os.path.realpath(directory.generation(generation or directory.current_id() or "none"))
-    arguments = start_arguments(port, wallet_directory, wanted.insecure, wanted.pid_file, rate_option, rate_limit)
-    process = processes.Wanted(utility, arguments, directory.state_file(wanted.spare), wanted.log_file)
-    unit = service_name(wanted.name)
-    if wanted.boot == "systemd" or installed(unit):
+    arguments = start_arguments(
+        port, wallet_directory, definition.insecure, definition.pid_file, rate_option, rate_limit
+    )
+    process = processes.Wanted(utility, arguments, directory.state_file(definition.spare), definition.log_file)
+    unit = service_name(definition.name)
+    if definition.boot == "systemd" or installed(unit):
         process = dataclasses.replace(process, unit=unit)
-        text = script(wanted.name, process, wanted.start_timeout, by_unit=True)
+        text = script(definition.name, process, definition.start_timeout, by_unit=True)
         process = dataclasses.replace(process, script=text)
     return process
 
 
 def ready(
-    wanted: Definition,
+    definition: Definition,
     directory: ExporterDirectory,
     settle: float = REFUSAL_WAIT,
     generation: str | None = None,
@@ -235,10 +237,10 @@ def ready(
     """
 
     def missing() -> str | None:
-        if wanted.insecure:
+        if definition.insecure:
             return None
         try:
-            outcome, manifest = handshake(wanted, directory, settle, generation)
+            outcome, manifest = handshake(definition, directory, settle, generation)
         except OSError as error:
             return without_pair and f"{without_pair}: {error}"
         if outcome.status != probe.ACCEPTED:
@@ -252,7 +254,7 @@ def ready(
 
 
 def handshake(
-    wanted: Definition, directory: ExporterDirectory, settle: float = 0.0, generation: str | None = None
+    definition: Definition, directory: ExporterDirectory, settle: float = 0.0, generation: str | None = None
 ) -> tuple[probe.Outcome, dict[str, Any]]:
     """Shake hands with the exporter, using the probe pair. Return the outcome and the manifest of the generation.
 
@@ -268,11 +270,11 @@ def handshake(
     ca_file = None if manifest.get("leaf") else directory.server_file(generation)
     outcome = probe.Outcome(probe.UNREACHABLE)
     # It is not documented on which of its addresses the utility listens.
-    for host in ("127.0.0.1", "::1", wanted.address):
+    for host in ("127.0.0.1", "::1", definition.address):
         if host is not None and outcome.status == probe.UNREACHABLE:
             outcome = probe.tls(
                 host,
-                wanted.port or 0,
+                definition.port or 0,
                 ca_file,
                 directory.pair_file(generation, PROBE, "client.crt"),
                 directory.pair_file(generation, PROBE, "client.key"),

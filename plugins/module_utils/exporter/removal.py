@@ -59,11 +59,11 @@ def _remove(definition: Definition, directory: ExporterDirectory, check_mode: bo
     here = _entries(directory.path)
     ours = [name for name in here if _is_ours(name, definition)]
     left = [name for name in here if name not in ours and not is_lock(name)]
-    why = [f"process {process.state.pid} has to stop"] if running and process.state is not None else []
-    why += process.why[1:] if running else process.why
+    reasons = [f"process {process.state.pid} has to stop"] if running and process.state is not None else []
+    reasons += process.reasons[1:] if running else process.reasons
     if ours or (here and not left):
         stays = f"; not of this collection, and left: {', '.join(left)}" if left else ""
-        why.append(
+        reasons.append(
             f"{directory.path} is cleared of {len(directory.ids())} generations and all else of this collection{stays}"
         )
     before = _shown(directory, running, here)
@@ -74,8 +74,8 @@ def _remove(definition: Definition, directory: ExporterDirectory, check_mode: bo
     return {
         "name": definition.name,
         **({"leftover_unit": unit} if boot.installed(unit) else {}),
-        "changed": bool(why),
-        "why": why,
+        "changed": bool(reasons),
+        "why": reasons,
         "insecure": definition.insecure,
         "port": definition.port,
         "spare": definition.spare,

@@ -16,7 +16,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contr
     CertificateFacts,
     Manifest,
 )
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.decide import Plan
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.decide import ExporterPlan
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import ExporterDirectory
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.wallet import (
@@ -28,7 +28,10 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import
 
 
 def snapshot(
-    plan: Plan, directory: ExporterDirectory, state: processes.ProcessState | None, generation: str | None = None
+    plan: ExporterPlan,
+    directory: ExporterDirectory,
+    state: processes.ProcessState | None,
+    generation: str | None = None,
 ) -> dict[str, Any]:
     """Return the present facts: one side of a diff, and the source of a result.
 
@@ -37,9 +40,9 @@ def snapshot(
     """
     generation = generation or directory.current_id()
     manifest = None if generation is None else directory.manifest(generation)
-    found: dict[str, Any] = {"generation": None, "pairs": {}}
+    facts: dict[str, Any] = {"generation": None, "pairs": {}}
     if manifest is not None and not plan.definition.insecure:
-        found = {
+        facts = {
             "generation": generation,
             "asked": manifest["asked"],
             "ca_sha256": manifest["ca_sha256"],
@@ -53,15 +56,15 @@ def snapshot(
         }
     if plan.process is not None:
         running = state is not None and state.status == processes.RUNNING
-        found["process"] = {
+        facts["process"] = {
             "state": "started" if running else "stopped",
             "pid": state.pid if state is not None and running else None,
             "manager": state.manager if state is not None and running else None,
         }
-    return found
+    return facts
 
 
-def predict(plan: Plan, before: dict[str, Any]) -> dict[str, Any]:
+def predict(plan: ExporterPlan, before: dict[str, Any]) -> dict[str, Any]:
     """Return the facts that a real run would leave, computed from the present facts."""
     after = copy.deepcopy(before)
     if plan.wallet.is_new:
@@ -79,13 +82,15 @@ def predict(plan: Plan, before: dict[str, Any]) -> dict[str, Any]:
     return after
 
 
-def result(plan: Plan, directory: ExporterDirectory, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+def result(
+    plan: ExporterPlan, directory: ExporterDirectory, before: dict[str, Any], after: dict[str, Any]
+) -> dict[str, Any]:
     """Return the exporter's result (docs/contracts.md), with ``diff`` and ``warnings``."""
     definition = plan.definition
     row: dict[str, Any] = {
         "name": definition.name,
         "changed": plan.changed,
-        "why": plan.why,
+        "why": plan.reasons,
         "insecure": definition.insecure,
         "port": definition.port,
         "spare": definition.spare,
@@ -117,7 +122,7 @@ def _previous(directory: ExporterDirectory, before: str | None, after: str | Non
     return {} if before in (None, after) else {"previous": before}
 
 
-def _add_wallet(plan: Plan, directory: ExporterDirectory, after: dict[str, Any], row: dict[str, Any]) -> None:
+def _add_wallet(plan: ExporterPlan, directory: ExporterDirectory, after: dict[str, Any], row: dict[str, Any]) -> None:
     definition, wallet = plan.definition, plan.wallet
     leaf = after.get("server_certificate")
     alt_names = None if leaf is None else leaf["alt_names"]
@@ -161,7 +166,7 @@ def known_certificates(definition: Definition, manifest: Manifest, now: datetime
     }
 
 
-def _misfits(plan: Plan, leaf: CertificateFacts | None) -> list[str]:
+def _misfits(plan: ExporterPlan, leaf: CertificateFacts | None) -> list[str]:
     """Return warnings about a wallet that is due, or differs from what was asked for."""
     definition, wallet = plan.definition, plan.wallet
     warnings = []

@@ -92,7 +92,7 @@ class ForeignUnit(TimesTenError):
     """A unit of this name exists and was not written by this collection."""
 
 
-def unit_texts(wanted: Definition, owner: str, after: Sequence[str] = ()) -> dict[str, str]:
+def unit_texts(definition: Definition, owner: str, after: Sequence[str] = ()) -> dict[str, str]:
     """Return the text of each unit of an exporter, by unit name.
 
     :param owner: the user who runs ttExporter.
@@ -100,31 +100,31 @@ def unit_texts(wanted: Definition, owner: str, after: Sequence[str] = ()) -> dic
     :raises TimesTenError: if a unit file cannot hold a value.
     """
     for option in ("timesten_home", "certificate_directory", "pid_file", "log_file"):
-        if not _PATH.match(getattr(wanted, option)):
+        if not _PATH.match(getattr(definition, option)):
             raise TimesTenError(
-                f"exporter {wanted.name}: {option}: {getattr(wanted, option)!r} has characters that a systemd unit cannot hold; "
+                f"exporter {definition.name}: {option}: {getattr(definition, option)!r} has characters that a systemd unit cannot hold; "
                 "choose another path, or set boot to cron"
             )
     check_names(owner, after)
-    directory = wanted.certificate_directory
-    folders = {directory, os.path.dirname(wanted.pid_file), os.path.dirname(wanted.log_file)}
+    directory = definition.certificate_directory
+    folders = {directory, os.path.dirname(definition.pid_file), os.path.dirname(definition.log_file)}
     values = {
         "mark": boot.MARK,
-        "name": wanted.name,
-        "service": boot.service_name(wanted.name),
+        "name": definition.name,
+        "service": boot.service_name(definition.name),
         "owner": owner,
         "after": " ".join(["network-online.target", *after]),
-        "timesten_home": wanted.timesten_home,
+        "timesten_home": definition.timesten_home,
         "directory": directory,
         "unit_pid_file": boot.unit_pid_file(directory),
         "writable": " ".join(sorted(folders)),
-        "stop_signal": wanted.stop_signal,
-        "start_timeout": wanted.start_timeout + _START_RESERVE,
-        "stop_timeout": wanted.stop_timeout,
+        "stop_signal": definition.stop_signal,
+        "start_timeout": definition.start_timeout + _START_RESERVE,
+        "stop_timeout": definition.stop_timeout,
     }
     return {
-        boot.service_name(wanted.name): _SERVICE.format(**values),
-        boot.path_name(wanted.name): _PATH_UNIT.format(**values),
+        boot.service_name(definition.name): _SERVICE.format(**values),
+        boot.path_name(definition.name): _PATH_UNIT.format(**values),
     }
 
 
@@ -148,7 +148,7 @@ class UnitPlan:
     name: str
     before: str | None
     after: str | None
-    why: list[str] = dataclasses.field(default_factory=list)
+    reasons: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def path(self) -> str:
@@ -164,22 +164,22 @@ def converge_units(
     :raises TimesTenError: if systemd does not run this host, or a file that somebody else wrote has the unit's name.
     """
     check_names(owner, after)
-    units = [plan for wanted in exporters for plan in _plan(wanted, owner, after)]
+    units = [plan for definition in exporters for plan in _plan(definition, owner, after)]
     present = [unit for unit in units if unit.after is not None]
     if present:
         _check_host(owner, check_mode)
         for unit, state in _states([unit.name for unit in present]).items():
             plan = next(plan for plan in present if plan.name == unit)
             if state["UnitFileState"] != "enabled":
-                plan.why.append(f"{unit} is not enabled")
+                plan.reasons.append(f"{unit} is not enabled")
             if unit.endswith(".path") and state["ActiveState"] != "active":
-                plan.why.append(f"{unit} is not active")
-    changed = [unit for unit in units if unit.why]
+                plan.reasons.append(f"{unit} is not active")
+    changed = [unit for unit in units if unit.reasons]
     if changed and not check_mode:
         _apply(changed)
     return {
         "changed": bool(changed),
-        "why": [reason for unit in changed for reason in unit.why],
+        "why": [reason for unit in changed for reason in unit.reasons],
         "units": [unit.name for unit in present],
         "diff": [
             {
@@ -194,24 +194,24 @@ def converge_units(
     }
 
 
-def _plan(wanted: Definition, owner: str, after: Sequence[str]) -> list[UnitPlan]:
-    texts: dict[str, str] = unit_texts(wanted, owner, after) if wanted.boot == "systemd" else {}
-    found = []
-    for name in (boot.service_name(wanted.name), boot.path_name(wanted.name)):
+def _plan(definition: Definition, owner: str, after: Sequence[str]) -> list[UnitPlan]:
+    texts: dict[str, str] = unit_texts(definition, owner, after) if definition.boot == "systemd" else {}
+    plans = []
+    for name in (boot.service_name(definition.name), boot.path_name(definition.name)):
         plan = UnitPlan(name, None, texts.get(name))
         with contextlib.suppress(FileNotFoundError):
             plan.before = files.read(plan.path).decode("utf-8", "replace")
         if plan.before is not None and not plan.before.startswith(boot.MARK):
             raise ForeignUnit(
-                f"exporter {wanted.name}: {plan.path} was not written by this collection; move it away "
+                f"exporter {definition.name}: {plan.path} was not written by this collection; move it away "
                 f"(systemctl disable --now {name})"
             )
         if plan.before != plan.after:
-            plan.why.append(
+            plan.reasons.append(
                 f"{name} {'has to go' if plan.after is None else 'is missing' if plan.before is None else 'differs'}"
             )
-        found.append(plan)
-    return found
+        plans.append(plan)
+    return plans
 
 
 def _check_host(owner: str, check_mode: bool) -> None:
@@ -227,11 +227,11 @@ def _check_host(owner: str, check_mode: bool) -> None:
 def _states(units: Sequence[str]) -> dict[str, dict[str, str]]:
     """Return systemd's properties of each unit."""
     shown = systemd.systemctl("show", "--property=Id,UnitFileState,ActiveState", *units)
-    found = {}
+    states = {}
     for block in shown.strip().split("\n\n"):
         state = dict(line.split("=", 1) for line in block.splitlines())
-        found[state["Id"]] = state
-    return found
+        states[state["Id"]] = state
+    return states
 
 
 def _apply(units: Sequence[UnitPlan]) -> None:

@@ -90,7 +90,7 @@ class WalletPlan:
     """
 
     action: WalletAction
-    why: list[str] = dataclasses.field(default_factory=list)
+    reasons: list[str] = dataclasses.field(default_factory=list)
     manifest: Manifest | None = None
     unfit: list[str] = dataclasses.field(default_factory=list)
     due: str | None = None
@@ -112,7 +112,7 @@ class PairPlan:
 
     client: Client
     action: PairAction
-    why: str | None = None
+    reason: str | None = None
 
 
 def decide_wallet(
@@ -137,7 +137,7 @@ def decide_wallet(
         if reasons:
             plan = WalletPlan("create", reasons, seen.manifest)
     elif definition.asked is None:
-        raise TimesTenError(f"{seen.directory}: {'; '.join(plan.why)}; make a new one with tt_wallet")
+        raise TimesTenError(f"{seen.directory}: {'; '.join(plan.reasons)}; make a new one with tt_wallet")
     if plan.action == "create":
         plan.former = former_names(definition.asked, seen.manifest, clients)
     return plan
@@ -154,8 +154,8 @@ def _plan_for(seen: WalletSeen) -> WalletPlan:
         moved = f"the wallet is that of instance {seen.guids[0]}, and the instance is {seen.guids[1]} by now, which cannot open it"
         return WalletPlan("create", [moved], manifest, usable=False)
     if seen.state == "taken over":
-        why = [f"takes over the wallet in {seen.directory}, which is served"]
-        return WalletPlan("adopt", why, manifest, adopt_from=seen.directory, usable=False)
+        reasons = [f"takes over the wallet in {seen.directory}, which is served"]
+        return WalletPlan("adopt", reasons, manifest, adopt_from=seen.directory, usable=False)
     adopted = {
         "made by hand": "adopts the wallet that was made by hand",
         "no manifest": f"generation {generation} has no manifest",
@@ -163,8 +163,8 @@ def _plan_for(seen: WalletSeen) -> WalletPlan:
     }
     if seen.state in adopted:
         return WalletPlan("adopt", [adopted[seen.state]], manifest, adopt_from=seen.directory)
-    why = [] if seen.exported else ["server.crt is missing or is not that of the wallet"]
-    return WalletPlan("keep", why, manifest, restore=not seen.exported, refresh=seen.state == "touched")
+    reasons = [] if seen.exported else ["server.crt is missing or is not that of the wallet"]
+    return WalletPlan("keep", reasons, manifest, restore=not seen.exported, refresh=seen.state == "touched")
 
 
 def _reasons_to_replace(regenerate: str, plan: WalletPlan) -> list[str]:

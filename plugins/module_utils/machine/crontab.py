@@ -62,8 +62,8 @@ def write(text: str) -> None:
 
 
 def _failed(command: str, done: subprocess.CompletedProcess[bytes]) -> TimesTenError:
-    why = done.stderr.decode("utf-8", "replace").strip()[:300]
-    return TimesTenError(f"boot: {command} failed with exit status {done.returncode}: {why}")
+    reason = done.stderr.decode("utf-8", "replace").strip()[:300]
+    return TimesTenError(f"boot: {command} failed with exit status {done.returncode}: {reason}")
 
 
 def _crontab(arguments: list[str], data: bytes = b"") -> subprocess.CompletedProcess[bytes]:

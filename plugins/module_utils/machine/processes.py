@@ -90,8 +90,8 @@ def read_process(pid: int) -> Process | None:
 
 def processes() -> dict[int, Process]:
     """Return all running processes that are visible."""
-    found = (read_process(int(name)) for name in os.listdir("/proc") if name.isdigit())
-    return {process.pid: process for process in found if process is not None}
+    candidates = (read_process(int(name)) for name in os.listdir("/proc") if name.isdigit())
+    return {process.pid: process for process in candidates if process is not None}
 
 
 def is_alive(process: Process) -> bool:
@@ -171,12 +171,12 @@ def parse_listeners(text: str) -> Iterator[Listener]:
 
 def all_listeners() -> list[Listener]:
     """Return the listening TCP sockets, IPv4 and IPv6."""
-    found: list[Listener] = []
+    listening: list[Listener] = []
     for name in ("tcp", "tcp6"):
         # A host without IPv6 has no tcp6.
         with contextlib.suppress(FileNotFoundError), open(f"/proc/self/net/{name}", encoding="ascii") as stream:
-            found += parse_listeners(stream.read())
-    return found
+            listening += parse_listeners(stream.read())
+    return listening
 
 
 def listeners(port: int | None = None) -> dict[int, int]:
@@ -186,14 +186,14 @@ def listeners(port: int | None = None) -> dict[int, int]:
 
 def sockets(pid: int) -> set[int]:
     """Return the inodes of a process's open sockets; empty if they may not be read."""
-    found = set()
+    inodes = set()
     with contextlib.suppress(OSError):
         for name in os.listdir(f"/proc/{pid}/fd"):
             with contextlib.suppress(OSError):
                 target = os.readlink(f"/proc/{pid}/fd/{name}")
                 if target.startswith("socket:["):
-                    found.add(int(target[8:-1]))
-    return found
+                    inodes.add(int(target[8:-1]))
+    return inodes
 
 
 class Snapshot:
@@ -228,13 +228,13 @@ class Snapshot:
         for pid in but_not if left else ():
             for inode in self.sockets(pid):
                 left.pop(inode, None)
-        found: list[Process] = []
+        holders: list[Process] = []
         for process in self.processes.values() if left else ():
             held = self.sockets(process.pid) & set(left)
             if held:
-                found.append(process)
-        seen = {inode for process in found for inode in self.sockets(process.pid)}
-        return found, sorted({user_name(uid) for inode, uid in left.items() if inode not in seen})
+                holders.append(process)
+        seen = {inode for process in holders for inode in self.sockets(process.pid)}
+        return holders, sorted({user_name(uid) for inode, uid in left.items() if inode not in seen})
 
 
 # ---------------------------------------------------------------------------------------------------------------------

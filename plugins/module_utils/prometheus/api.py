@@ -90,8 +90,10 @@ class Target:
         :param labels: from :func:`jobs.discovered_labels`. If they are only those of the URL, only the URL is compared.
         """
         own = {key for key in self.labels if not key.startswith("__")}
-        wanted = {key for key in labels if not key.startswith("__")}
-        return (own <= wanted or not wanted) and all(self.labels.get(key, "") == value for key, value in labels.items())
+        expected = {key for key in labels if not key.startswith("__")}
+        return (own <= expected or not expected) and all(
+            self.labels.get(key, "") == value for key, value in labels.items()
+        )
 
 
 @dataclasses.dataclass(frozen=True)

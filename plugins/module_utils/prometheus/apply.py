@@ -38,7 +38,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
     some,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import (
-    Plan,
+    ClientPlan,
     check_version,
     decide,
     edit_config,
@@ -93,7 +93,7 @@ class Change:
 
     # --- making a plan
 
-    def plan(self) -> tuple[Observation, Plan]:
+    def plan(self) -> tuple[Observation, ClientPlan]:
         """Observe and decide. Wait for targets that Prometheus may be about to create."""
         ctx = self.ctx
         seen = observe(ctx)
@@ -107,8 +107,8 @@ class Change:
             seen = dataclasses.replace(seen, jobs=running_jobs(ctx))
 
     def prepare(
-        self, unfit: Callable[[Observation, Plan], dict[str, str]] = lambda _seen, _plan: {}
-    ) -> tuple[Observation, Plan]:
+        self, unfit: Callable[[Observation, ClientPlan], dict[str, str]] = lambda _seen, _plan: {}
+    ) -> tuple[Observation, ClientPlan]:
         """Do what :meth:`plan` does, then check the deliveries and, outside check mode, store them beside those in use.
 
         A bad delivery removes its exporter from the plan; the others stay.
@@ -127,7 +127,7 @@ class Change:
                 return seen, plan
             self.rejected.update(faults)
 
-    def _preflight(self, plan: Plan) -> None:
+    def _preflight(self, plan: ClientPlan) -> None:
         """Before anything is touched, ask Prometheus whether it runs and whether it can be told to read this file."""
         ctx = self.ctx
         if ctx.identity is None:
@@ -170,7 +170,7 @@ class Change:
         if plan.changed:
             self._check_process(plan)
 
-    def _check_process(self, plan: Plan) -> None:
+    def _check_process(self, plan: ClientPlan) -> None:
         ctx = self.ctx
         if ctx.api is None or ctx.identity is None:
             return
@@ -203,7 +203,9 @@ class Change:
 
     # --- deliveries
 
-    def _open(self, plan: Plan, names: Iterable[str]) -> tuple[dict[str, tuple[bytes, bytes, bytes]], dict[str, str]]:
+    def _open(
+        self, plan: ClientPlan, names: Iterable[str]
+    ) -> tuple[dict[str, tuple[bytes, bytes, bytes]], dict[str, str]]:
         """Open the sealed bundles without writing anything.
 
         :returns: CA file, certificate and key by exporter, and by exporter what is wrong.
@@ -232,12 +234,12 @@ class Change:
                 faults[name] = error.message if isinstance(error, TimesTenError) else f"{type(error).__name__}: {error}"
         return opened, faults
 
-    def _open_in_check_mode(self, plan: Plan) -> dict[str, str]:
+    def _open_in_check_mode(self, plan: ClientPlan) -> dict[str, str]:
         if not plan.deliver or self.ctx.store.transport_key() is None:
             return {}
         return self._open(plan, plan.deliver)[1]
 
-    def _deliver(self, seen: Observation, plan: Plan) -> dict[str, str]:
+    def _deliver(self, seen: Observation, plan: ClientPlan) -> dict[str, str]:
         """Store the planned deliveries, check them with the rights of the Prometheus user, and only then give them
         their names.
         """
@@ -264,7 +266,7 @@ class Change:
                 self._ends.setdefault(name, delivery.named.not_after)
         return {**faults, **bad}
 
-    def _stage(self, plan: Plan, opened: Mapping[str, tuple[bytes, bytes, bytes]]) -> dict[str, str]:
+    def _stage(self, plan: ClientPlan, opened: Mapping[str, tuple[bytes, bytes, bytes]]) -> dict[str, str]:
         from concurrent.futures import ThreadPoolExecutor
 
         store = self.ctx.store
@@ -282,7 +284,7 @@ class Change:
             raise
         return done
 
-    def _check_as_user(self, plan: Plan, fresh: Mapping[str, str]) -> dict[str, str]:
+    def _check_as_user(self, plan: ClientPlan, fresh: Mapping[str, str]) -> dict[str, str]:
         ctx = self.ctx
         identity = ctx.identity
         places = [
@@ -306,7 +308,7 @@ class Change:
 
     # --- the change
 
-    def run(self) -> tuple[Observation, Plan, Done]:
+    def run(self) -> tuple[Observation, ClientPlan, Done]:
         """Make the change, prove it, and undo what does not work.
 
         :raises TimesTenError: if the whole change was undone, saying what was wrong and what was restored.
@@ -328,7 +330,7 @@ class Change:
             f"that is over"
         )
 
-    def _apply(self, seen: Observation, plan: Plan) -> Done:
+    def _apply(self, seen: Observation, plan: ClientPlan) -> Done:
         store = self.ctx.store
         store.prepare()
         first = {name: delivery for name, delivery in plan.switch.items() if delivery and plan.before[name] is None}
@@ -368,7 +370,7 @@ class Change:
         self._finish(seen, plan, sorted(plan.definitions))
         return Done(reloaded, proof.rows, {})
 
-    def _refuse_moved(self, plan: Plan) -> None:
+    def _refuse_moved(self, plan: ClientPlan) -> None:
         if plan.configures:
             self.ctx.config.refuse_moved(plan.source)
             self.ctx.scrape_file.refuse_moved(plan.scrape_source)
@@ -376,7 +378,7 @@ class Change:
             for path, content in plan.obsolete.items():
                 ConfigFile(path).refuse_moved(content)
 
-    def _remove_obsolete(self, plan: Plan) -> None:
+    def _remove_obsolete(self, plan: ClientPlan) -> None:
         """Remove our obsolete scrape files before Prometheus reads the jobs at their new place: otherwise it would find
         each job twice.
         """
@@ -388,7 +390,7 @@ class Change:
             self._committed.add(path)
 
     @contextlib.contextmanager
-    def _candidates(self, plan: Plan) -> Iterator[list[tuple[ConfigFile, str, bytes | None]]]:
+    def _candidates(self, plan: ClientPlan) -> Iterator[list[tuple[ConfigFile, str, bytes | None]]]:
         """Yield the candidates of the files that change, in the order of their replacement, each with the content that
         it replaces.
 
@@ -460,7 +462,7 @@ class Change:
         gid = self.ctx.identity.gid if self.ctx.identity is not None else os.getegid()
         return (os.geteuid(), gid, 0o640)
 
-    def _mark_unfinished(self, plan: Plan) -> None:
+    def _mark_unfinished(self, plan: ClientPlan) -> None:
         """Mark the store: until the state is written again, another run has to assume that Prometheus may not have read
         the file.
         """
@@ -480,7 +482,7 @@ class Change:
 
     # --- undoing
 
-    def _restore(self, plan: Plan, names: Sequence[str]) -> bool:
+    def _restore(self, plan: ClientPlan, names: Sequence[str]) -> bool:
         """Restore the former links and files.
 
         :returns: whether a file was written.
@@ -533,7 +535,7 @@ class Change:
                 continue
         raise TimesTenError(f"{file.path} is written by somebody else all the time; our change is still in it")
 
-    def _back(self, plan: Plan, cause: TimesTenError) -> TimesTenError:
+    def _back(self, plan: ClientPlan, cause: TimesTenError) -> TimesTenError:
         """Restore files and links of the whole run, reload, and return the error to raise."""
         trouble = None
         wrote = False
@@ -558,14 +560,16 @@ class Change:
         if state.pop("unfinished", None):
             self.ctx.store.write_state(state)
 
-    def _undo_failed(self, seen: Observation, plan: Plan, proof: Proof, reloaded: str | bool) -> Done:
+    def _undo_failed(self, seen: Observation, plan: ClientPlan, proof: Proof, reloaded: str | bool) -> Done:
         """Undo the changes of those exporters that do not work. The changes of the others stay."""
         touched = [name for name in proof.failures if plan.reasons[name]]
         if not touched:
             self._finish(seen, plan, sorted(plan.definitions))
             return Done(reloaded, proof.rows, proof.failures, "Nothing of these was changed by this run")
         rest = sorted(set(plan.definitions) - set(touched))
-        others = set(rest).intersection(name for name, why in plan.reasons.items() if why and name not in plan.rejected)
+        others = set(rest).intersection(
+            name for name, reasons in plan.reasons.items() if reasons and name not in plan.rejected
+        )
         if not others or self.ctx.settings.layout == "template":
             sentences = [f"exporter {name}: {text}" for name, text in proof.failures.items()]
             error = self._back(plan, TimesTenError(f"{several(sentences)}."))
@@ -579,15 +583,15 @@ class Change:
         self.drop(touched)
         return Done(reloaded, proof.rows, proof.failures, outcome)
 
-    def _take_back(self, seen: Observation, plan: Plan, touched: Sequence[str], rest: Sequence[str]) -> None:
+    def _take_back(self, seen: Observation, plan: ClientPlan, touched: Sequence[str], rest: Sequence[str]) -> None:
         ctx, store = self.ctx, self.ctx.store
         store.switch_all({name: plan.before[name] for name in touched if store.current(name) != plan.before.get(name)})
         # Start from the original file, so that these exporters get back what they had, byte for byte.
-        wanted = [plan.jobs[name] for name in rest if name not in plan.rejected]
+        kept = [plan.jobs[name] for name in rest if name not in plan.rejected]
         entries = {name: plan.entries[name] for name in rest}
         entries.update({name: old for name, old in seen.state["exporters"].items() if name in touched})
         rules = rule_file.compose(plan.common_rules, entries, plan.view) if any(plan.common_rules.values()) else None
-        edit = edit_config(ctx.settings, seen, wanted, plan.removed, None if rules is None else ctx.rules_file.path)
+        edit = edit_config(ctx.settings, seen, kept, plan.removed, None if rules is None else ctx.rules_file.path)
         if rules is not None:
             self._rewrite(ctx.rules_file, plan.rules, rules)
         if ctx.settings.layout == "files" and edit.scrape_file != ctx.scrape_file.read():
@@ -598,7 +602,7 @@ class Change:
 
     # --- the end
 
-    def _finish(self, seen: Observation, plan: Plan, done: Sequence[str]) -> None:
+    def _finish(self, seen: Observation, plan: ClientPlan, done: Sequence[str]) -> None:
         """Record what was done, renew the transport key, and remove what nothing uses any more."""
         ctx, store = self.ctx, self.ctx.store
         before = store.state()
@@ -689,7 +693,7 @@ def renamer(ctx: Context) -> Callable[[str, str, str], None]:
     return rename
 
 
-def rows_of(plan: Plan, settings_names: Sequence[str], rows: Sequence[Row]) -> list[Row]:
+def rows_of(plan: ClientPlan, settings_names: Sequence[str], rows: Sequence[Row]) -> list[Row]:
     """Return rows in the task's order, with the reasons for each change and the faults of refused exporters."""
     by_name = {row["name"]: row for row in rows}
     ordered = []

@@ -20,8 +20,10 @@ def shown(view: config.ConfigView, targets: Iterable[Target]) -> dict[str, str]:
     """Return by address the hand-written job that scrapes it without naming it: from a file, or by relabelling."""
     plain = {job.job_name for job in view.foreign}
     named = {target.lower() for job in view.foreign for target in job.targets}
-    found = {urllib.parse.urlsplit(target.url).netloc.lower(): target.job for target in targets if target.job in plain}
-    return {address: job for address, job in found.items() if address not in named}
+    by_address = {
+        urllib.parse.urlsplit(target.url).netloc.lower(): target.job for target in targets if target.job in plain
+    }
+    return {address: job for address, job in by_address.items() if address not in named}
 
 
 def may_be_in_the_way(settings: Settings, view: config.ConfigView) -> bool:
@@ -42,7 +44,7 @@ def candidates(
         return {}
     taken = {job.job_name for job in plain}
     targets = {*(target.lower() for job in plain for target in job.targets), *(others or {})}
-    found = {}
+    matches = {}
     for element in settings.exporters:
         name = element["name"]
         if name not in view.ours and names.other_port(name) in view.ours:
@@ -53,30 +55,30 @@ def candidates(
             given = {key: value for key, value in element.items() if value is not None}
             job = jobs.build(jobs.merge({}, [given], settings.defaults)[name], store)
             if job.name in taken or job.target.lower() in targets:
-                found[name] = job
-    return found
+                matches[name] = job
+    return matches
 
 
 def in_the_way(
-    settings: Settings, files: config.Files, wanted: Mapping[str, jobs.Job], others: Mapping[str, str] | None = None
+    settings: Settings, files: config.Files, asked_jobs: Mapping[str, jobs.Job], others: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """Return by exporter why it cannot get its job.
 
     :param others: from :func:`shown`. Such a job can neither be adopted nor kept in place of ours.
     """
-    found = _unfit(settings, files, wanted)
-    for name, job in wanted.items():
+    faults = _unfit(settings, files, asked_jobs)
+    for name, job in asked_jobs.items():
         other = (others or {}).get(job.target.lower())
         if other is not None:
-            found.setdefault(
+            faults.setdefault(
                 name,
                 f"the hand-written job {other!r} scrapes {job.target} too, from a file or by relabelling, so that its target cannot be given "
                 f"to a job of ours: take {job.target} out of it",
             )
-    return found
+    return faults
 
 
-def _unfit(settings: Settings, files: config.Files, wanted: Mapping[str, jobs.Job]) -> dict[str, str]:
+def _unfit(settings: Settings, files: config.Files, asked_jobs: Mapping[str, jobs.Job]) -> dict[str, str]:
 
     def problem(some: Iterable[jobs.Job]) -> str | None:
         try:
@@ -85,21 +87,21 @@ def _unfit(settings: Settings, files: config.Files, wanted: Mapping[str, jobs.Jo
             return error.message
         return None
 
-    if not wanted or problem(wanted.values()) is None:
+    if not asked_jobs or problem(asked_jobs.values()) is None:
         return {}
-    told = {name: problem([job]) for name, job in wanted.items()}
+    told = {name: problem([job]) for name, job in asked_jobs.items()}
     return {name: text for name, text in told.items() if text is not None}
 
 
 def scrapes(
-    view: config.ConfigView, wanted: Mapping[str, jobs.Job], targets: Iterable[Target]
+    view: config.ConfigView, asked_jobs: Mapping[str, jobs.Job], targets: Iterable[Target]
 ) -> dict[str, dict[str, Any]]:
     """Return, by exporter, the last scrape by its hand-written job."""
     intervals = {job.job_name: job.interval for job in view.foreign}
-    exporters = {job.target.lower(): name for name, job in wanted.items()}
-    found = {}
+    exporters = {job.target.lower(): name for name, job in asked_jobs.items()}
+    last_scrapes = {}
     for target in targets:
         exporter = exporters.get(target.labels.get("__address__", "").lower())
         if exporter is not None and target.job in intervals and target.scraped:
-            found[exporter] = target.last_scrape(intervals[target.job])
-    return found
+            last_scrapes[exporter] = target.last_scrape(intervals[target.job])
+    return last_scrapes

@@ -279,20 +279,20 @@ def scrape_files(source: bytes, path: str, paths: PathMap = NOWHERE_ELSE) -> lis
 
     :param path: path of prometheus.yml on Prometheus's command line.
     """
-    found: set[str] = set()
+    named: set[str] = set()
     if FILES.encode("ascii") in source:
         for name in _names(parsed(source, path), FILES, paths):
-            found.update(patterns.expand(name, posixpath.dirname(path)))
-    return sorted(found)
+            named.update(patterns.expand(name, posixpath.dirname(path)))
+    return sorted(named)
 
 
 def file_patterns(source: bytes, path: str, paths: PathMap = NOWHERE_ELSE) -> list[str]:
     """Return all patterns of files that Prometheus reads. A temporary file must match none of them (see
     ``patterns.temporary``).
     """
-    found: list[str] = []
+    globs: list[str] = []
     if b"files" not in source:
-        return found
+        return globs
     stack = [parsed(source, path).root]
     seen = set()
     while stack:
@@ -306,8 +306,8 @@ def file_patterns(source: bytes, path: str, paths: PathMap = NOWHERE_ELSE) -> li
             for key, value in node.value:
                 stack.append(value)
                 if key.value in (FILES, RULES, "files") and isinstance(value, yaml.SequenceNode):
-                    found += [item.value for item in value.value if isinstance(item, yaml.ScalarNode) and item.value]
-    return paths.names(found)
+                    globs += [item.value for item in value.value if isinstance(item, yaml.ScalarNode) and item.value]
+    return paths.names(globs)
 
 
 def for_promtool(config: bytes, path: str, swaps: Mapping[str, str | None], paths: PathMap = NOWHERE_ELSE) -> bytes:
@@ -324,9 +324,9 @@ def for_promtool(config: bytes, path: str, swaps: Mapping[str, str | None], path
     base = posixpath.dirname(path)
     if any(patterns.matches(name, old, base) for old in swaps for name in _names(src, RULES, paths)):
         keys.append(RULES)
-    found = [(*place, key) for key in keys for place in _list_places(src, key)]
+    places = [(*place, key) for key in keys for place in _list_places(src, key)]
     text = src.text
-    for start, end, key in sorted(found, reverse=True):
+    for start, end, key in sorted(places, reverse=True):
         text = text[:start] + _written_out(src, key, start, end, swaps, base, paths) + text[end:]
     return src.encode(text)
 
@@ -348,9 +348,9 @@ def _written_out(
     """Return the files of a list one by one, each replaced by its candidate."""
     names: list[str] = []
     for name in _names(src, key, paths):
-        found = [one for one in patterns.expand(name, base) if one not in swaps]
-        found += [new for old, new in swaps.items() if new and patterns.matches(name, old, base)]
-        names += [one for one in found if one not in names]
+        expanded = [one for one in patterns.expand(name, base) if one not in swaps]
+        expanded += [new for old, new in swaps.items() if new and patterns.matches(name, old, base)]
+        names += [one for one in expanded if one not in names]
     old = src.text[start:end]
     tail = old[len(old.rstrip()) :]
     text = json.dumps(names) + "\n" * (old.count("\n") - tail.count("\n")) + tail
@@ -389,30 +389,30 @@ def edit(
             f"{files.scrape_path}: exists and was not written by this collection: choose another path, or move it away",
             line=1,
         )
-    wanted = {job.exporter: job for job in jobs}
+    asked_jobs = {job.exporter: job for job in jobs}
     removed = set(remove)
     known = {job.exporter: job for job in former}
-    left = config_adopt.left_over(at.src, wanted, removed, purge, files.store, known)
-    found = config_adopt.clashes(wanted, [at.src, at.file, *at.others], on_existing, left)
-    kept = sorted(found) if on_existing == "keep" else []
+    left = config_adopt.left_over(at.src, asked_jobs, removed, purge, files.store, known)
+    by_hand = config_adopt.clashes(asked_jobs, [at.src, at.file, *at.others], on_existing, left)
+    kept = sorted(by_hand) if on_existing == "keep" else []
     for exporter in kept:
-        del wanted[exporter], found[exporter]
-    rest, taken = config_adopt.take(at.src, found, left, wanted, files.scrape_path if layout == "files" else "")
+        del asked_jobs[exporter], by_hand[exporter]
+    rest, taken = config_adopt.take(at.src, by_hand, left, asked_jobs, files.scrape_path if layout == "files" else "")
     chunks = at.chunks()
-    gone = (set(chunks) if purge else removed.union(kept)) - set(wanted)
-    entries, changed = _entries(at.home or at.src, chunks, gone, wanted, taken)
+    gone = (set(chunks) if purge else removed.union(kept)) - set(asked_jobs)
+    entries, changed = _entries(at.home or at.src, chunks, gone, asked_jobs, taken)
     released = [chunk for name, chunk in chunks.items() if name in gone and chunk.adopted]
     outcome = _write(at, rest, entries, released, layout)
     cut = set(map(id, [*left.values(), *(entry.origin for entry in taken.values())]))
     _prove(at, outcome, {entry.exporter: entry for entry in entries}, cut, released)
-    return outcome.result(files, added=sorted(set(wanted) - set(chunks)), changed_names=sorted(changed), kept=kept)
+    return outcome.result(files, added=sorted(set(asked_jobs) - set(chunks)), changed_names=sorted(changed), kept=kept)
 
 
 def _entries(
     home: Source,
     chunks: Mapping[str, Chunk],
     gone: set[str],
-    wanted: Mapping[str, _jobs.Job],
+    asked_jobs: Mapping[str, _jobs.Job],
     taken: Mapping[str, Entry],
 ) -> tuple[list[Entry], list[str]]:
     """Return the future entries of the block, and the exporters whose jobs change. The present order is kept; new jobs
@@ -424,9 +424,9 @@ def _entries(
             chunks[twice[0]].start,
             f"exporter {twice[0]} has a job of ours and a hand-written one: remove the hand-written one",
         )
-    entries = [_entry(home, chunk, wanted.get(name)) for name, chunk in chunks.items() if name not in gone]
+    entries = [_entry(home, chunk, asked_jobs.get(name)) for name, chunk in chunks.items() if name not in gone]
     changed = [entry.exporter for entry in entries if entry.job is not None]
-    new = [taken.get(name) or Entry(name, job=job) for name, job in wanted.items() if name not in chunks]
+    new = [taken.get(name) or Entry(name, job=job) for name, job in asked_jobs.items() if name not in chunks]
     names = [entry.exporter for entry in entries]
     new.sort(key=lambda entry: entry.exporter)
     if names == sorted(names):
@@ -624,10 +624,10 @@ class _Proof:
 
     def block(self, expected: Mapping[str, Entry]) -> None:
         """Check that our block holds the expected entries."""
-        found = {chunk.exporter: chunk for chunk in self.new.chunks()}
-        self.check(sorted(found) == sorted(expected), self.old.root, "the block")
+        by_exporter = {chunk.exporter: chunk for chunk in self.new.chunks()}
+        self.check(sorted(by_exporter) == sorted(expected), self.old.root, "the block")
         for name, entry in expected.items():
-            node = found[name].node
+            node = by_exporter[name].node
             if entry.origin is not None and entry.job is not None:
                 good = config_adopt.is_adopted_as(entry.origin, node, entry.job)
                 self.check(good, entry.origin if self.old.path == self.new.path else None, f"the adopted job of {name}")
@@ -668,13 +668,13 @@ def check_rendered(files: Files, rendered: bytes, jobs: Iterable[_jobs.Job]) -> 
     :param jobs: all jobs that the template was given.
     :raises TimesTenError: naming every job that is missing, different, duplicate or left over.
     """
-    wanted = {job.exporter: job for job in jobs}
+    asked_jobs = {job.exporter: job for job in jobs}
     src = parsed(rendered, f"the template's result for {files.path}")
     if src.block:
         raise src.fail(
             src.block.begin, "the template contains the marker lines of a block: remove them, or use the layout inline"
         )
-    problems = _rendered_problems(src, wanted, files.store)
+    problems = _rendered_problems(src, asked_jobs, files.store)
     if problems:
         raise TimesTenError(
             f"{src.path} does not hold exactly the jobs it was given: {'; '.join(problems)}. Loop over "
@@ -685,33 +685,35 @@ def check_rendered(files: Files, rendered: bytes, jobs: Iterable[_jobs.Job]) -> 
     before = read(files).ours
     nodes = {text_of(child(item, "job_name")): item for home in (at.src, *at.live) for item in home.items(JOBS)}
     obsolete = at.obsolete(None)
-    present = set(wanted).intersection(before)
+    present = set(asked_jobs).intersection(before)
     return EditResult(
         config=rendered,
         changed=rendered != files.config or bool(obsolete),
-        added=sorted(set(wanted) - present),
-        changed_names=sorted(name for name in present if not says(nodes.get(wanted[name].name), wanted[name].config)),
+        added=sorted(set(asked_jobs) - present),
+        changed_names=sorted(
+            name for name in present if not says(nodes.get(asked_jobs[name].name), asked_jobs[name].config)
+        ),
         obsolete=obsolete,
     )
 
 
-def _rendered_problems(src: Source, wanted: Mapping[str, _jobs.Job], store: str) -> list[str]:
+def _rendered_problems(src: Source, asked_jobs: Mapping[str, _jobs.Job], store: str) -> list[str]:
     """Return what is wrong with our jobs in a rendered file."""
     problems = []
     seen: dict[str, int] = {}
-    by_name = {job.name: exporter for exporter, job in wanted.items()}
+    by_name = {job.name: exporter for exporter, job in asked_jobs.items()}
     for item in src.items(JOBS):
         exporter = by_name.get(text_of(child(item, "job_name")) or "") or whose_files(item, store) or ""
         line = src.line(item.start_mark.index)
         if exporter in seen:
             problems.append(f"line {line}: a second job for exporter {exporter} (first in line {seen[exporter]})")
-        elif exporter in wanted:
+        elif exporter in asked_jobs:
             seen[exporter] = line
-            if not says(item, wanted[exporter].config):
+            if not says(item, asked_jobs[exporter].config):
                 problems.append(f"line {line}: the job of exporter {exporter} is not what was handed to the template")
         elif exporter:
             problems.append(f"line {line}: a job for exporter {exporter}, which is not in this run")
-    return problems + [f"no job for exporter {name}" for name in sorted(set(wanted) - set(seen))]
+    return problems + [f"no job for exporter {name}" for name in sorted(set(asked_jobs) - set(seen))]
 
 
 # --- undoing our change in a file that has changed since --------------------------------------------------------------

@@ -65,15 +65,15 @@ _TLS_OURS = frozenset(
 
 
 def clashes(
-    wanted: Mapping[str, _jobs.Job], homes: Sequence[Source], on_existing: str, left_over: Mapping[str, Any]
+    asked_jobs: Mapping[str, _jobs.Job], homes: Sequence[Source], on_existing: str, left_over: Mapping[str, Any]
 ) -> dict[str, tuple[Source, Any]]:
     """Return, by exporter, the hand-written job that has its name or its target.
 
     :raises TimesTenError: if that job makes it impossible to do what ``on_existing`` asks for.
     """
-    by_name = {job.name: exporter for exporter, job in wanted.items()}
-    by_target = {job.target.lower(): exporter for exporter, job in wanted.items()}
-    found: dict[str, tuple[Source, Any]] = {}
+    by_name = {job.name: exporter for exporter, job in asked_jobs.items()}
+    by_target = {job.target.lower(): exporter for exporter, job in asked_jobs.items()}
+    by_hand: dict[str, tuple[Source, Any]] = {}
     ours = {id(item) for item in left_over.values()}
     for home in homes:
         for item in home.foreign(JOBS):
@@ -84,14 +84,14 @@ def clashes(
             if name in by_name:
                 hits.add(by_name[name])
             for exporter in sorted(hits):
-                _check_clash(home, item, wanted[exporter], on_existing)
-                if exporter in found:
+                _check_clash(home, item, asked_jobs[exporter], on_existing)
+                if exporter in by_hand:
                     raise home.fail(
                         item.start_mark.index,
                         f"exporter {exporter} is scraped by two hand-written jobs: remove one of them",
                     )
-                found[exporter] = (home, item)
-    return found
+                by_hand[exporter] = (home, item)
+    return by_hand
 
 
 def _check_clash(home: Source, item: Any, job: _jobs.Job, on_existing: str) -> None:
@@ -116,27 +116,27 @@ def _check_clash(home: Source, item: Any, job: _jobs.Job, on_existing: str) -> N
 
 def left_over(
     src: Source,
-    wanted: Mapping[str, _jobs.Job],
+    asked_jobs: Mapping[str, _jobs.Job],
     remove: Iterable[str],
     purge: bool,
     store: str,
     former: Mapping[str, _jobs.Job],
 ) -> dict[str, Any]:
     """Return, by exporter, its job outside a block, as the layout ``template`` or somebody who removed all comments leaves it."""
-    found: dict[str, Any] = {}
+    left: dict[str, Any] = {}
     removed = set(remove)
     for item in src.foreign(JOBS):
         exporter = unmarked(item, store)
-        if exporter is None or exporter in found:
+        if exporter is None or exporter in left:
             continue
         # An insecure job names no file of ours: what it says has to tell it.
         is_ours = child(child(item, "tls_config"), "ca_file") is not None or (
             exporter in former and says(item, former[exporter].config)
         )
-        as_asked = exporter in wanted and says(item, wanted[exporter].config)
-        if as_asked or (is_ours and (purge or exporter in removed or exporter in wanted)):
-            found[exporter] = item
-    return found
+        as_asked = exporter in asked_jobs and says(item, asked_jobs[exporter].config)
+        if as_asked or (is_ours and (purge or exporter in removed or exporter in asked_jobs)):
+            left[exporter] = item
+    return left
 
 
 # --- cutting ----------------------------------------------------------------------------------------------------------
@@ -144,18 +144,18 @@ def left_over(
 
 def take(
     src: Source,
-    found: Mapping[str, tuple[Source, Any]],
+    by_hand: Mapping[str, tuple[Source, Any]],
     left: Mapping[str, Any],
-    wanted: Mapping[str, _jobs.Job],
+    asked_jobs: Mapping[str, _jobs.Job],
     scrape_path: str,
 ) -> tuple[Source, dict[str, Entry]]:
     """Cut jobs out of the list. Return the rest of the file, and the adopted jobs as entries.
 
     :param scrape_path: the file for the entries; empty if they stay in the same file.
     """
-    if not found and not left:
+    if not by_hand and not left:
         return src, {}
-    for home, item in found.values():
+    for home, item in by_hand.values():
         if home is not src:
             raise home.fail(
                 item.start_mark.index,
@@ -167,13 +167,13 @@ def take(
             value.start_mark.index, "a job in a list in brackets cannot be taken out: write the list as '- ' lines"
         )
     dashes, column, text = dashes_of(src, JOBS), column_of(src, value), src.text
-    items = {exporter: item for exporter, (_home, item) in found.items()}
+    items = {exporter: item for exporter, (_home, item) in by_hand.items()}
     numbers = {id(item): number for number, item in enumerate(value.value)}
     taken: dict[str, Entry] = {}
     for exporter, item in sorted([*items.items(), *left.items()], key=lambda pair: -numbers[id(pair[1])]):
         region = item_region(src, dashes, numbers[id(item)], JOBS)
         if exporter in items:
-            taken[exporter] = _adopt(src, item, region, wanted[exporter], column)
+            taken[exporter] = _adopt(src, item, region, asked_jobs[exporter], column)
             if scrape_path:
                 _check_relative(src, item, scrape_path)
                 if not stands_alone(taken[exporter].text or ""):

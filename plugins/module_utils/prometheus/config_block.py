@@ -91,7 +91,7 @@ def _scalar(node: Any, where: str, flow: bool) -> str:
         try:
             text = _jobs.scalar(value, where)
         except TimesTenError:  # line breaks and similar characters
-            text = _ESCAPED.sub(lambda found: f"\\u{ord(found.group()):04x}", json.dumps(value, ensure_ascii=False))
+            text = _ESCAPED.sub(lambda match: f"\\u{ord(match.group()):04x}", json.dumps(value, ensure_ascii=False))
         # Inside brackets some YAML readers split "a:b".
         return json.dumps(value, ensure_ascii=False) if flow and ":" in value and text[0] != '"' else text
     if node.tag not in _VERBATIM or "\n" in value or (flow and ":" in value):

@@ -260,12 +260,12 @@ class ListFile(ConfigFile):
 
 
 def _attributes(place: str | int) -> dict[str, bytes]:
-    found = {}
+    attributes = {}
     with contextlib.suppress(OSError):
         for name in os.listxattr(place):
             with contextlib.suppress(OSError):
-                found[name] = os.getxattr(place, name)
-    return found
+                attributes[name] = os.getxattr(place, name)
+    return attributes
 
 
 def discard(candidate: str) -> None:

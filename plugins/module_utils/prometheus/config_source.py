@@ -191,8 +191,8 @@ class Source:
 
     def comments(self, start: int, end: int) -> list[str]:
         """Return those lines between two positions that are only comments."""
-        found = re.compile(r"^[ \t]*(#[^\r\n]*)", re.MULTILINE).finditer(self.text, start, end)
-        return [match.group(1).rstrip() for match in found if not self.in_scalar(match.start(1))]
+        matches = re.compile(r"^[ \t]*(#[^\r\n]*)", re.MULTILINE).finditer(self.text, start, end)
+        return [match.group(1).rstrip() for match in matches if not self.in_scalar(match.start(1))]
 
     def _compose(self) -> Any:
         if _is_deep(self.text):
@@ -335,11 +335,11 @@ class Source:
         """:raises TimesTenError: if the marker lines are not exactly one BEGIN and one END."""
         lines = [(match.group(1), self.line(match.start())) for match in markers]
         if [kind for kind, _line in lines] != ["BEGIN", "END"]:
-            found = ", ".join(f"{kind} in line {line}" for kind, line in lines)
+            listed = ", ".join(f"{kind} in line {line}" for kind, line in lines)
             raise _fail(
                 self.path,
                 lines[0][1],
-                f"the marker lines of {self.marks.name} are not one BEGIN followed by one END ({found}): restore "
+                f"the marker lines of {self.marks.name} are not one BEGIN followed by one END ({listed}): restore "
                 "the file, or delete "
                 "everything that belongs to the block together with its markers and run again",
             )
@@ -386,8 +386,8 @@ class Source:
             )
 
     def _heads(self, block: Block) -> list[re.Match[str]]:
-        found = _EXPORTER.finditer(self.text, block.body, block.tail)
-        return [match for match in found if not self.in_scalar(match.start(1))]
+        matches = _EXPORTER.finditer(self.text, block.body, block.tail)
+        return [match for match in matches if not self.in_scalar(match.start(1))]
 
     def _find_line(self, block: Block, inside: list[Any]) -> list[Chunk]:
         """Return the one entry of a block in ``scrape_config_files`` or ``rule_files``."""
@@ -440,9 +440,9 @@ class Source:
         into the block.
         """
         name = text_of(child(item, "job_name")) or ""
-        found = _OUR_CA_FILE.search(text_of(child(child(item, "tls_config"), "ca_file")) or "")
-        exporter = found.group(1) if found else name[len(_jobs.JOB_PREFIX) :]
-        lost = found or name.startswith(_jobs.JOB_PREFIX)
+        ca_match = _OUR_CA_FILE.search(text_of(child(child(item, "tls_config"), "ca_file")) or "")
+        exporter = ca_match.group(1) if ca_match else name[len(_jobs.JOB_PREFIX) :]
+        lost = ca_match or name.startswith(_jobs.JOB_PREFIX)
         if lost and exporter not in [match.group(1) for match in heads]:
             adopted = " (adopted)" if name != _jobs.job_name(exporter) else ""
             return self.fail(
@@ -488,10 +488,10 @@ def _quick_loader() -> Any:
         def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
             if kind is not yaml.ScalarNode:
                 return super().resolve(kind, value, implicit)
-            found = tags.get((value, implicit))
-            if found is None:
-                found = tags[value, implicit] = super().resolve(kind, value, implicit)
-            return found
+            tag = tags.get((value, implicit))
+            if tag is None:
+                tag = tags[value, implicit] = super().resolve(kind, value, implicit)
+            return tag
 
     tags: dict[Any, Any] = {}
     return Loader
@@ -559,10 +559,10 @@ def _decode(data: bytes, path: str) -> tuple[bytes, str]:
         (_UNPRINTABLE, "YAML does not allow the character"),
         (_ODD_BREAK, "readers disagree whether a line ends at"),
     ):
-        found = pattern.search(text)
-        if found:
-            line = text.count("\n", 0, found.start()) + 1
-            raise _fail(path, line, f"{what} {found.group()!r}; remove it, or write it as an escape in double quotes")
+        match = pattern.search(text)
+        if match:
+            line = text.count("\n", 0, match.start()) + 1
+            raise _fail(path, line, f"{what} {match.group()!r}; remove it, or write it as an escape in double quotes")
     return bom, text
 
 
@@ -580,9 +580,9 @@ def child(node: Any, name: str) -> Any:
         if key.tag == MERGE:
             merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
     for other in merged:
-        found = child(other, name)
-        if found is not None:
-            return found
+        inherited = child(other, name)
+        if inherited is not None:
+            return inherited
     return None
 
 
@@ -592,15 +592,15 @@ def text_of(node: Any) -> str | None:
 
 def targets_of(item: Any) -> tuple[str, ...]:
     groups = child(item, "static_configs")
-    found = []
+    addresses = []
     for group in groups.value if isinstance(groups, yaml.SequenceNode) else []:
         targets = child(group, "targets")
-        found += [
+        addresses += [
             target.value
             for target in (targets.value if isinstance(targets, yaml.SequenceNode) else [])
             if text_of(target) is not None
         ]
-    return tuple(found)
+    return tuple(addresses)
 
 
 def only_target(item: Any) -> Any:
@@ -748,17 +748,17 @@ def dashes_of(src: Source, key: str) -> list[int]:
     column = column_of(src, node)
     pattern = re.compile(rf"^ {{{column}}}-(?=[ \t\r\n]|\Z)", re.MULTILINE)
     limit = min(node.end_mark.index, src.end)
-    found = [
+    line_starts = [
         match.start()
         for match in pattern.finditer(src.text, src.line_start(node.start_mark.index), limit)
         if not src.in_scalar(match.end() - 1)
     ]
-    if len(found) != len(node.value):
+    if len(line_starts) != len(node.value):
         raise src.fail(
             node.start_mark.index,
             f"the items of {key} do not begin on lines of their own: write each '- ' at the start of a line",
         )
-    return found
+    return line_starts
 
 
 def first_dash(src: Source, node: Any) -> int:

@@ -36,7 +36,7 @@ _ALT_NAMES = 200
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class ClientPlan:
     """The planned changes.
 
     :ivar definitions: all exporters of the client after the run, by name.
@@ -116,7 +116,9 @@ class _Delivery:
     reasons: list[str] = dataclasses.field(default_factory=list)
 
 
-def decide(settings: Settings, seen: Observation, rejected: Mapping[str, str], check_mode: bool, store: str) -> Plan:
+def decide(
+    settings: Settings, seen: Observation, rejected: Mapping[str, str], check_mode: bool, store: str
+) -> ClientPlan:
     """Compare the task's options with the observation, and return the plan.
 
     :param rejected: exporters with a bad delivery, with the reason.
@@ -439,7 +441,7 @@ def _rules_beside_another_role(settings: Settings) -> str:
 
 
 def edit_config(
-    settings: Settings, seen: Observation, wanted: Iterable[jobs.Job], gone: Iterable[str], rules_path: str | None
+    settings: Settings, seen: Observation, asked_jobs: Iterable[jobs.Job], gone: Iterable[str], rules_path: str | None
 ) -> config.EditResult:
     """Set and remove jobs, and the name of our rule file, in the observed configuration, according to the task's
     options.
@@ -450,7 +452,7 @@ def edit_config(
         files = dataclasses.replace(files, config=config.name_rules(files.config, files.path, None, files.paths))
     edit = config.edit(
         files,
-        wanted,
+        asked_jobs,
         layout=settings.layout,
         remove=gone,
         on_existing=settings.on_existing,
@@ -496,7 +498,7 @@ class _Decision:
     store: str
     common_rules: Mapping[str, str]
 
-    def plan(self) -> Plan:
+    def plan(self) -> ClientPlan:
         """Return the plan."""
         settings, seen, edit = self.settings, self.seen, self.edit
         reasons: dict[str, list[str]] = {name: [] for name in (*self.definitions, *self.rejected)}
@@ -525,7 +527,7 @@ class _Decision:
             rules = rule_file.compose(self.common_rules, entries, view)
         elif rules is not None and rule_file.is_ours(rules):
             rules = None
-        return Plan(
+        return ClientPlan(
             definitions=self.definitions,
             jobs=self.built,
             entries=entries,

@@ -97,15 +97,15 @@ def unseal(
     :raises TimesTenError: naming the exporter and the difference.
     """
     what = f"exporter {expected.exporter}: "
-    found = certificates.fingerprint(certificates.load_one(certificate, what + "certificate"))
-    if found != expected.sha256:
+    fingerprint = certificates.fingerprint(certificates.load_one(certificate, what + "certificate"))
+    if fingerprint != expected.sha256:
         raise TimesTenError(
-            f"{what}the certificate has the fingerprint {found}, where {expected.sha256} is due; nothing was stored"
+            f"{what}the certificate has the fingerprint {fingerprint}, where {expected.sha256} is due; nothing was stored"
         )
-    found = certificates.bundle_fingerprint(certificates.load(authority, what + "ca_certificate"))
-    if found != expected.ca_sha256:
+    fingerprint = certificates.bundle_fingerprint(certificates.load(authority, what + "ca_certificate"))
+    if fingerprint != expected.ca_sha256:
         raise TimesTenError(
-            f"{what}the CA file has the fingerprint {found}, where {expected.ca_sha256} is due; nothing was stored"
+            f"{what}the CA file has the fingerprint {fingerprint}, where {expected.ca_sha256} is due; nothing was stored"
         )
     key = seal.unseal(
         bundle, private, names.exporter_of(expected.exporter), client, expected.generation, expected.sha256

@@ -9,7 +9,7 @@ import difflib
 from typing import Any
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import redact
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import Plan
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import ClientPlan
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import Context, Observation
 
 _RULE_LINES = 60
@@ -48,7 +48,7 @@ def _span(first: int, last: int) -> str:
     return str(number) if length == 1 else f"{number},{length}"
 
 
-def certificate_diff(plan: Plan, seen: Observation) -> tuple[dict[str, Any], dict[str, Any]]:
+def certificate_diff(plan: ClientPlan, seen: Observation) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the facts of the client certificates that change, before and after. Never a key."""
     before, after = {}, {}
     for name, delivery in plan.switch.items():
@@ -69,14 +69,14 @@ def certificate_diff(plan: Plan, seen: Observation) -> tuple[dict[str, Any], dic
     return before, after
 
 
-def _rules_diff(path: str, plan: Plan) -> str:
+def _rules_diff(path: str, plan: ClientPlan) -> str:
     """Return the first of the changed lines of our rule file."""
     lines = file_diff(path, plan.rules_source or b"", plan.rules or b"").splitlines(keepends=True)
     rest = len(lines) - _RULE_LINES
     return "".join(lines[:_RULE_LINES]) + (f" ({rest} more changed lines of {path})\n" if rest > 0 else "")
 
 
-def diff(ctx: Context, plan: Plan, seen: Observation) -> list[dict[str, Any]]:
+def diff(ctx: Context, plan: ClientPlan, seen: Observation) -> list[dict[str, Any]]:
     """Return the changes in the form that Ansible shows."""
     text = file_diff(ctx.config.path, plan.source, plan.edit.config)
     if ctx.settings.layout == "files" or plan.edit.scrape_file is not None:

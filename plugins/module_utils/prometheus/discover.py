@@ -81,13 +81,13 @@ def _jobs(path: str, given: Mapping[str, Any], ports: Collection[int]) -> list[d
     others = others_of(source, main, own, paths)
     view = config.read(config.Files(source, main.path, store, own.path, own.read(), others, paths=paths))
     rows = list(view.ours.items())
-    found = []
+    listed = []
     for exporter, job in [*rows, *((None, job) for job in view.foreign)]:
         targets = [target for target in job.targets if _port(target) in ports]
         if targets:
             row = {"job": job.job_name, "where": job.place, "targets": targets[:_MOST], "interval": job.interval}
-            found.append({**row, "exporter": exporter})
-    return found
+            listed.append({**row, "exporter": exporter})
+    return listed
 
 
 def _port(target: str) -> int:
@@ -102,7 +102,7 @@ def _takers() -> list[dict[str, Any]]:
     """Return the processes of Prometheus and VictoriaMetrics, by their configurations, as far as this user may see
     them.
     """
-    found: dict[tuple[str, Any], tuple[tuple[bool, str, int], dict[str, Any]]] = {}
+    takers: dict[tuple[str, Any], tuple[tuple[bool, str, int], dict[str, Any]]] = {}
     for kind in ("prometheus", "scrape_file"):
         for process in reload.running(kind):
             taker = {"kind": kind, "pid": process.pid, **_place(process), "user": _user(process)}
@@ -113,8 +113,8 @@ def _takers() -> list[dict[str, Any]]:
             taker["lifecycle"] = any(word.lstrip("-") == "web.enable-lifecycle" for word in process.words)
             # If there are too many, those of ordinary users are left out first, because anybody may start any number.
             order = (process.uid >= _FIRST_USER, str(taker["config_file"]), process.pid)
-            found.setdefault((kind, taker["config_file"] or process.pid), (order, taker))
-    return [taker for _order, taker in sorted(found.values(), key=operator.itemgetter(0))[:_MOST_TAKERS]]
+            takers.setdefault((kind, taker["config_file"] or process.pid), (order, taker))
+    return [taker for _order, taker in sorted(takers.values(), key=operator.itemgetter(0))[:_MOST_TAKERS]]
 
 
 def _is_agent(process: reload.Process) -> bool:

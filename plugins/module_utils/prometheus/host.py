@@ -36,7 +36,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
     some,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import (
-    Plan,
+    ClientPlan,
     beside_another_role,
     check_version,
 )
@@ -144,10 +144,10 @@ def _by_hand(ctx: Context, files: Files, view: ConfigView) -> dict[str, Any]:
         with contextlib.suppress(NotAnswering):
             targets = ctx.api.targets()
     others = by_hand.shown(view, targets)
-    wanted = by_hand.candidates(ctx.settings, view, ctx.store_inside, others)
+    candidates = by_hand.candidates(ctx.settings, view, ctx.store_inside, others)
     return {
-        "in_the_way": by_hand.in_the_way(ctx.settings, files, wanted, others),
-        "scrapes_by_hand": by_hand.scrapes(view, wanted, targets),
+        "in_the_way": by_hand.in_the_way(ctx.settings, files, candidates, others),
+        "scrapes_by_hand": by_hand.scrapes(view, candidates, targets),
     }
 
 
@@ -185,8 +185,8 @@ def verify(ctx: Context) -> dict[str, Any]:
     known = state["exporters"]
     fleet = fleet_of(ctx.settings, state)
     own = sorted(name for name, entry in known.items() if fleet.owns(entry))
-    wanted = [item["name"] for item in ctx.settings.exporters] or own
-    strangers = sorted(set(wanted) - set(own))
+    mentioned = [item["name"] for item in ctx.settings.exporters] or own
+    strangers = sorted(set(mentioned) - set(own))
     if strangers:
         raise TimesTenError(f"exporters: nothing is stored for {some(strangers)}: run timesten.monitoring.site first")
     from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config
@@ -194,23 +194,23 @@ def verify(ctx: Context) -> dict[str, Any]:
     source = read_config(ctx, ctx.check_mode)
     view = config.read(files_of(ctx, source))
     definitions = {name: entry["definition"] for name, entry in known.items()}
-    built = {name: jobs.build(definitions[name], ctx.store.path) for name in wanted}
+    built = {name: jobs.build(definitions[name], ctx.store.path) for name in mentioned}
     expected = {
         name: Expected(name, *(str(known[name][key]) for key in ("generation", "delivery", "sha256", "ca_sha256")))
-        for name in wanted
+        for name in mentioned
         if known[name].get("delivery")
     }
-    rows = {name: _row_of_pair(ctx, name, known[name]) for name in wanted}
-    proven = claims(wanted, view, built, {})
+    rows = {name: _row_of_pair(ctx, name, known[name]) for name in mentioned}
+    proven = claims(mentioned, view, built, {})
     faults: dict[str, list[str]] = {}
-    for name in sorted(set(wanted) - set(proven)):
+    for name in sorted(set(mentioned) - set(proven)):
         faults[name] = [
             f"exporter {name}: {ctx.config.path} has no job of ours for it any more: run timesten.monitoring.site. "
             f"{beside_another_role(ctx.settings, view)}, where another role writes the whole file"
         ]
     for name, text in check_health(ctx, proven, definitions, expected, rows).items():
         faults.setdefault(name, []).append(f"exporter {name}: {text}")
-    for name, sentences in prove_refusals(ctx, wanted, known, list(rows.values()), always=True).items():
+    for name, sentences in prove_refusals(ctx, mentioned, known, list(rows.values()), always=True).items():
         faults.setdefault(name, []).extend(sentences)
     result = {
         "changed": False,
@@ -297,7 +297,7 @@ def present(ctx: Context, diff: bool) -> dict[str, Any]:
     return result
 
 
-def _fail_rejected(plan: Plan, faults: dict[str, list[str]], outcomes: list[str], result: dict[str, Any]) -> None:
+def _fail_rejected(plan: ClientPlan, faults: dict[str, list[str]], outcomes: list[str], result: dict[str, Any]) -> None:
     """:raises TimesTenError: if an exporter was refused or does not work. All others are done by then."""
     for name, text in plan.rejected.items():
         faults[name] = [text if name in text else f"exporter {name}: {text}"]
@@ -306,13 +306,13 @@ def _fail_rejected(plan: Plan, faults: dict[str, list[str]], outcomes: list[str]
     _fail_with(faults, result, ". ".join(outcomes))
 
 
-def _diff(ctx: Context, plan: Plan, seen: Observation) -> list[dict[str, Any]]:
+def _diff(ctx: Context, plan: ClientPlan, seen: Observation) -> list[dict[str, Any]]:
     from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import diff
 
     return diff.diff(ctx, plan, seen)
 
 
-def _check_candidate(ctx: Context, plan: Plan) -> None:
+def _check_candidate(ctx: Context, plan: ClientPlan) -> None:
     """Let promtool check the syntax only, because in check mode the files do not exist yet."""
     if not plan.configures or ctx.identity is None or ctx.settings.kind == "scrape_file":
         return
@@ -400,7 +400,7 @@ def stage(ctx: Context) -> dict[str, Any]:
     return result
 
 
-def _unfit_for_spare_port(seen: Observation, plan: Plan) -> dict[str, str]:
+def _unfit_for_spare_port(seen: Observation, plan: ClientPlan) -> dict[str, str]:
     """Return the exporters that would change their port while a job that cannot be replaced names it."""
     known = seen.state["exporters"]
     faults = {}
@@ -415,7 +415,7 @@ def _unfit_for_spare_port(seen: Observation, plan: Plan) -> dict[str, str]:
     return faults
 
 
-def _scrapes(ctx: Context, plan: Plan) -> dict[str, dict[str, Any]]:
+def _scrapes(ctx: Context, plan: ClientPlan) -> dict[str, dict[str, Any]]:
     if ctx.api is None:
         return {}
     targets = {target.job: target for target in ctx.api.targets()}

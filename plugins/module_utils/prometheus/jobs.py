@@ -303,9 +303,9 @@ def scalar(value: Any, where: str) -> str:
         return text if "e" not in text or "." in text else text.replace("e", ".0e", 1)
     if isinstance(value, str):
         text = str(value)
-        found = argspec.CONTROL.search(text)
-        if found:
-            raise TimesTenError(f"{where}: {value!r} holds the control character {found.group()!r}; take it out")
+        control = argspec.CONTROL.search(text)
+        if control:
+            raise TimesTenError(f"{where}: {value!r} holds the control character {control.group()!r}; take it out")
         if (_PLAIN.match(value) and value.lower() not in _WORDS) or (_DURATION.match(value) and value[-1:].isalpha()):
             return value
         return str(json.dumps(value, ensure_ascii=False))

@@ -254,25 +254,25 @@ def read_config(ctx: Context, tolerant: bool) -> bytes:
 
 def neighbours(own_store: str, files: Files) -> dict[str, str]:
     """Return the clients of this collection whose blocks are in the files, by file."""
-    found = {}
+    owners = {}
     contents = {files.path: files.config, files.scrape_path: files.scrape_file or b"", **files.others}
     for path, text in contents.items():
         for block in _BLOCK.finditer(text):
             if block.group(1):
-                found[path] = block.group(1).decode("ascii")
+                owners[path] = block.group(1).decode("ascii")
             stores = {match.decode("utf-8", "replace") for match in _CA_FILE.findall(block.group())}
             for store in files.paths.names(sorted(stores - {files.store})):
                 owner = Store(store, None).owner()
                 if owner is not None and os.path.realpath(store) != os.path.realpath(own_store):
-                    found[path] = owner
-    return found
+                    owners[path] = owner
+    return owners
 
 
 def observe_deliveries(ctx: Context, state: StoreState, elements: Sequence[Mapping[str, Any]]) -> dict[str, Deliveries]:
     """Return the stored deliveries of the exporters of a task. Invalid names are left out."""
     seen = {}
     for element in elements:
-        name, wanted = element["name"], element.get("delivery")
+        name, asked = element["name"], element.get("delivery")
         try:
             current = ctx.store.current(name)
         except TimesTenError:
@@ -280,8 +280,8 @@ def observe_deliveries(ctx: Context, state: StoreState, elements: Sequence[Mappi
         entry = state["exporters"].get(name)
         in_use = None if current is None else ctx.store.facts(name, current, entry)
         named = None
-        if wanted and wanted not in (LATER, current) and is_delivery_name(wanted):
-            named = ctx.store.facts(name, wanted)
+        if asked and asked not in (LATER, current) and is_delivery_name(asked):
+            named = ctx.store.facts(name, asked)
         seen[name] = Deliveries(current, in_use, named)
     return seen
 

@@ -46,20 +46,20 @@ class PathMap:
         """
         if not self:
             return path
-        found = _moved(path, self._out)
-        if found is None:
+        moved = _moved(path, self._out)
+        if moved is None:
             hosts = ", ".join(host for host, _inside in self._out)
             raise TimesTenError(
                 f"path_map: {what} {path} is below none of its host paths ({hosts}), so the container would not see it: add "
                 f"the mount that has it, or set {what} to a place below one of them"
             )
-        seen = self.outside(found)
+        seen = self.outside(moved)
         if seen != cleaned(path):
             raise TimesTenError(
-                f"path_map: {what} {path} would be {found} in the container, where another mount hides it (that is {seen} "
+                f"path_map: {what} {path} would be {moved} in the container, where another mount hides it (that is {seen} "
                 f"on the host): set {what} to a place below that mount"
             )
-        return found
+        return moved
 
     def outside(self, path: str) -> str | None:
         """Return the host path for an absolute path of the process; None if it exists in the container only."""
@@ -69,7 +69,7 @@ class PathMap:
 
     def names(self, names: Sequence[str]) -> list[str]:
         """Return the names in a configuration as host paths, without those that exist in the container only."""
-        return [found for name in names for found in (self.outside(name),) if found is not None]
+        return [moved for name in names for moved in (self.outside(name),) if moved is not None]
 
 
 def _moved(path: str, pairs: Sequence[tuple[str, str]]) -> str | None:

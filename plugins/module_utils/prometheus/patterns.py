@@ -44,15 +44,15 @@ def _compiled(pattern: str) -> re.Pattern[str] | None:
             at += negated
             ranges: list[str] = []
             while pattern[at : at + 1] != "]" or not ranges:
-                found = _RANGE.match(pattern, at)
-                if not found:
+                match = _RANGE.match(pattern, at)
+                if not match:
                     return None
-                low, high = found.group(1)[-1], (found.group(2) or found.group(1))[-1]
+                low, high = match.group(1)[-1], (match.group(2) or match.group(1))[-1]
                 if low <= high:
                     ranges.append(f"{re.escape(low)}-{re.escape(high)}")
                 else:
                     ranges.append("")
-                at = found.end()
+                at = match.end()
             inside = "".join(ranges)
             at += 1
             parts.append(f"[{'^' if negated else ''}{inside}]" if inside else "." if negated else r"(?!)")
@@ -93,20 +93,20 @@ def matches(pattern: str, path: str, base: str) -> bool:
 
 def expand(pattern: str, base: str) -> list[str]:
     """Return the files that a pattern names now, sorted."""
-    found = ["/"]
+    paths = ["/"]
     for part in _absolute(pattern, base).strip("/").split("/"):
         if not _SPECIAL.search(part):
-            found = [path for path in (posixpath.join(one, part) for one in found) if os.path.lexists(path)]
+            paths = [path for path in (posixpath.join(one, part) for one in paths) if os.path.lexists(path)]
             continue
         deeper = []
-        for one in found:
+        for one in paths:
             try:
                 names = os.listdir(one)
             except OSError:
                 continue
             deeper += [posixpath.join(one, name) for name in names if _match(part, name)]
-        found = deeper
-    return sorted(found)
+        paths = deeper
+    return sorted(paths)
 
 
 def temporary(path: str, patterns: Iterable[str], base: str) -> str:

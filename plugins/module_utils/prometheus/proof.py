@@ -25,7 +25,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
     StateEntry,
     new_row,
 )
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import Plan
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import ClientPlan
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import Context
 
 if TYPE_CHECKING:
@@ -86,11 +86,11 @@ class Claim:
 
 
 def claims(
-    wanted: Sequence[str], view: config.ConfigView, built: Mapping[str, jobs.Job], since: Mapping[str, float]
+    mentioned: Sequence[str], view: config.ConfigView, built: Mapping[str, jobs.Job], since: Mapping[str, float]
 ) -> dict[str, Claim]:
     """Return what has to be proven of each exporter with a job."""
     made = {}
-    for name in wanted:
+    for name in mentioned:
         job = view.ours.get(name)
         if job is not None:
             labels = None if job.adopted or name not in built else jobs.discovered_labels(built[name].config)
@@ -98,17 +98,17 @@ def claims(
     return made
 
 
-def prove(ctx: Context, plan: Plan, moment: float, reloaded: bool) -> Proof:
+def prove(ctx: Context, plan: ClientPlan, moment: float, reloaded: bool) -> Proof:
     """Prove the exporters of the task after a change.
 
     :param moment: the time when the change was complete; a changed target has to be scraped after it.
     :param reloaded: whether Prometheus has read its configuration again.
     :raises TimesTenError: if Prometheus does not run the written configuration at all.
     """
-    wanted = [name for name in plan.accepted if name not in plan.edit.kept]
+    mentioned = [name for name in plan.accepted if name not in plan.edit.kept]
     # Of a run that was cut off nobody knows what Prometheus has read.
-    since = {name: moment + _unseen(name, plan) for name in wanted if plan.reasons[name] or plan.unfinished}
-    proven = claims(wanted, plan.view, plan.jobs, since)
+    since = {name: moment + _unseen(name, plan) for name in mentioned if plan.reasons[name] or plan.unfinished}
+    proven = claims(mentioned, plan.view, plan.jobs, since)
     rows = {name: new_row(name) for name in plan.accepted}
     failures: dict[str, str] = {}
     if ctx.api is None:
@@ -117,7 +117,7 @@ def prove(ctx: Context, plan: Plan, moment: float, reloaded: bool) -> Proof:
     if reloaded and ctx.settings.layout != "files":
         running = patiently(ctx.api.configuration, time.monotonic() + _RESTART)
         differs = running_differs(running, plan, proven)
-    for name in sorted(set(wanted) - set(proven)):
+    for name in sorted(set(mentioned) - set(proven)):
         differs[name] = f"{ctx.config.path} does not hold its job at a place where it is recognized as ours"
     for name, text in differs.items():
         rows[name]["up"], rows[name]["advice"] = False, text
@@ -127,7 +127,7 @@ def prove(ctx: Context, plan: Plan, moment: float, reloaded: bool) -> Proof:
     return Proof(list(rows.values()), failures)
 
 
-def _unseen(name: str, plan: Plan) -> float:
+def _unseen(name: str, plan: ClientPlan) -> float:
     """Seconds for which the target that was there before may still be scraped, and looks the same from outside."""
     jobs_of = [view.ours[name] for view in (plan.present, plan.view) if name in view.ours]
     changed = (plan.unfinished or name in plan.edit.changed_names) and any(job.relabels for job in jobs_of)
@@ -158,7 +158,7 @@ def prove_rules(ctx: Context, data: bytes | None) -> None:
 # --- what runs --------------------------------------------------------------------------------------------------------
 
 
-def running_differs(text: str, plan: Plan, proven: Mapping[str, Claim]) -> dict[str, str]:
+def running_differs(text: str, plan: ClientPlan, proven: Mapping[str, Claim]) -> dict[str, str]:
     """Compare the configuration that Prometheus runs with the written one.
 
     :param text: the running configuration as Prometheus reports it, with defaults.
@@ -367,7 +367,7 @@ def shake(ctx: Context, definition: Definition) -> probe.Outcome:
 
 
 def prove_refusals(
-    ctx: Context, wanted: Sequence[str], entries: Mapping[str, StateEntry], rows: Sequence[Row], always: bool
+    ctx: Context, mentioned: Sequence[str], entries: Mapping[str, StateEntry], rows: Sequence[Row], always: bool
 ) -> dict[str, list[str]]:
     """Prove that each exporter accepts the delivered pair and refuses others. Fill the rows.
 
@@ -377,7 +377,7 @@ def prove_refusals(
     :param always: whether to try the delivered pair even if a scrape by Prometheus has just proven it.
     :returns: by exporter, one sentence for each fault.
     """
-    secured = [name for name in wanted if not entries[name]["definition"].get("insecure")]
+    secured = [name for name in mentioned if not entries[name]["definition"].get("insecure")]
     if not secured:
         return {}
     from concurrent.futures import ThreadPoolExecutor

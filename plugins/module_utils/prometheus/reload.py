@@ -60,7 +60,7 @@ def find_processes(config_file: str, kind: Kind = "prometheus", seen_as: str | N
 
     :param seen_as: the file's path in a container.
     """
-    found = []
+    readers = []
     real = os.path.realpath(config_file)
     for process in running(kind):
         inside, root = process.config, f"/proc/{process.pid}/root"
@@ -68,10 +68,10 @@ def find_processes(config_file: str, kind: Kind = "prometheus", seen_as: str | N
             # A container may have another file of the same name.
             os.path.realpath(inside) == real and (not is_elsewhere(process.pid) or is_mounted_alone(process))
         ):
-            found.append(process)
+            readers.append(process)
         elif kind == "scrape_file" and _lists(root + inside, inside, seen_as or config_file):
-            found.append(dataclasses.replace(process, lists=True))
-    return found
+            readers.append(dataclasses.replace(process, lists=True))
+    return readers
 
 
 def running(kind: Kind) -> Iterator[Process]:
@@ -240,9 +240,9 @@ def find_way_of_file(
         return Way("systemd", unit)
     if pid_file is not None:
         return Way("signal", pid=_pid_of(pid_file, scrape_file, uid))
-    found = [process.pid for process in processes if process.uid == uid]
-    if found:
-        return Way("signal", pid=found[0])
+    pids = [process.pid for process in processes if process.uid == uid]
+    if pids:
+        return Way("signal", pid=pids[0])
     if method == "signal":
         raise TimesTenError(
             f"no process of uid {uid} was started with -{_SCRAPE_FLAG}={scrape_file}; set reload_pid_file, or set reload to "

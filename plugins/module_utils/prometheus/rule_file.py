@@ -64,8 +64,8 @@ def is_ours(data: bytes) -> bool:
 
 def group_names(data: bytes) -> list[str]:
     """Return the names of the groups in a rule file of ours."""
-    found: list[str] = _GROUP.findall(data.decode("utf-8", "replace"))
-    return [json.loads(name) if name.startswith('"') else name for name in found]
+    groups: list[str] = _GROUP.findall(data.decode("utf-8", "replace"))
+    return [json.loads(name) if name.startswith('"') else name for name in groups]
 
 
 def scoped(expr: str, of: str) -> str:
@@ -136,12 +136,12 @@ def _of_fleets(common: Mapping[str, str]) -> str:
     return "".join(head + "".join(rules) for groups in (once, own) for head, rules in groups.items() if rules)
 
 
-def _limited(fleet: str, found: re.Match[str]) -> str:
-    return f"""{found[1]}({found[2]}) and {_MEMBERS[found[3]]}{{fleet="{_inside(fleet)}"}}'"""
+def _limited(fleet: str, match: re.Match[str]) -> str:
+    return f"""{match[1]}({match[2]}) and {_MEMBERS[match[3]]}{{fleet="{_inside(fleet)}"}}'"""
 
 
-def _named(fleet: str, found: re.Match[str]) -> str:
-    return "  - name: " + json.dumps(f"{found[1]} of {fleet or 'nobody'}", ensure_ascii=False)
+def _named(fleet: str, match: re.Match[str]) -> str:
+    return "  - name: " + json.dumps(f"{match[1]} of {fleet or 'nobody'}", ensure_ascii=False)
 
 
 def _members(exporter: str, fleet: str, target: str) -> str:
@@ -163,14 +163,14 @@ def target_labels(name: str, entry: StateEntry, view: ConfigView) -> tuple[str, 
     static = config["static_configs"][0]
     address = str(static["targets"][0])
     labels = {"job": str(config["job_name"]), "instance": address, **(static.get("labels") or {})}
-    found = view.ours.get(name)
-    if found is None:
+    scraped_by = view.ours.get(name)
+    if scraped_by is None:
         # A job of the owner may scrape it and stay.
-        found = next((job for job in view.foreign if address in job.targets), None)
-        if found is not None:
-            return found.job_name, address
-    elif found.adopted:
-        return found.job_name, found.targets[0] if found.targets else address
+        scraped_by = next((job for job in view.foreign if address in job.targets), None)
+        if scraped_by is not None:
+            return scraped_by.job_name, address
+    elif scraped_by.adopted:
+        return scraped_by.job_name, scraped_by.targets[0] if scraped_by.targets else address
     return definition.get("job_label") or labels["job"], labels["instance"]
 
 
@@ -185,13 +185,13 @@ def _escaped(character: re.Match[str]) -> str:
     return f"\\u{ord(character.group()):04x}"
 
 
-def unhealthy(groups: Iterable[Mapping[str, object]], wanted: Iterable[str]) -> str | None:
+def unhealthy(groups: Iterable[Mapping[str, object]], expected: Iterable[str]) -> str | None:
     """Return what is wrong with our groups as Prometheus reports them; None if nothing is."""
     running = {str(group.get("name")): group for group in groups}
-    missing = [name for name in wanted if name not in running]
+    missing = [name for name in expected if name not in running]
     if missing:
         return f"it does not run the group {missing[0]!r}" + (f" and {len(missing) - 1} more" if missing[1:] else "")
-    for name in wanted:
+    for name in expected:
         rules = running[name].get("rules")
         for rule in rules if isinstance(rules, list) else ():
             if rule.get("health") == "err":

@@ -232,10 +232,10 @@ class Store:
             )
         if os.path.islink(self.path) or (os.path.lexists(self.path) and not self.exists()):
             raise TimesTenError(f"store: {self.path} is not a directory of its own; set store to another place")
-        found = self.strangers()
-        if found:
+        strangers = self.strangers()
+        if strangers:
             raise TimesTenError(
-                f"store: {self.path} holds {found[0]!r}, which is not of this collection: give the store a directory of its "
+                f"store: {self.path} holds {strangers[0]!r}, which is not of this collection: give the store a directory of its "
                 f"own, or move what is not of it. Nothing was changed"
             )
         if os.path.lexists(os.path.join(os.path.dirname(self.path), _STATE)):
@@ -368,10 +368,10 @@ class Store:
         """Return marks that change whenever one of the three files changes; None if a file is missing."""
         place = self.directory(exporter, delivery)
         try:
-            found = [os.lstat(os.path.join(place, name)) for name in FILES]
+            stats = [os.lstat(os.path.join(place, name)) for name in FILES]
         except OSError:
             return None
-        return [[info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns] for info in found]
+        return [[info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns] for info in stats]
 
     def facts(self, exporter: str, delivery: str, entry: StateEntry | None = None) -> Stored | None:
         """Return the content of a delivery; None if a file is missing or damaged or the pair does not match, so that it
@@ -452,16 +452,16 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(link)
 
-    def switch_all(self, wanted: Mapping[str, str | None]) -> None:
+    def switch_all(self, deliveries: Mapping[str, str | None]) -> None:
         """Switch many exporters, each in one step."""
-        if len(wanted) <= 1:
-            for item in wanted.items():
+        if len(deliveries) <= 1:
+            for item in deliveries.items():
                 self.switch(*item)
             return
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(max_workers=8) as pool:
-            list(pool.map(lambda item: self.switch(*item), sorted(wanted.items())))
+            list(pool.map(lambda item: self.switch(*item), sorted(deliveries.items())))
 
     def deliveries(self, exporter: str) -> list[str]:
         """Return the names of all complete deliveries of an exporter, oldest first."""

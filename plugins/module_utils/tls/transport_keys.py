@@ -117,13 +117,13 @@ def age_point(public: str) -> bytes:
 
 def _checksum(values: list[int]) -> int:
     """Return the checksum of bech32 (BIP 173)."""
-    found = 1
+    checksum = 1
     for value in values:
-        top = found >> 25
-        found = (found & 0x1FFFFFF) << 5 ^ value
+        top = checksum >> 25
+        checksum = (checksum & 0x1FFFFFF) << 5 ^ value
         for index, generator in enumerate(_GENERATOR):
-            found ^= generator if top >> index & 1 else 0
-    return found
+            checksum ^= generator if top >> index & 1 else 0
+    return checksum
 
 
 def decode(text: str, what: str) -> bytes:

@@ -177,12 +177,12 @@ class Home:
 
     def processes(self) -> list[int]:
         """Return the pids of all exporters of this home."""
-        found = []
+        processes = []
         for directory in pathlib.Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if f"{self.path}/bin/ttExporter" in (directory / "cmdline").read_text():
-                    found.append(int(directory.name))
-        return found
+                    processes.append(int(directory.name))
+        return processes
 
     def stop_all(self) -> None:
         """Leave nothing behind."""

@@ -30,13 +30,13 @@ timesten_perm_allocated_bytes{dsn="mydatabase",instance="myinstance"} 1073741824
 
 def samples(text):
     """Return the samples of an exposition by name and labels, and prove that it is one."""
-    found = {}
+    values = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             key = (sample.name, *sorted(sample.labels.items()))
-            assert key not in found
-            found[key] = sample.value
-    return found
+            assert key not in values
+            values[key] = sample.value
+    return values
 
 
 def refusal(running, context, name="localhost", early=b""):
@@ -212,11 +212,11 @@ def test_the_files_of_metrics_d(home):
     )
     (directory / "ignored.txt").write_text("nonsense {")
     text = running.get(None)[2]
-    found = samples(text)
+    by_name = samples(text)
 
     def value(name, dsn=None, instance="myinstance"):
         labels = [("dsn", dsn)] if dsn else []
-        return found[(name, *labels, ("instance", instance))]
+        return by_name[(name, *labels, ("instance", instance))]
 
     assert value("timesten_perm_allocated_bytes", "mydatabase") == 1073741824
     assert value("timesten_perm_allocated_bytes", "other") == 5
@@ -236,7 +236,7 @@ def test_the_files_of_metrics_d(home):
 
     (directory / "c.prom").write_text('timesten_databases{instance="myinstance"} 42\n')
     text = running.get(None)[2]
-    found = samples(text)
+    by_name = samples(text)
     assert value("timesten_databases") == 42
     assert value("timesten_requests_total") == 2
 
@@ -294,10 +294,10 @@ def test_refused_requests_are_shown(program, shared):
     limit = program.RateLimit(1)
     for _index in range(4):
         limit.admit(time.monotonic())
-    found = samples(program.Metrics(program.Instance(str(shared.path)), limit).render().decode())
-    assert found[("timesten_requests_disallowed_total", ("instance", "myinstance"))] == 3
-    assert found[("timesten_requests_total", ("instance", "myinstance"))] == 1
-    assert found[("timesten_rate_limited", ("instance", "myinstance"))] == 1
+    by_name = samples(program.Metrics(program.Instance(str(shared.path)), limit).render().decode())
+    assert by_name[("timesten_requests_disallowed_total", ("instance", "myinstance"))] == 3
+    assert by_name[("timesten_requests_total", ("instance", "myinstance"))] == 1
+    assert by_name[("timesten_rate_limited", ("instance", "myinstance"))] == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -158,9 +158,9 @@ def test_alternative_names_are_separated_by_commas(home):
     names = "a.test,*.b.test,short,10.1.2.3,fe80::1"
     home.create("-certificate-common-name", "cn.test", "-certificate-alt-names", names)
     (leaf,) = certificates(home.export(EXPORT="leaf"))
-    found = extension(leaf, x509.SubjectAlternativeName)
-    assert found.get_values_for_type(x509.DNSName) == ["a.test", "*.b.test", "short"]
-    assert [str(address) for address in found.get_values_for_type(x509.IPAddress)] == ["10.1.2.3", "fe80::1"]
+    alternatives = extension(leaf, x509.SubjectAlternativeName)
+    assert alternatives.get_values_for_type(x509.DNSName) == ["a.test", "*.b.test", "short"]
+    assert [str(address) for address in alternatives.get_values_for_type(x509.IPAddress)] == ["10.1.2.3", "fe80::1"]
     assert leaf.subject.rfc4514_string() == "CN=cn.test"
 
 
@@ -168,16 +168,16 @@ def test_alternative_names_are_separated_by_commas(home):
 @pytest.mark.parametrize("export", ["ca", "leaf", "chain"])
 def test_what_the_exported_file_holds(home, pki, export):
     home.create(PKI=pki)
-    found = certificates(home.export(EXPORT=export))
-    subjects = [certificate.subject.rfc4514_string() for certificate in found]
+    chain = certificates(home.export(EXPORT=export))
+    subjects = [certificate.subject.rfc4514_string() for certificate in chain]
     if pki == "self-signed":
         assert subjects == ["CN=localhost"]
-        assert found[0].issuer == found[0].subject
+        assert chain[0].issuer == chain[0].subject
     else:
         expected = {"ca": ["CN=TimesTen Exporter CA"], "leaf": ["CN=localhost"]}
         expected["chain"] = expected["leaf"] + expected["ca"]
         assert [subject.partition(" CA")[0] + subject.partition(" CA")[1] for subject in subjects] == expected[export]
-        assert all(certificate.issuer.rfc4514_string().startswith("CN=TimesTen") for certificate in found)
+        assert all(certificate.issuer.rfc4514_string().startswith("CN=TimesTen") for certificate in chain)
     pair = home.pair(EXPORT=export)
     assert home.serve().get(pair)[0] == 200
 
@@ -274,8 +274,8 @@ def test_how_long_certificates_are_valid(home, value, expected):
     variants = {} if value is None else {"VALIDITY": value}
     home.create(**variants)
     pair = home.pair(EXPORT="chain", **variants)
-    found = certificates(pair.ca) + certificates(pair.certificate)
-    assert [lifetime(certificate) for certificate in found] == [expected] * 3
+    chain = certificates(pair.ca) + certificates(pair.certificate)
+    assert [lifetime(certificate) for certificate in chain] == [expected] * 3
 
 
 def test_a_life_beyond_the_calendar_is_refused(home):
@@ -286,8 +286,8 @@ def test_a_life_beyond_the_calendar_is_refused(home):
 def test_the_key_size_is_that_of_all_keys(home):
     home.create("-rsa-key-size", 3072)
     pair = home.pair(EXPORT="chain")
-    found = certificates(pair.ca) + certificates(pair.certificate)
-    assert [certificate.public_key().key_size for certificate in found] == [3072] * 3
+    chain = certificates(pair.ca) + certificates(pair.certificate)
+    assert [certificate.public_key().key_size for certificate in chain] == [3072] * 3
 
 
 def test_the_default_key_size(shared, pair):

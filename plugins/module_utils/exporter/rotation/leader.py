@@ -197,7 +197,7 @@ class _Leader:
             definition, directory, self._utility, WalletPlan("keep", manifest=directory.manifest(self._old))
         )
         if plan.wanted is None or plan.state is None or plan.action == "start":
-            self._record.write(status="missed", error=f"it does not run any more: {'; '.join(plan.why)}")
+            self._record.write(status="missed", error=f"it does not run any more: {'; '.join(plan.reasons)}")
             return
         process = self._process_on(plan.wanted, self._new)
         moment = self._next(moment)
@@ -252,10 +252,10 @@ class _Leader:
         window = time.time() - began
         self._record.write(status="switched", moment=began, window=round(window, 3))
         timing.note(directory.path, "start", window)
-        why = self._verdict()
-        if why is not None:
+        reason = self._verdict()
+        if reason is not None:
             processes.stop(second.wanted, state, *definition.how_to_stop)
-            self._record.write(status="reverted", error=why)
+            self._record.write(status="reverted", error=reason)
             return
         directory.make_current(self._new)
         self._record.write(status="confirmed")
@@ -310,12 +310,12 @@ class _Leader:
         return None if request == "confirm" else "it was asked to"
 
     def _wait_for_verdict(self, moment: float) -> None:
-        why = self._verdict()
-        if why is None:
+        reason = self._verdict()
+        if reason is None:
             self._record.write(status="confirmed")
             return
         self._wait_for_gap(moment)
-        self._go_back("reverted", why)
+        self._go_back("reverted", reason)
 
     def _wait_for_gap(self, moment: float) -> None:
         """Wait for the gap between scrapes in which the switch was made to come again, so that going back loses no
@@ -325,11 +325,11 @@ class _Leader:
         if period and period <= PROMPT:
             time.sleep((moment - time.time()) % period)
 
-    def _go_back(self, status: SwitchStatus, why: str) -> None:
+    def _go_back(self, status: SwitchStatus, reason: str) -> None:
         go_back(self._definition, self._directory, self._utility, self._old)
         if status == "failed":
             self._drop_new()
-        self._record.write(status=status, error=why)
+        self._record.write(status=status, error=reason)
 
     def _drop_new(self) -> None:
         # This generation did not work: the next rotation makes another one.

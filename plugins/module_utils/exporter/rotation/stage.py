@@ -21,7 +21,11 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contr
     RotationRow,
     Strategy,
 )
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.decide import Plan, admitted, how_to_forget
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.decide import (
+    ExporterPlan,
+    admitted,
+    how_to_forget,
+)
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import (
     Asked,
@@ -100,9 +104,9 @@ def stage(definition: Definition, clients: Sequence[Client], order: Order, check
             record.wait(lambda _now: False, until_stopped(definition))
         with directory.locked():
             directory.clear_leftovers()
-            found = _stage(in_use(definition, directory), directory, clients, order, False)
-        takes_part = "skipped" not in found["rotation"]
-        return found
+            answer = _stage(in_use(definition, directory), directory, clients, order, False)
+        takes_part = "skipped" not in answer["rotation"]
+        return answer
     finally:
         if not takes_part:
             lease.give_back(directory.path)
@@ -168,8 +172,8 @@ def _stage(
     if changes:
         _refuse_second(target, process)
     staging = _Stage(definition, target, directory, utility, order, old, now, check_mode)
-    plan = Plan(definition, now, WalletPlan("keep"))
-    plan.process = dataclasses.replace(process, action="none", why=[], boot=None, other=None)
+    plan = ExporterPlan(definition, now, WalletPlan("keep"))
+    plan.process = dataclasses.replace(process, action="none", reasons=[], boot=None, other=None)
     evicted, clients = admitted(definition.name, old, clients, plan.warnings)
     plan.evicted = sorted({*evicted, *order.evict})
     clients = [client for client in clients if client.name not in plan.evicted]
@@ -194,13 +198,13 @@ def _running(
     process = plan_process(definition, directory, utility, WalletPlan("keep", manifest=old))
     if process.action == "start":
         raise TimesTenError(
-            f"exporter {definition.name} is not running ({'; '.join(process.why)}), so there is nothing to switch without a loss: "
+            f"exporter {definition.name} is not running ({'; '.join(process.reasons)}), so there is nothing to switch without a loss: "
             "run timesten.monitoring.site, which starts it"
         )
     return process
 
 
-def _make_ready(staging: _Stage, plan: Plan, clients: Sequence[Client], adopt: str | None) -> dict[str, Any]:
+def _make_ready(staging: _Stage, plan: ExporterPlan, clients: Sequence[Client], adopt: str | None) -> dict[str, Any]:
     definition, directory = staging.definition, staging.directory
     state = None if plan.process is None else plan.process.state
     before = snapshot(plan, directory, state)
@@ -213,7 +217,7 @@ def _make_ready(staging: _Stage, plan: Plan, clients: Sequence[Client], adopt: s
         generation = _reusable(definition, directory, request, staging.now)
     names = [client.name for client in clients]
     if generation is None:
-        plan.wallet.why = ["a new generation is made ready"]
+        plan.wallet.reasons = ["a new generation is made ready"]
         if staging.check_mode:
             after = {**before, "generation": LATER, "ca_sha256": LATER, "pairs": {name: {} for name in names}}
             return _answer(
@@ -221,15 +225,15 @@ def _make_ready(staging: _Stage, plan: Plan, clients: Sequence[Client], adopt: s
             )
         generation = directory.build(staging.utility, request, staging.now)["generation"]
     manifest = _prepare(staging, plan, generation, clients)
-    found = result(plan, directory, before, snapshot(plan, directory, state, generation))
-    return _answer(staging, found, _rotation(staging, manifest, names, plan.evicted))
+    answer = result(plan, directory, before, snapshot(plan, directory, state, generation))
+    return _answer(staging, answer, _rotation(staging, manifest, names, plan.evicted))
 
 
-def _answer(staging: _Stage, found: dict[str, Any], rotation: RotationRow) -> dict[str, Any]:
-    return {**found, "rotation": rotation, "port": staging.target.port, "spare": staging.target.spare}
+def _answer(staging: _Stage, answer: dict[str, Any], rotation: RotationRow) -> dict[str, Any]:
+    return {**answer, "rotation": rotation, "port": staging.target.port, "spare": staging.target.spare}
 
 
-def _prepare(staging: _Stage, plan: Plan, generation: str, clients: Sequence[Client]) -> Manifest:
+def _prepare(staging: _Stage, plan: ExporterPlan, generation: str, clients: Sequence[Client]) -> Manifest:
     """Bring a generation that waits for the switch up to date with its clients, and return its manifest."""
     directory, changes = staging.directory, not staging.check_mode
     for other in directory.staged():
@@ -257,7 +261,7 @@ def _prepare(staging: _Stage, plan: Plan, generation: str, clients: Sequence[Cli
         if pair.action == "issue" and changes:
             directory.issue(staging.utility, manifest, client)
             pair.action = "send"
-        plan.pairs.append(PairPlan(client, pair.action, pair.why))
+        plan.pairs.append(PairPlan(client, pair.action, pair.reason))
     return manifest
 
 

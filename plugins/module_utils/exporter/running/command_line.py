@@ -78,20 +78,20 @@ def described(process: Process) -> str:
     return shlex.join(shown)
 
 
-def compare_options(running: Mapping[str, str | None], wanted: Mapping[str, str | None]) -> list[str]:
+def compare_options(running: Mapping[str, str | None], expected: Mapping[str, str | None]) -> list[str]:
     """Return the differences between two command lines, for a message. Paths are compared as they are given."""
-    running, wanted = _canonical(running), _canonical(wanted)
+    running, expected = _canonical(running), _canonical(expected)
     differences = []
-    if ("insecure" in running) != ("insecure" in wanted):
+    if ("insecure" in running) != ("insecure" in expected):
         modes = ("mutual TLS", "insecure")
-        differences.append(f"mode {modes['insecure' in running]} -> {modes['insecure' in wanted]}")
+        differences.append(f"mode {modes['insecure' in running]} -> {modes['insecure' in expected]}")
     names = {"port": "port", "certificate-directory": "wallet", "pid-file": "pid file", "rate limit": "rate limit"}
     for key, name in names.items():
-        if running.get(key) != wanted.get(key):
-            differences.append(f"{name} {running.get(key) or 'not given'} -> {wanted.get(key) or 'not given'}")
-    for key in sorted((set(running) | set(wanted)) - set(names) - {"insecure"}):
-        if key not in wanted or key not in running or running[key] != wanted[key]:
-            differences.append(f"argument {_spelled(running, key)} -> {_spelled(wanted, key)}")
+        if running.get(key) != expected.get(key):
+            differences.append(f"{name} {running.get(key) or 'not given'} -> {expected.get(key) or 'not given'}")
+    for key in sorted((set(running) | set(expected)) - set(names) - {"insecure"}):
+        if key not in expected or key not in running or running[key] != expected[key]:
+            differences.append(f"argument {_spelled(running, key)} -> {_spelled(expected, key)}")
     return differences
 
 

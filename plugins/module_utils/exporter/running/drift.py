@@ -45,15 +45,15 @@ def find_drift(
     """
     if options is None:
         return Drift(("its command line cannot be read",))
-    running, wanted = dict(options), dict(asked)
+    running, expected = dict(options), dict(asked)
     for name in ("certificate-directory", "pid-file"):
         if running.get(name):
             running[name] = resolved(process, str(running[name]))
-        if wanted.get(name):
-            wanted[name] = os.path.realpath(str(wanted[name]))
-    reasons = compare_options(running, wanted)
+        if expected.get(name):
+            expected[name] = os.path.realpath(str(expected[name]))
+    reasons = compare_options(running, expected)
     given, directory = options.get("certificate-directory"), running.get("certificate-directory")
-    if given and directory == wanted.get("certificate-directory") and os.path.islink(located(process, given)):
+    if given and directory == expected.get("certificate-directory") and os.path.islink(located(process, given)):
         reasons.append(f"wallet: it was started through the link {given}, so what it serves cannot be told")
     reasons += _environment_drift(process, utility, record)
     if is_replaced(process, utility, record):

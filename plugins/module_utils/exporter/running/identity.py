@@ -96,7 +96,7 @@ class ProcessState:
 
     :ivar status: ``running``: our exporter runs (see ``drift``). ``stopped``: it does not run. ``foreign``: another
         user runs an exporter on our pid file.
-    :ivar why: the evidence for the status, for messages.
+    :ivar reason: the evidence for the status, for messages.
     :ivar drift: differences from the wanted process; each is a reason for a restart.
     :ivar port_holder: description of another process that listens on the wanted port.
     :ivar held_by_neighbour: whether that process is another exporter of this collection, with its own directory.
@@ -110,7 +110,7 @@ class ProcessState:
     """
 
     status: str
-    why: str
+    reason: str
     process: Process | None = None
     drift: tuple[str, ...] = ()
     port_holder: str | None = None
@@ -147,23 +147,23 @@ def ancestors(process: Process, everyone: Mapping[int, Process]) -> list[Process
 
     One in another session is none: ``screen`` or ``ssh`` may have the same command line, and other work to do.
     """
-    found: list[Process] = []
+    wrappers: list[Process] = []
     one = everyone.get(process.parent)
     while one is not None and (one.session, one.uid) == (process.session, process.uid):
         if exporter_options(one.argv) is None:
             break
-        found.append(one)
+        wrappers.append(one)
         one = everyone.get(one.parent)
-    return found
+    return wrappers
 
 
 def descendants(pids: Iterable[int], everyone: Mapping[int, Process]) -> list[Process]:
     """Return all that these processes have started, and what that has started."""
-    found = more = set(pids)
+    members = more = set(pids)
     while more:
-        more = {other.pid for other in everyone.values() if other.parent in more} - found
-        found = found | more
-    return [everyone[pid] for pid in sorted(found - set(pids)) if pid in everyone]
+        more = {other.pid for other in everyone.values() if other.parent in more} - members
+        members = members | more
+    return [everyone[pid] for pid in sorted(members - set(pids)) if pid in everyone]
 
 
 def family(process: Process, everyone: Mapping[int, Process]) -> list[Process]:
@@ -216,23 +216,23 @@ def look(wanted: Wanted, since: int | None = None, snapshot: Snapshot | None = N
     """
     snapshot = snapshot or Snapshot()
     search = _Search(wanted, snapshot, since)
-    found = search.taken_over() or search.by_pid_file()
-    if found.status == FOREIGN:
-        return ProcessState(FOREIGN, found.why, found.process)
+    identity = search.taken_over() or search.by_pid_file()
+    if identity.status == FOREIGN:
+        return ProcessState(FOREIGN, identity.reason, identity.process)
     adopted = False
-    if found.process is None:
+    if identity.process is None:
         other = search.without_pid_file()
         if other.process is not None:
-            found, adopted = dataclasses.replace(other, why=f"{found.why}; {other.why}"), True
-    if found.process is None:
-        return _stopped(wanted, found.why, snapshot)
-    return _running(wanted, found, search, adopted)
+            identity, adopted = dataclasses.replace(other, reason=f"{identity.reason}; {other.reason}"), True
+    if identity.process is None:
+        return _stopped(wanted, identity.reason, snapshot)
+    return _running(wanted, identity, search, adopted)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Found:
+class _Identity:
     status: str
-    why: str
+    reason: str
     process: Process | None = None
 
 
@@ -254,32 +254,32 @@ class _Search:
         """Tell whether a process began after we started the exporter."""
         return self.since is not None and process.start_ticks >= self.since
 
-    def taken_over(self) -> _Found | None:
+    def taken_over(self) -> _Identity | None:
         """Return the process that is taken over; None if it is gone."""
         takes = self.wanted.takes
         now = None if takes is None else self.snapshot.processes.get(takes.pid)
         if takes is None or now is None or now.start_ticks != takes.start_ticks:
             return None
-        return _Found(RUNNING, f"process {now.pid} is taken over", now)
+        return _Identity(RUNNING, f"process {now.pid} is taken over", now)
 
-    def by_pid_file(self) -> _Found:
+    def by_pid_file(self) -> _Identity:
         """Decide whether the process that the pid file names is our exporter."""
         pid_file = self.wanted.pid_file
         named, note = read_pid_file(pid_file)
         if named is None:
-            return _Found(STOPPED, note)
+            return _Identity(STOPPED, note)
         process = self.snapshot.processes.get(named)
         if process is None:
-            return _Found(STOPPED, f"{pid_file} names process {named}, which does not exist")
+            return _Identity(STOPPED, f"{pid_file} names process {named}, which does not exist")
         if process.uid == os.geteuid() and self.recorded(process):
-            return _Found(RUNNING, f"process {named} is the one that was started and recorded", process)
+            return _Identity(RUNNING, f"process {named} is the one that was started and recorded", process)
         if process.uid == os.geteuid() and self.fresh(process):
-            return _Found(RUNNING, f"process {named} has just been started", process)
+            return _Identity(RUNNING, f"process {named} has just been started", process)
         status, text = self._judge(process)
-        why = f"{pid_file} names process {named}: {text}"
+        reason = f"{pid_file} names process {named}: {text}"
         if status == FOREIGN:
-            why += f"; stop it as {process.owner} (or root), and remove the pid file"
-        return _Found(status, why, None if status == STOPPED else process)
+            reason += f"; stop it as {process.owner} (or root), and remove the pid file"
+        return _Identity(status, reason, None if status == STOPPED else process)
 
     def _judge(self, process: Process) -> tuple[str, str]:
         """Decide by owner, command line, age and port whether a process that the pid file names is our exporter."""
@@ -330,7 +330,7 @@ class _Search:
         members = [member.pid for member in family(process, self.snapshot.processes)]
         return self.snapshot.listens(members, self.wanted.port)
 
-    def without_pid_file(self) -> _Found:
+    def without_pid_file(self) -> _Identity:
         """Find our exporter without its pid file.
 
         :raises TimesTenError: if several processes may be it.
@@ -338,20 +338,20 @@ class _Search:
         mine = [process for process in self.snapshot.processes.values() if process.uid == os.geteuid()]
         for process in mine:
             if self.recorded(process):
-                return _Found(RUNNING, f"process {process.pid} is the one that was started and recorded", process)
-        found = [process for process in mine if self._has_our_values(process)]
+                return _Identity(RUNNING, f"process {process.pid} is the one that was started and recorded", process)
+        fitting = [process for process in mine if self._has_our_values(process)]
         # A wrapper has the same arguments as the exporter that it waits for; take the innermost process.
-        parents = {process.parent for process in found}
-        innermost = [process for process in found if process.pid not in parents]
+        parents = {process.parent for process in fitting}
+        innermost = [process for process in fitting if process.pid not in parents]
         holding = [process for process in innermost if self.snapshot.listens([process.pid], self.wanted.port)]
         holding = holding or innermost
         if len(holding) > 1:
             listed = ", ".join(f"{process.pid} ({described(process)})" for process in holding)
             raise TimesTenError(f"several processes may be this exporter: {listed}; end those that are not wanted")
         if not holding:
-            return _Found(STOPPED, "")
-        why = f"process {holding[0].pid} ({described(holding[0])}) is told by owner and command line"
-        return _Found(RUNNING, why, holding[0])
+            return _Identity(STOPPED, "")
+        reason = f"process {holding[0].pid} ({described(holding[0])}) is told by owner and command line"
+        return _Identity(RUNNING, reason, holding[0])
 
     def _has_our_values(self, process: Process) -> bool:
         """Tell whether a command line has our pid file, or our port and a wallet of ours, or is a ttExporter on our
@@ -390,11 +390,11 @@ def is_neighbour(process: Process, pid_file: str | None, own_directory: str) -> 
     return any(os.path.lexists(there.state_file(spare)) for spare in (False, True))
 
 
-def _stopped(wanted: Wanted, why: str, snapshot: Snapshot) -> ProcessState:
+def _stopped(wanted: Wanted, reason: str, snapshot: Snapshot) -> ProcessState:
     holder = port_holder(wanted.port, (), snapshot)
     neighbour = False
     if holder is not None:
-        why = f"{why}; port {wanted.port} is held by {holder}"
+        reason = f"{reason}; port {wanted.port} is held by {holder}"
         seen, unseen = snapshot.holders(wanted.port)
         pid_files = [(exporter_options(process.argv) or {}).get("pid-file") for process in seen]
         neighbour = not unseen and all(
@@ -402,11 +402,11 @@ def _stopped(wanted: Wanted, why: str, snapshot: Snapshot) -> ProcessState:
             for process, pid_file in zip(seen, pid_files)
         )
     stale = os.path.lexists(wanted.pid_file)
-    return ProcessState(STOPPED, why, port_holder=holder, held_by_neighbour=neighbour, stale_pid_file=stale)
+    return ProcessState(STOPPED, reason, port_holder=holder, held_by_neighbour=neighbour, stale_pid_file=stale)
 
 
-def _running(wanted: Wanted, found: _Found, search: _Search, adopted: bool) -> ProcessState:
-    process, snapshot = found.process, search.snapshot
+def _running(wanted: Wanted, identity: _Identity, search: _Search, adopted: bool) -> ProcessState:
+    process, snapshot = identity.process, search.snapshot
     if process is None:
         raise ValueError("no process")
     recorded = search.record if search.recorded(process) else None
@@ -437,7 +437,7 @@ def _running(wanted: Wanted, found: _Found, search: _Search, adopted: bool) -> P
         drift.append(f"it does not listen on port {wanted.port}")
     return ProcessState(
         RUNNING,
-        found.why,
+        identity.reason,
         process,
         tuple(drift),
         holder,

@@ -33,7 +33,7 @@ def restart(
         before the old process is touched. ``changed`` in the details says whether the old process has ended.
     """
     if state.status != RUNNING or state.process is None:
-        raise TimesTenError(f"cannot restart the exporter on port {wanted.port}: {state.why}")
+        raise TimesTenError(f"cannot restart the exporter on port {wanted.port}: {state.reason}")
     if state.port_holder is not None:
         raise TimesTenError(
             f"cannot restart the exporter on port {wanted.port}: the port is held by {state.port_holder}; end "

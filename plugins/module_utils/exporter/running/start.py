@@ -94,7 +94,7 @@ def start(wanted: Wanted, ready: Condition | None = None, timeout: float = 30.0)
 def _check_before(wanted: Wanted) -> None:
     before = inspect(wanted)
     if before.status != STOPPED:
-        raise TimesTenError(f"cannot start the exporter on port {wanted.port}: {before.why}")
+        raise TimesTenError(f"cannot start the exporter on port {wanted.port}: {before.reason}")
     if before.port_holder is not None:
         raise TimesTenError(
             f"cannot start the exporter on port {wanted.port}: the port is held by {before.port_holder}; end "
@@ -147,13 +147,13 @@ class _Attempt:
             return error.message
         problem = None
         if state.process is None and status == 0:
-            problem = f"it ended with exit status 0, and no exporter runs: {state.why}"
+            problem = f"it ended with exit status 0, and no exporter runs: {state.reason}"
         elif not os.path.lexists(wanted.pid_file):
             problem = "it has not written its pid file"
         elif state.process is None or state.process.start_ticks < self.began:
-            problem = state.why
+            problem = state.reason
         elif state.adopted:
-            problem = f"its pid file does not name it: {state.why}"
+            problem = f"its pid file does not name it: {state.reason}"
         elif state.port_holder is not None:
             problem = f"port {wanted.port} is also held by {state.port_holder}"
         elif not state.listening:
@@ -207,8 +207,8 @@ class _Attempt:
                 and (self._has_our_pid_file(process) or snapshot.listens([process.pid], self.wanted.port))
             )
         ]
-        found = {member.pid: member for root in roots for member in family(root, everyone)}
-        return [process for process in found.values() if process.start_ticks >= self.began]
+        members = {member.pid: member for root in roots for member in family(root, everyone)}
+        return [process for process in members.values() if process.start_ticks >= self.began]
 
     def _has_our_pid_file(self, process: Process) -> bool:
         given = (exporter_options(process.argv) or {}).get("pid-file")
@@ -228,15 +228,15 @@ def _start_by_unit(wanted: Wanted, unit: str, ready: Condition | None, timeout: 
     offset = os.path.getsize(wanted.log_file) if os.path.isfile(wanted.log_file) else 0
     write_script(wanted.run_file, wanted.script)
     files.write(os.path.join(os.path.dirname(wanted.run_file), "start"), b"")
-    found, problem = await_unit(wanted, unit, ready, timeout)
-    if found is None:
+    state, problem = await_unit(wanted, unit, ready, timeout)
+    if state is None:
         lines = log_lines(wanted.log_file, offset)
         said = f"it said: {' | '.join(lines)}; " if lines else ""
         raise TimesTenError(
             f"the systemd unit {unit} did not start the exporter on port {wanted.port} as wanted within {timeout:g} s: {problem}; "
             f"{said}the log is {wanted.log_file}; look also at: systemctl status {unit}"
         )
-    return found
+    return state
 
 
 def await_unit(
@@ -247,7 +247,7 @@ def await_unit(
 
     :param ended: the process that the new one replaces.
     """
-    found: list[ProcessState] = []
+    states: list[ProcessState] = []
 
     def missing() -> str | None:
         try:
@@ -255,7 +255,7 @@ def await_unit(
         except TimesTenError as error:
             return error.message
         if now.process is None:
-            return now.why
+            return now.reason
         if ended is not None and (now.process.pid, now.process.start_ticks) == (ended.pid, ended.start_ticks):
             return f"process {now.pid} is still there"
         if now.drift:
@@ -264,15 +264,15 @@ def await_unit(
         unit_state = "active" if unit == wanted.unit else systemd.active_state(unit)
         if unit_state != "active":
             return f"{unit} is {unit_state}"
-        found[:] = [now]
+        states[:] = [now]
         return None if ready is None else ready()
 
     problem = wait_until(missing, timeout)
     if problem is not None:
         return None, problem
     # The environment that another unit sets is unknown.
-    write_state(wanted, found[0], None if wanted.unit is None else wanted.utility.environment_sha256())
-    return found[0], None
+    write_state(wanted, states[0], None if wanted.unit is None else wanted.utility.environment_sha256())
+    return states[0], None
 
 
 def write_state(wanted: Wanted, state: ProcessState, environment_sha256: str | None) -> None:

@@ -67,7 +67,7 @@ def stop(
     :raises TimesTenError: if systemd would start it again, it does not end, or another process serves its port.
     """
     if state.status != RUNNING or state.process is None:
-        raise TimesTenError(f"cannot stop the exporter on port {wanted.port}: {state.why}")
+        raise TimesTenError(f"cannot stop the exporter on port {wanted.port}: {state.reason}")
     if state.manager is not None and state.manager != wanted.unit:
         raise TimesTenError(
             f"the exporter on port {wanted.port} (process {state.pid}) is run by the systemd unit "

@@ -50,12 +50,12 @@ def test_missing_group(group, value):
     ],
 )
 def test_limit(hosts, expected):
-    found = run_problems(hostvars(), GROUPS, hosts, "PATTERN")
+    messages = run_problems(hostvars(), GROUPS, hosts, "PATTERN")
     assert run_problems(hostvars(), GROUPS, hosts) == [], "where the limit does not matter"
     if expected is None:
-        assert found == []
+        assert messages == []
     else:
-        (problem,) = found
+        (problem,) = messages
         assert problem.startswith("--limit PATTERN leaves out ")
         assert re.search(expected, problem)
 

@@ -29,8 +29,8 @@ def test_runs_that_are_under_way():
     ) as other:
         assert other.stdout.readline() == "ready\n"
         process = lookup._process(other.pid)
-        found = lookup.this_run(running=True)
-        assert process in found["running"]
-        assert found["process"] in found["running"]
+        told = lookup.this_run(running=True)
+        assert process in told["running"]
+        assert told["process"] in told["running"]
         other.stdin.close()
     assert process not in lookup.this_run(running=True)["running"]

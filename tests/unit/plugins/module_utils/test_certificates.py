@@ -36,9 +36,9 @@ def ca():
 
 def test_facts(ca):
     certificate = kit.certify(kit.new_key("rsa"), alt_names=["exp1", "10.0.0.1", "::1"], issuer=ca)
-    found = _certificates.facts(certificate)
+    facts = _certificates.facts(certificate)
     der = certificate.public_bytes(serialization.Encoding.DER)
-    assert found == {
+    assert facts == {
         "subject": "CN=exp1",
         "issuer": "CN=A CA",
         "common_name": "exp1",
@@ -50,13 +50,13 @@ def test_facts(ca):
         "self_signed": False,
         "key": "rsa 2048",
     }
-    assert _certificates.facts_of_der(der) == found
+    assert _certificates.facts_of_der(der) == facts
 
 
 def test_facts_of_a_bare_certificate():
-    found = _certificates.facts(kit.certify(kit.new_key(), name=None, alt_names=(), basic=False))
-    assert (found["common_name"], found["alt_names"], found["is_ca"], found["self_signed"]) == (None, [], False, True)
-    assert found["key"] == "ec secp256r1"
+    facts = _certificates.facts(kit.certify(kit.new_key(), name=None, alt_names=(), basic=False))
+    assert (facts["common_name"], facts["alt_names"], facts["is_ca"], facts["self_signed"]) == (None, [], False, True)
+    assert facts["key"] == "ec secp256r1"
     assert _certificates.facts(kit.certify(kit.new_key("ed25519")))["key"] == "ed25519publickey"
 
 

@@ -310,7 +310,7 @@ def test_whatever_it_calls_itself(host, variants):
     assert (done.returncode, done.stderr) == (0, "")
     state = _process.inspect(wanted, settle=20)
     assert (state.status, state.drift) == (_process.RUNNING, ())
-    assert "the one that was started and recorded" in state.why
+    assert "the one that was started and recorded" in state.reason
     assert host.start().returncode == 0
     assert _process.inspect(wanted).pid == state.pid
     assert _process.stop(wanted, state).startswith("stopped by SIGTERM")
@@ -436,7 +436,7 @@ def test_a_script_is_left_where_there_is_no_cron(monkeypatch, tmp_path, program,
     run_file = tmp_path / "run"
     run_file.write_text("#!/bin/sh\n")
     plan = _exporter_boot.plan_boot(definition(**{"boot": "none", **options}), str(run_file), None, False)
-    assert (plan.why, plan.script, plan.crontab) == ([f"{run_file} has to go"], None, None)
+    assert (plan.reasons, plan.script, plan.crontab) == ([f"{run_file} has to go"], None, None)
     with pytest.raises(TimesTenError, match="boot: "):
         _exporter_boot.plan_boot(definition(boot="cron"), str(run_file), None, False)
 
@@ -472,14 +472,14 @@ def definition(**options):
 
 
 def test_units_hold_what_is_asked_for():
-    wanted = definition(
+    exporter = definition(
         pid_file="/run/tt/exp1.pid",
         log_file="/var/log/tt/exp1.log",
         stop_signal="INT",
         stop_timeout=7,
         start_timeout=60,
     )
-    texts = _exporter_units.unit_texts(wanted, "timesten", ["tt_inst.service"])
+    texts = _exporter_units.unit_texts(exporter, "timesten", ["tt_inst.service"])
     assert list(texts) == ["timesten-exporter-exp1.service", "timesten-exporter-exp1.path"]
     lines = texts["timesten-exporter-exp1.service"].splitlines()
     for line in (

@@ -50,9 +50,9 @@ def manifest(**more):
     return {**copy.deepcopy(MANIFEST), **more}
 
 
-def process(action="none", why=(), **more):
+def process(action="none", reasons=(), **more):
     """What the process needs by itself."""
-    return ProcessPlan(action, list(why), None, None, 15, **more)
+    return ProcessPlan(action, list(reasons), None, None, 15, **more)
 
 
 def plan(state="known", needs=None, clients=(PROM1,), call=None, known=None, options=None, **seen):
@@ -66,9 +66,9 @@ def plan(state="known", needs=None, clients=(PROM1,), call=None, known=None, opt
 
 
 def test_nothing_to_do():
-    found = plan()
-    assert (found.changed, found.wallet.action, found.process.action) == (False, "keep", "none")
-    assert [pair.action for pair in found.all_pairs] == ["keep", "keep"] and found.warnings == []
+    decided = plan()
+    assert (decided.changed, decided.wallet.action, decided.process.action) == (False, "keep", "none")
+    assert [pair.action for pair in decided.all_pairs] == ["keep", "keep"] and decided.warnings == []
 
 
 @pytest.mark.parametrize(
@@ -96,30 +96,30 @@ def test_nothing_to_do():
     ],
 )
 def test_a_new_wallet_restarts_what_runs(state, needs, action, why):
-    found = plan(state, needs, clients=())
-    assert (found.process.action, found.process.why) == (action, why)
-    assert found.wallet.is_new is (state != "known")
+    decided = plan(state, needs, clients=())
+    assert (decided.process.action, decided.process.reasons) == (action, why)
+    assert decided.wallet.is_new is (state != "known")
 
 
 def test_a_restart_that_is_asked_for_is_named_beside_the_new_wallet():
-    found = plan("gone", process("restart", ["state is restarted"]), options={"state": "restarted"})
-    assert found.process.why == ["the wallet is new", "state is restarted"]
+    decided = plan("gone", process("restart", ["state is restarted"]), options={"state": "restarted"})
+    assert decided.process.reasons == ["the wallet is new", "state is restarted"]
 
 
 def test_all_pairs_of_a_new_wallet_are_issued_and_no_reason_of_their_own_is_shown():
-    found = plan("gone", clients=(PROM1, Client("prom2")))
-    assert [(pair.client.name, pair.action) for pair in found.all_pairs] == [
+    decided = plan("gone", clients=(PROM1, Client("prom2")))
+    assert [(pair.client.name, pair.action) for pair in decided.all_pairs] == [
         ("probe", "issue"),
         ("prom1", "issue"),
         ("prom2", "issue"),
     ]
-    assert found.why == ["the wallet of generation g1 is gone", "the wallet is new"]
+    assert decided.reasons == ["the wallet of generation g1 is gone", "the wallet is new"]
 
 
 def test_a_pair_that_is_missing_touches_neither_wallet_nor_process():
-    found = plan(clients=(PROM1, Client("prom2")))
-    assert found.why == ["pair prom2: there is no pair yet"]
-    assert (found.wallet.action, found.process.action) == ("keep", "none")
+    decided = plan(clients=(PROM1, Client("prom2")))
+    assert decided.reasons == ["pair prom2: there is no pair yet"]
+    assert (decided.wallet.action, decided.process.action) == ("keep", "none")
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_no_pairs_where_no_wallet_is_wanted(options, state, wallet, pairs):
     observed = Observed(
         wallet=None if state is None else WalletSeen(state, "g1", manifest()), pairs=FITS, process=process()
     )
-    found = decide(definition(**options), observed, manifest(), [PROM1], Call(), NOW)
-    assert (found.wallet.action, [pair.client.name for pair in found.pairs]) == (wallet, pairs)
+    decided = decide(definition(**options), observed, manifest(), [PROM1], Call(), NOW)
+    assert (decided.wallet.action, [pair.client.name for pair in decided.pairs]) == (wallet, pairs)
 
 
 @pytest.mark.parametrize(
@@ -160,16 +160,16 @@ def test_what_is_left_to_a_rotation(state, action, known, left):
     )
     observed = Observed(wallet=seen, pairs=FITS, process=process(action))
     call = Call(True, True, hand_over=True)
-    found = decide(definition(), observed, known if there else None, [PROM1], call, NOW)
-    assert (found.rotation_due is not None) is left
+    decided = decide(definition(), observed, known if there else None, [PROM1], call, NOW)
+    assert (decided.rotation_due is not None) is left
     if left:
-        assert found.wallet.action == "keep" and found.process.action == action
+        assert decided.wallet.action == "keep" and decided.process.action == action
 
 
 def test_only_who_has_its_pair_keeps_one_until_the_rotation():
     known = manifest(ca=[{**GOOD, "not_after": "2026-11-25T00:00:00Z"}])
-    found = plan(known=known, clients=(PROM1, Client("prom2")), call=Call(hand_over=True))
-    assert [pair.client.name for pair in found.pairs] == ["prom1"]
+    decided = plan(known=known, clients=(PROM1, Client("prom2")), call=Call(hand_over=True))
+    assert [pair.client.name for pair in decided.pairs] == ["prom1"]
 
 
 @pytest.mark.parametrize(
@@ -271,12 +271,12 @@ def test_plain_http_does_not_move_while_who_scrapes_it_is_away(clients, away, dr
     wallet = None if insecure else WalletSeen("missing", None, None, directory="/mon/exp1", guids=("", ""))
     observed = Observed(wallet=wallet, pairs={}, process=needs)
     call = Call(True, True, hand_over=True, check_mode=check_mode, away=away)
-    wanted = definition(insecure=insecure)
+    exporter = definition(insecure=insecure)
     if moves is None:
-        assert decide(wanted, observed, None, clients, call, NOW).process is not None
+        assert decide(exporter, observed, None, clients, call, NOW).process is not None
         return
     with pytest.raises(TimesTenError) as caught:
-        decide(wanted, observed, None, clients, call, NOW)
+        decide(exporter, observed, None, clients, call, NOW)
     gone = sorted(away)
     scrape = f"{', '.join(gone)}, which {'scrapes' if len(gone) == 1 else 'scrape'} it, could not be looked at"
     assert f"{moves} is for its clients to follow, and {scrape}" in caught.value.message
@@ -289,9 +289,9 @@ def test_an_exporter_that_is_down_is_started_on_its_new_port():
 
 @pytest.mark.parametrize(("readmit", "evicted", "pairs"), [(False, ["prom1"], []), (True, [], ["prom1"])])
 def test_who_was_evicted_gets_no_pair_until_readmitted(readmit, evicted, pairs):
-    found = plan(known=manifest(evicted=["prom1"]), clients=(Client("prom1", readmit=readmit),))
-    assert (found.evicted, [pair.client.name for pair in found.pairs]) == (evicted, pairs)
-    assert len(found.warnings) == len(evicted)
+    decided = plan(known=manifest(evicted=["prom1"]), clients=(Client("prom1", readmit=readmit),))
+    assert (decided.evicted, [pair.client.name for pair in decided.pairs]) == (evicted, pairs)
+    assert len(decided.warnings) == len(evicted)
 
 
 @pytest.mark.parametrize("check_mode", [False, True])
@@ -301,8 +301,8 @@ def test_what_an_earlier_task_may_bring_is_a_warning_in_check_mode(check_mode):
         with pytest.raises(TimesTenError, match="there is no ttExporter"):
             plan(problems=(problem,))
         return
-    found = plan(problems=(problem,), call=Call(check_mode=True))
-    assert found.warnings == ["there is no ttExporter (a real run stops here unless an earlier task of it does that)"]
+    decided = plan(problems=(problem,), call=Call(check_mode=True))
+    assert decided.warnings == ["there is no ttExporter (a real run stops here unless an earlier task of it does that)"]
 
 
 @pytest.mark.parametrize("check_mode", [False, True])
@@ -314,8 +314,8 @@ def test_a_process_that_cannot_be_dealt_with_stops_the_run_in_both_modes(check_m
 def test_no_wallet_is_a_warning_in_check_mode_alone():
     observed = Observed(wallet=WalletSeen("missing"), process=process("start", ["it is not running"]))
     nameless = define({"timesten_home": "/tt", "certificate_directory": "/mon/exp1", "port": 8888})
-    found = decide(nameless, observed, None, [], Call(check_mode=True), NOW)
-    assert found.warnings == ["/mon/exp1 holds no wallet; make it with tt_wallet first"]
+    decided = decide(nameless, observed, None, [], Call(check_mode=True), NOW)
+    assert decided.warnings == ["/mon/exp1 holds no wallet; make it with tt_wallet first"]
 
 
 @pytest.mark.parametrize(
@@ -357,12 +357,12 @@ def test_a_log_that_cannot_be_opened_is_found_before_anything_is_stopped(tmp_pat
         "nothing": lambda: None,
     }
     make[kind]()
-    wanted = definition(certificate_directory=str(tmp_path), log_file=str(log))
+    exporter = definition(certificate_directory=str(tmp_path), log_file=str(log))
     if kind in ("file", "nothing"):
-        observe._check_log(wanted)
+        observe._check_log(exporter)
         return
     with pytest.raises(TimesTenError, match=r"log_file: .* is no regular file"):
-        observe._check_log(wanted)
+        observe._check_log(exporter)
 
 
 @pytest.mark.parametrize(

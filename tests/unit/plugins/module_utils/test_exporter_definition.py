@@ -25,10 +25,10 @@ def failure(call, *arguments):
 
 
 def test_defaults_of_a_small_module():
-    found = _exporter_definition.define(LEAST)
-    assert (found.name, found.asked, found.port, found.regenerate) == ("exp1", None, None, "never")
-    assert (found.pid_file, found.log_file) == ("/opt/mon/exp1/exporter.pid", "/opt/mon/exp1/exporter.log")
-    assert (found.state, found.rate_limit, found.stop_timeout, found.start_timeout) == ("started", 15, 10, 30)
+    defined = _exporter_definition.define(LEAST)
+    assert (defined.name, defined.asked, defined.port, defined.regenerate) == ("exp1", None, None, "never")
+    assert (defined.pid_file, defined.log_file) == ("/opt/mon/exp1/exporter.pid", "/opt/mon/exp1/exporter.log")
+    assert (defined.state, defined.rate_limit, defined.stop_timeout, defined.start_timeout) == ("started", 15, 10, 30)
 
 
 def test_the_names_follow_the_address():
@@ -45,15 +45,15 @@ def test_the_names_follow_the_address():
 
 
 def test_paths_are_made_plain():
-    found = _exporter_definition.define(
+    defined = _exporter_definition.define(
         {**LEAST, "certificate_directory": "/opt//mon/./exp1/", "pid_file": "/run/../run/x"}
     )
-    assert (found.certificate_directory, found.pid_file) == ("/opt/mon/exp1", "/run/x")
+    assert (defined.certificate_directory, defined.pid_file) == ("/opt/mon/exp1", "/run/x")
 
 
 def test_environment_is_text():
-    found = _exporter_definition.define({**LEAST, "environment": {"A": 1, "B": True, "C": "x"}})
-    assert found.environment == {"A": "1", "B": "True", "C": "x"}
+    defined = _exporter_definition.define({**LEAST, "environment": {"A": 1, "B": True, "C": "x"}})
+    assert defined.environment == {"A": "1", "B": "True", "C": "x"}
     for value in ({}, [], None):
         message = failure(_exporter_definition.define, {**LEAST, "environment": {"A": value}}, "exporters[0].")
         assert message == "exporters[0].environment: A is not a text; quote its value"
@@ -62,11 +62,23 @@ def test_environment_is_text():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"log_file": "/opt/mon/exp1/exporter.pid"}, "log_file: /opt/mon/exp1/exporter.pid is kept for another file of the exporter"),
-        ({"log_file": "/opt/mon/exp1/state.json"}, "log_file: /opt/mon/exp1/state.json is kept for another file of the exporter"),
+        (
+            {"log_file": "/opt/mon/exp1/exporter.pid"},
+            "log_file: /opt/mon/exp1/exporter.pid is kept for another file of the exporter",
+        ),
+        (
+            {"log_file": "/opt/mon/exp1/state.json"},
+            "log_file: /opt/mon/exp1/state.json is kept for another file of the exporter",
+        ),
         ({"log_file": "/opt/mon/exp1/./lock"}, "log_file: /opt/mon/exp1/lock is kept for another file of the exporter"),
-        ({"pid_file": "/opt/mon/exp1/exporter.log"}, "pid_file: /opt/mon/exp1/exporter.log is kept for another file of the exporter"),
-        ({"pid_file": "/opt/mon/exp1/current"}, "pid_file: /opt/mon/exp1/current is kept for another file of the exporter"),
+        (
+            {"pid_file": "/opt/mon/exp1/exporter.log"},
+            "pid_file: /opt/mon/exp1/exporter.log is kept for another file of the exporter",
+        ),
+        (
+            {"pid_file": "/opt/mon/exp1/current"},
+            "pid_file: /opt/mon/exp1/current is kept for another file of the exporter",
+        ),
         ({"pid_file": "/run/tt/x", "log_file": "/run/tt/x"}, "pid_file: /run/tt/x is also log_file"),
         ({"pid_file": "/opt/mon/exp1/tt.pid", "log_file": "/opt/mon/exp1/tt.log"}, None),
         ({"pid_file": "/run/tt/state.json", "log_file": "/run/tt/lock"}, None),
@@ -107,13 +119,13 @@ def test_the_place_is_named():
 def test_clients():
     _private, public = _seal.new_transport_key()
     stored = {"exp1": {"delivery": "d"}}
-    found = _exporter_definition.define_clients(
+    clients = _exporter_definition.define_clients(
         [
             {"name": "prom1", "recipient": public, "scrape_interval": 15.0, "stored": stored},
             {"name": "prom2"},
         ]
     )
-    assert [(client.name, client.recipient, client.scrape_interval, client.stored) for client in found] == [
+    assert [(client.name, client.recipient, client.scrape_interval, client.stored) for client in clients] == [
         ("prom1", public, 15.0, stored),
         ("prom2", None, None, {}),
     ]
@@ -126,12 +138,12 @@ def test_clients():
 
 
 def test_spare_port():
-    found = _exporter_definition.define({**EXPORTER, "spare_port": 8889})
-    other = found.on_other_port()
-    assert (found.job, found.port, found.spare) == ("exp1", 8888, False)
+    defined = _exporter_definition.define({**EXPORTER, "spare_port": 8889})
+    other = defined.on_other_port()
+    assert (defined.job, defined.port, defined.spare) == ("exp1", 8888, False)
     assert (other.job, other.port, other.spare) == ("exp1.spare", 8889, True)
     assert other.pid_file == "/opt/mon/exp1/exporter.pid.spare"
-    assert other.on_other_port() == found
+    assert other.on_other_port() == defined
 
 
 @pytest.mark.parametrize(

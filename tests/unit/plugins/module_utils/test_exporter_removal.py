@@ -34,13 +34,13 @@ PORT = 1  # nobody listens there
 @pytest.fixture(scope="module")
 def built(home, tmp_path_factory):
     """Two generations, the second one with one client more."""
-    found = ExporterDirectory(str(tmp_path_factory.mktemp("built") / "exp1"), "exp1")
-    found.prepare()
+    made = ExporterDirectory(str(tmp_path_factory.mktemp("built") / "exp1"), "exp1")
+    made.prepare()
     utility = Utility(str(home))
-    found.build(utility, Request(ASKED, [Client("prom1")]), NOW)
+    made.build(utility, Request(ASKED, [Client("prom1")]), NOW)
     later = NOW + datetime.timedelta(days=1)
-    found.make_current(found.build(utility, Request(ASKED, [Client("prom1"), Client("prom2")]), later)["generation"])
-    return found.path
+    made.make_current(made.build(utility, Request(ASKED, [Client("prom1"), Client("prom2")]), later)["generation"])
+    return made.path
 
 
 @pytest.fixture
@@ -61,10 +61,8 @@ def wanted(directory, home, **options):
 
 
 def absent(directory, home, check_mode=False, **options):
-    (found,) = converge_host([wanted(directory, home, state="absent", **options)], [], "refuse", check_mode)[
-        "exporters"
-    ]
-    return found
+    (row,) = converge_host([wanted(directory, home, state="absent", **options)], [], "refuse", check_mode)["exporters"]
+    return row
 
 
 def test_everything_of_ours_goes(directory, home):
@@ -75,10 +73,10 @@ def test_everything_of_ours_goes(directory, home):
     before = sorted(os.listdir(path))
     predicted = absent(directory, home, check_mode=True)
     assert sorted(os.listdir(path)) == before
-    found = absent(directory, home)
-    assert (found["changed"], found["why"], found["removed"]) == (True, predicted["why"], predicted["removed"])
-    assert "2 generations" in found["why"][0]
-    assert sorted([*found["removed"], "lock"]) == before
+    row = absent(directory, home)
+    assert (row["changed"], row["why"], row["removed"]) == (True, predicted["why"], predicted["removed"])
+    assert "2 generations" in row["why"][0]
+    assert sorted([*row["removed"], "lock"]) == before
     assert not path.exists()
     again = absent(directory, home)
     assert (again["changed"], again["why"]) == (False, [])
@@ -90,9 +88,9 @@ def test_what_is_not_ours_stays(directory, home):
     (path / ".ttwallet.X").mkdir()
     (path / ".ttwallet.X/cwallet.sso").write_bytes(b"made by hand")
     (path / "notes.txt").write_text("mine")
-    found = absent(directory, home)
-    assert found["left"] == [".ttwallet.X", "notes.txt"] == sorted(os.listdir(path))
-    assert "left: .ttwallet.X, notes.txt" in found["why"][0]
+    row = absent(directory, home)
+    assert row["left"] == [".ttwallet.X", "notes.txt"] == sorted(os.listdir(path))
+    assert "left: .ttwallet.X, notes.txt" in row["why"][0]
     assert (path / ".ttwallet.X/cwallet.sso").read_bytes() == b"made by hand"
     assert absent(directory, home)["changed"] is False
     assert sorted(os.listdir(path)) == [".ttwallet.X", "notes.txt"]
@@ -102,9 +100,9 @@ def test_named_files_in_the_directory_are_ours(directory, home):
     path = pathlib.Path(directory.path)
     for name in ("my.log", "my.log.1", "my.pid"):
         (path / name).write_text("")
-    found = absent(directory, home, pid_file=str(path / "my.pid"), log_file=str(path / "my.log"))
+    row = absent(directory, home, pid_file=str(path / "my.pid"), log_file=str(path / "my.log"))
     assert not path.exists()
-    assert {"my.log", "my.log.1", "my.pid"} <= set(found["removed"])
+    assert {"my.log", "my.log.1", "my.pid"} <= set(row["removed"])
 
 
 def test_no_instance_is_needed(directory, tmp_path):
@@ -133,12 +131,12 @@ def test_forget(directory, home):
     definition = wanted(directory, home)
     predicted = forget_host([definition], ["prom2"], True)
     assert place.is_dir()
-    found = forget_host([definition], ["prom2"], False)
-    assert predicted["changed"] and found["exporters"] == predicted["exporters"]
-    (one,) = found["exporters"]
+    answer = forget_host([definition], ["prom2"], False)
+    assert predicted["changed"] and answer["exporters"] == predicted["exporters"]
+    (one,) = answer["exporters"]
     assert (one["forgotten"], one["clients"]) == ({"prom2": [second]}, ["prom1"])
-    assert found["diff"][0]["before"] == {"clients": {first: ["prom1"], second: ["prom1", "prom2"]}}
-    assert found["diff"][0]["after"] == {"clients": {first: ["prom1"], second: ["prom1"]}}
+    assert answer["diff"][0]["before"] == {"clients": {first: ["prom1"], second: ["prom1", "prom2"]}}
+    assert answer["diff"][0]["after"] == {"clients": {first: ["prom1"], second: ["prom1"]}}
     assert not place.exists()
     manifest = directory.manifest(second)
     assert sorted(manifest["pairs"]) == ["probe", "prom1"]

@@ -25,9 +25,9 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.unatt
 
 @pytest.fixture
 def directory(tmp_path: Path) -> ExporterDirectory:
-    found = ExporterDirectory(str(tmp_path / "exp1"), "exp1")
-    found.prepare()
-    return found
+    made = ExporterDirectory(str(tmp_path / "exp1"), "exp1")
+    made.prepare()
+    return made
 
 
 class Former:
@@ -103,8 +103,8 @@ def test_who_brings_the_former_process_back(
     by_itself: bool,
 ) -> None:
     former, again = Former(), {} if plan_again is None else {"plan_again": plan_again}
-    found = restart(monkeypatch, directory, work, former, **again)
-    assert message in found and found.endswith("It is back") is not by_itself
+    outcome = restart(monkeypatch, directory, work, former, **again)
+    assert message in outcome and outcome.endswith("It is back") is not by_itself
     assert len(former.failed) == (0 if by_itself else 1)
     assert message in restart(monkeypatch, directory, work, None, **again)
 

@@ -37,16 +37,16 @@ class Leader:
 
     def begin(self, seconds=60.0, obedient=True):
         """Start it; by itself it ends after some seconds."""
-        found = record.record_of(self.directory)
+        begun = record.record_of(self.directory)
 
         def work(token):
             with self.directory.locked():
                 deadline = time.monotonic() + seconds
-                while time.monotonic() < deadline and not (obedient and found.asked(token) == "revert"):
+                while time.monotonic() < deadline and not (obedient and begun.asked(token) == "revert"):
                     time.sleep(0.02)
-                found.write(status="reverted")
+                begun.write(status="reverted")
 
-        values = found.launch(
+        values = begun.launch(
             work, status="switched", generation="g2", previous="g1", strategy="spare_port", deadline=0
         )
         return values["pid"]
@@ -54,8 +54,8 @@ class Leader:
 
 @pytest.fixture
 def leader(tmp_path):
-    found = Leader(ExporterDirectory(str(tmp_path), "exp1"))
-    yield found
+    made = Leader(ExporterDirectory(str(tmp_path), "exp1"))
+    yield made
     with contextlib.suppress(OSError, KeyError, ValueError), open(tmp_path / "switch.json", encoding="utf-8") as stream:
         os.kill(json.load(stream)["pid"], signal.SIGKILL)
 

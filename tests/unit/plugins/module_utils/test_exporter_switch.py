@@ -124,14 +124,14 @@ def test_who_lost_the_lease_decides_nothing_any_more(copy, step):
     record_file = pathlib.Path(directory.path, "switch.json")
     record_file.write_text(json.dumps(record))
     _lease.take(directory.path, {"name": "bob", "controller": "ctl2", "process": "8/200"}, 60)
-    wanted = define({"timesten_home": "/opt/tt", "certificate_directory": directory.path, "port": 1, "name": "exp1"})
+    exporter = define({"timesten_home": "/opt/tt", "certificate_directory": directory.path, "port": 1, "name": "exp1"})
     late = {"name": "alice", "controller": "ctl1", "process": "7/100", "running": ["7/100"]}
     order = Order(run=late)
     with pytest.raises(TimesTenError) as caught:
         if step in ("confirm", "retire"):
-            getattr(verdict, f"{step}_host")([wanted], order)
+            getattr(verdict, f"{step}_host")([exporter], order)
         else:
-            getattr(verdict, f"{step}_host")([wanted], late)
+            getattr(verdict, f"{step}_host")([exporter], late)
     assert "is being rotated by bob, until" in caught.value.message
     assert json.loads(record_file.read_text()) == record
     assert not pathlib.Path(directory.path, "switch.json.request").exists()

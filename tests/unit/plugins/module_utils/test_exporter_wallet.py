@@ -83,8 +83,8 @@ def test_due_is_by_whatever_ends_first(ca, leaf, due, due_at):
         "ca": [] if ca is None else [certificate(-100, ca)],
         "leaf": None if leaf is None else certificate(-100, leaf),
     }
-    why, moment = wallet.due(described, pem.RenewBefore("30d"), NOW)
-    assert (why is not None, moment) == (due, due_at)
+    reason, moment = wallet.due(described, pem.RenewBefore("30d"), NOW)
+    assert (reason is not None, moment) == (due, due_at)
 
 
 @pytest.mark.parametrize(
@@ -100,9 +100,9 @@ def test_due_is_by_whatever_ends_first(ca, leaf, due, due_at):
 )
 def test_a_certificate_is_told_once_as_what_it_is(exported, seen, ca_not_after):
     known = manifest(ca=list(exported), leaf=OWN if seen else None, leaf_source="handshake" if seen else "none")
-    found = result.known_certificates(definition(), known, NOW)
-    assert (found["ca_not_after"], found["server_certificate"]) == (ca_not_after, known["leaf"])
-    assert (found["due"] is not None) == seen and (found["due_at"] < pem.timestamp(NOW)) == seen
+    plan = result.known_certificates(definition(), known, NOW)
+    assert (plan["ca_not_after"], plan["server_certificate"]) == (ca_not_after, known["leaf"])
+    assert (plan["due"] is not None) == seen and (plan["due_at"] < pem.timestamp(NOW)) == seen
 
 
 @pytest.mark.parametrize(
@@ -140,8 +140,8 @@ def test_what_is_not_yet_valid_is_due(ca, leaf, reason):
 def test_fit(origin, leaf, options, expected):
     known = {**manifest(), "origin": origin, "leaf": leaf}
     before = copy.deepcopy(known)
-    found = wallet.decide_wallet(definition(**options), WalletSeen("known", "g1", known), [], NOW)
-    assert (found.action, found.unfit) == ("keep", expected)
+    plan = wallet.decide_wallet(definition(**options), WalletSeen("known", "g1", known), [], NOW)
+    assert (plan.action, plan.unfit) == ("keep", expected)
     assert known == before
 
 
@@ -150,7 +150,7 @@ def test_fit(origin, leaf, options, expected):
 @pytest.mark.parametrize("unfit", [False, True])
 def test_reasons_to_replace(policy, due, unfit):
     seen = WalletSeen("known", "g1", manifest(-100, 20 if due else 100))
-    found = wallet.decide_wallet(definition(regenerate=policy, rsa_key_size=4096 if unfit else None), seen, [], NOW)
+    plan = wallet.decide_wallet(definition(regenerate=policy, rsa_key_size=4096 if unfit else None), seen, [], NOW)
     ends = ["the wallet ends at 2026-12-14T00:00:00Z, within renew_before 30d"] if due else []
     expected = {
         "never": [],
@@ -158,7 +158,7 @@ def test_reasons_to_replace(policy, due, unfit):
         "when_changed": (["rsa_key_size None -> 4096"] if unfit else []) + ends,
         "always": ["regenerate is always"],
     }[policy]
-    assert (found.action, found.why) == ("create" if expected else "keep", expected)
+    assert (plan.action, plan.reasons) == ("create" if expected else "keep", expected)
 
 
 DESCRIBED = {"ca": [certificate()], "ca_sha256": "dd", "leaf": certificate(), "leaf_source": "export"}
@@ -191,10 +191,10 @@ SEEN = {
 )
 @pytest.mark.parametrize("policy", ["never", "when_due", "when_changed"])
 def test_each_state_of_a_wallet(state, action, why, usable, adopt_from, policy):
-    found = wallet.decide_wallet(definition(regenerate=policy), SEEN[state], [], NOW)
-    assert (found.action, found.usable, found.adopt_from) == (action, usable, adopt_from)
-    assert (why is None and found.why == []) or found.why[0].startswith(why)
-    assert (found.refresh, found.restore) == (state == "touched", state == "not exported")
+    plan = wallet.decide_wallet(definition(regenerate=policy), SEEN[state], [], NOW)
+    assert (plan.action, plan.usable, plan.adopt_from) == (action, usable, adopt_from)
+    assert (why is None and plan.reasons == []) or plan.reasons[0].startswith(why)
+    assert (plan.refresh, plan.restore) == (state == "touched", state == "not exported")
 
 
 @pytest.mark.parametrize("state", sorted(SEEN))
@@ -235,8 +235,8 @@ def test_who_asks_for_no_names_makes_no_wallet(state):
 )
 def test_names_that_jobs_still_verify_stay_in_a_new_certificate(asked, clients, known, former):
     options = definition(common_name=asked, regenerate="always")
-    found = wallet.decide_wallet(options, WalletSeen("known", "g1", manifest(**known)), clients, NOW)
-    assert (found.action, found.former) == ("create", former)
+    plan = wallet.decide_wallet(options, WalletSeen("known", "g1", manifest(**known)), clients, NOW)
+    assert (plan.action, plan.former) == ("create", former)
 
 
 @pytest.mark.parametrize(
@@ -252,8 +252,8 @@ def test_names_that_jobs_still_verify_stay_in_a_new_certificate(asked, clients, 
 def test_former_names_go_when_no_job_verifies_them(clients, unfit):
     seen = WalletSeen("known", "g1", manifest(former=["old"]))
     assert wallet.decide_wallet(definition(), seen, clients, NOW).unfit == unfit
-    found = wallet.decide_wallet(definition(regenerate="when_changed"), seen, clients, NOW)
-    assert (found.action, found.former) == (("create", ()) if unfit else ("keep", ()))
+    plan = wallet.decide_wallet(definition(regenerate="when_changed"), seen, clients, NOW)
+    assert (plan.action, plan.former) == (("create", ()) if unfit else ("keep", ()))
 
 
 @pytest.mark.parametrize(("value", "names"), [(None, None), ([], ()), (["a", "b"], ("a", "b")), ("a", ("a",))])
@@ -292,6 +292,6 @@ def test_each_state_of_a_pair(monkeypatch, client, pair, seen, action, why):
     monkeypatch.setattr(wallet, "key_id", lambda _key: "ours")
     known = manifest()
     known["pairs"]["prom1"].update(pair)
-    found = wallet.decide_pair(definition(), known, client, {client.name: seen}, NOW)
-    assert found.action == action
-    assert found.why is None if why is None else found.why.startswith(why)
+    pair_plan = wallet.decide_pair(definition(), known, client, {client.name: seen}, NOW)
+    assert pair_plan.action == action
+    assert pair_plan.reason is None if why is None else pair_plan.reason.startswith(why)

@@ -39,21 +39,21 @@ def utility(home):
 
 @pytest.fixture
 def directory(tmp_path):
-    found = ExporterDirectory(str(tmp_path / "a" / "exp1"), "exp1")
-    found.check()
-    found.check_parent()
-    found.prepare()
-    return found
+    made = ExporterDirectory(str(tmp_path / "a" / "exp1"), "exp1")
+    made.check()
+    made.check_parent()
+    made.prepare()
+    return made
 
 
 @pytest.fixture(scope="module")
 def built(home, tmp_path_factory):
     """One complete generation, to be copied by each test that needs one."""
-    found = ExporterDirectory(str(tmp_path_factory.mktemp("built") / "exp1"), "exp1")
-    found.prepare()
-    manifest = found.build(Utility(str(home)), Request(ASKED, [Client("prom1")]), NOW)
-    found.make_current(manifest["generation"])
-    return found.path
+    made = ExporterDirectory(str(tmp_path_factory.mktemp("built") / "exp1"), "exp1")
+    made.prepare()
+    manifest = made.build(Utility(str(home)), Request(ASKED, [Client("prom1")]), NOW)
+    made.make_current(manifest["generation"])
+    return made.path
 
 
 @pytest.fixture
@@ -244,8 +244,8 @@ def test_damaged_manifest(complete, text, message):
     generation = complete.current_id()
     path = os.path.join(complete.generation(generation), "manifest.json")
     pathlib.Path(path).write_text(text)
-    found = failure(complete.manifest, generation)
-    assert found.startswith(path) and message in found and ("remove the file" in found or "newer" in found)
+    told = failure(complete.manifest, generation)
+    assert told.startswith(path) and message in told and ("remove the file" in told or "newer" in told)
 
 
 def test_manifest_of_another_generation(complete):
@@ -476,8 +476,8 @@ def test_nobody_else_can_put_another_directory_in_its_place(tmp_path, mode, leve
     for name in ("missing", "there"):
         if name == "there":
             (path / name).mkdir(mode=0o700)
-        found = ExporterDirectory(str(path / name), "exp1")
+        place = ExporterDirectory(str(path / name), "exp1")
         if refused:
-            assert "every user may make and replace files" in failure(found.check)
+            assert "every user may make and replace files" in failure(place.check)
         else:
-            found.check()
+            place.check()

@@ -150,12 +150,12 @@ class Host:
     def left(self):
         """Return the pids of everything that was started here."""
         mark = str(self.path).encode()
-        found = []
+        processes = []
         for pid in _process.processes():
             with contextlib.suppress(OSError):
                 if pid != os.getpid() and mark in pathlib.Path(f"/proc/{pid}/environ").read_bytes():
-                    found.append(pid)
-        return found
+                    processes.append(pid)
+        return processes
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -428,7 +428,7 @@ def test_start_inspect_stop(host, wrapper, settings):
     wanted = host.wanted(**settings)
     before = _process.inspect(wanted)
     assert (before.status, before.stale_pid_file, before.port_holder) == ("stopped", False, None)
-    assert before.why == f"there is no pid file {host.pid_file}"
+    assert before.reason == f"there is no pid file {host.pid_file}"
 
     state = _process.start(wanted)
     assert (state.status, state.drift, state.adopted, state.manager) == ("running", (), False, None)
@@ -436,7 +436,7 @@ def test_start_inspect_stop(host, wrapper, settings):
     assert state.pid == int(host.pid_file.read_text())
     assert state.certificate_directory == str(host.wallet)
     again = _process.inspect(wanted)
-    assert (again.pid, again.drift, again.why) == (
+    assert (again.pid, again.drift, again.reason) == (
         state.pid,
         (),
         f"process {state.pid} is the one that was started and recorded",
@@ -562,7 +562,7 @@ def test_a_taken_port_is_named_before_anything_starts(host):
         listener.listen()
         wanted = host.wanted()
         state = _process.inspect(wanted)
-        assert f"port {host.port} is held by process {os.getpid()} of user" in state.why
+        assert f"port {host.port} is held by process {os.getpid()} of user" in state.reason
         assert f"held by process {os.getpid()} of user" in failure(_process.start, wanted)
     assert not host.log_file.exists()
 
@@ -680,7 +680,8 @@ def test_a_stale_pid_file_is_replaced_and_nobody_signalled(host, content):
     assert (state.status, state.stale_pid_file) == ("stopped", True)
     if "{" in content:
         assert (
-            state.why == f"{host.pid_file} names process {innocent.pid}: that is sleep 600, the number was used again"
+            state.reason
+            == f"{host.pid_file} names process {innocent.pid}: that is sleep 600, the number was used again"
         )
     failure(_process.stop, wanted, state)
     assert _process.start(wanted).pid == int(host.pid_file.read_text())
@@ -696,7 +697,7 @@ def test_the_pid_of_another_exporter_is_stale(host):
     host.pid_file.write_text(str(child.pid))
     state = _process.inspect(host.wanted())
     assert (state.status, state.stale_pid_file) == ("stopped", True)
-    assert "that is another exporter" in state.why
+    assert "that is another exporter" in state.reason
     assert child.poll() is None
 
 
@@ -734,7 +735,7 @@ def test_an_exporter_of_another_user_is_left_alone(host):
         host.pid_file.write_text(str(child.pid))
         state = _process.inspect(host.wanted())
         assert state.status == "foreign"
-        assert "that exporter is run by nobody, not by root; stop it as nobody (or root)" in state.why
+        assert "that exporter is run by nobody, not by root; stop it as nobody (or root)" in state.reason
         for call in (lambda: _process.start(host.wanted()), lambda: _process.stop(host.wanted(), state)):
             assert "that exporter is run by nobody" in failure(call)
         assert child.poll() is None
@@ -796,7 +797,7 @@ def test_without_a_record_owner_and_command_line_decide(host):
     until(host.pid_file.exists)
     state = _process.inspect(host.wanted())
     assert (state.status, state.pid, state.drift, state.adopted) == ("running", child.pid, (), False)
-    assert state.why.endswith("told by owner and command line")
+    assert state.reason.endswith("told by owner and command line")
 
 
 @pytest.mark.parametrize("recorded", [True, False])
@@ -810,7 +811,7 @@ def test_an_exporter_whose_pid_file_was_lost_is_found(host, recorded):
     state = _process.inspect(wanted)
     assert (state.status, state.pid, state.drift) == ("running", pid, ())
     assert state.adopted
-    assert f"there is no pid file {host.pid_file}; process {pid} " in state.why
+    assert f"there is no pid file {host.pid_file}; process {pid} " in state.reason
     new = _process.restart(wanted, state)
     assert (new.adopted, new.pid == pid) == (False, False)
     assert len(host.pid_file.read_text()) > 1
@@ -839,7 +840,7 @@ def test_the_exporter_of_another_directory_or_instance_is_not_adopted(host):
     child = host.serving(host.by_hand(arguments))
     state = _process.inspect(host.wanted())
     assert (state.status, state.held_by_neighbour) == ("stopped", True)
-    assert f"port {host.port} is held by process {child.pid} of user" in state.why
+    assert f"port {host.port} is held by process {child.pid} of user" in state.reason
     (other / "state.json").unlink()
     assert _process.inspect(host.wanted()).status == "running"
     moved = dataclasses.replace(host.wanted().utility, timesten_home=str(host.path / "second"))
@@ -1195,7 +1196,7 @@ def test_one_that_nobody_can_tell_is_named(host):
     host.pid_file.unlink()
     now = _process.inspect(wanted)
     assert (now.status, now.held_by_neighbour) == ("stopped", False)
-    assert f"port {host.port} is held by process {state.pid} of user" in now.why
+    assert f"port {host.port} is held by process {state.pid} of user" in now.reason
 
 
 def test_who_has_started_it_is_not_taken_for_it(host):

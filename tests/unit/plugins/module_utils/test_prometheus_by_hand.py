@@ -53,9 +53,9 @@ def seen(name="tt_8888", targets="'exp1:8888'", **settings):
 )
 def test_what_is_in_the_way(given, expected):
     settings, files, view = seen(**given)
-    found = by_hand.in_the_way(settings, files, by_hand.candidates(settings, view, STORE))
-    assert set(found) == set(expected)
-    assert all(text in found[name] for name, text in expected.items())
+    problems = by_hand.in_the_way(settings, files, by_hand.candidates(settings, view, STORE))
+    assert set(problems) == set(expected)
+    assert all(text in problems[name] for name, text in expected.items())
 
 
 @pytest.mark.parametrize("on_existing", ["fail", "adopt", "keep"])
@@ -76,10 +76,10 @@ def test_a_target_that_no_job_names(on_existing, job, url, expected):
     settings, files, view = seen(on_existing=on_existing)
     assert by_hand.may_be_in_the_way(settings, view)
     others = by_hand.shown(view, [Target(job, url, "up", "", 100.0, 0.2, {"__address__": "elsewhere:1"})])
-    wanted = by_hand.candidates(settings, view, STORE, others)
-    found = by_hand.in_the_way(settings, files, wanted, others)
-    assert set(found) - {"exp1"} == expected
-    assert all(f"{job!r} scrapes {name}:8888 too, from a file or by relabelling" in found[name] for name in expected)
+    asked_jobs = by_hand.candidates(settings, view, STORE, others)
+    problems = by_hand.in_the_way(settings, files, asked_jobs, others)
+    assert set(problems) - {"exp1"} == expected
+    assert all(f"{job!r} scrapes {name}:8888 too, from a file or by relabelling" in problems[name] for name in expected)
 
 
 def test_prometheus_is_not_asked_where_every_exporter_has_its_job():
@@ -110,6 +110,6 @@ def test_an_exporter_with_a_job_of_ours_on_its_spare_port_is_left_out():
 def test_when_it_was_scraped(job, address, scraped, expected):
     settings, _files, view = seen()
     target = Target(job, "https://exp1:8888/metrics", "up", "", scraped, 0.2, {"__address__": address})
-    found = by_hand.scrapes(view, by_hand.candidates(settings, view, STORE), [target])
-    assert set(found) == expected
-    assert all(row == {"scraped": 100.0, "took": 0.2, "interval": 5.0, "health": "up"} for row in found.values())
+    last_scrapes = by_hand.scrapes(view, by_hand.candidates(settings, view, STORE), [target])
+    assert set(last_scrapes) == expected
+    assert all(row == {"scraped": 100.0, "took": 0.2, "interval": 5.0, "health": "up"} for row in last_scrapes.values())

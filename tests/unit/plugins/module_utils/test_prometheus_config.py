@@ -52,9 +52,9 @@ def files_of(source: bytes, scrape_file: bytes | None = None, **options: object)
 IN_FILES = ("scrape_file", "scrape_path", "others")
 
 
-def edit(source: bytes, wanted: list, **options: object) -> config.EditResult:
+def edit(source: bytes, asked_jobs: list, **options: object) -> config.EditResult:
     files = files_of(source, **{name: options.pop(name) for name in IN_FILES if name in options})
-    return config.edit(files, wanted, **options)
+    return config.edit(files, asked_jobs, **options)
 
 
 def read(source: bytes, scrape_file: bytes | None = None, **options: object) -> config.ConfigView:
@@ -279,10 +279,10 @@ def sources(draw, only_list: bool = False) -> bytes:
     return source
 
 
-def edited(source: bytes, wanted: list, **options: object) -> config.EditResult:
+def edited(source: bytes, asked_jobs: list, **options: object) -> config.EditResult:
     """Edit, or leave the example out where the file ends inside a block scalar that has no last line end."""
     try:
-        return edit(source, wanted, **options)
+        return edit(source, asked_jobs, **options)
     except TimesTenError as error:
         assert "last line has no line end" in error.message, error.message
         assert not source.endswith(b"\n")
@@ -308,7 +308,7 @@ def test_foreign_content_means_the_same(source: bytes, layout: dict) -> None:
     assert foreign(result.config) == foreign(source)
     home = load(result.scrape_file if layout else result.config)
     ours = {entry["job_name"]: entry for entry in home["scrape_configs"] if entry["job_name"].startswith("timesten-")}
-    assert ours == {wanted.name: wanted.config for wanted in JOBS}
+    assert ours == {one.name: one.config for one in JOBS}
 
 
 @properties
@@ -378,11 +378,11 @@ def test_adopting_keeps_series_and_neighbours(source: bytes, data: st.DataObject
     listed = [entry for entry in load(source).get("scrape_configs") or [] if "static_configs" in entry]
     old = data.draw(st.sampled_from(listed))
     host, port = old["static_configs"][0]["targets"][0].split(":")
-    wanted = [job("exp1"), jobs.build({"name": "adoptee", "address": host, "port": int(port)}, STORE)]
+    asked_jobs = [job("exp1"), jobs.build({"name": "adoptee", "address": host, "port": int(port)}, STORE)]
     with pytest.raises(TimesTenError, match="hand-written job"):
-        edit(source, wanted)
+        edit(source, asked_jobs)
     try:
-        result = edit(source, wanted, on_existing="adopt")
+        result = edit(source, asked_jobs, on_existing="adopt")
     except TimesTenError as error:
         # Anchors inside the job that others need, or a file that ends in a block scalar.
         assert "anchors" in error.message or "last line has no line end" in error.message, error.message
@@ -392,11 +392,11 @@ def test_adopting_keeps_series_and_neighbours(source: bytes, data: st.DataObject
     before, after = load(source), load(result.config)
     new = {entry["job_name"]: entry for entry in after["scrape_configs"]}
     adopted = new[old["job_name"]]
-    assert {**old, "scheme": "https", "tls_config": wanted[1].config["tls_config"]} == adopted
+    assert {**old, "scheme": "https", "tls_config": asked_jobs[1].config["tls_config"]} == adopted
     assert [new[entry["job_name"]] for entry in before["scrape_configs"] if entry != old] == [
         entry for entry in before["scrape_configs"] if entry != old
     ]
-    again = edit(result.config, wanted, on_existing="adopt")
+    again = edit(result.config, asked_jobs, on_existing="adopt")
     assert not again.changed
     free = removed(result.config)
     assert b"timesten.monitoring (managed" not in free
@@ -695,8 +695,8 @@ def test_another_path_moves_our_line() -> None:
 # --- template ---------------------------------------------------------------------------------------------------------
 
 
-def rendered(wanted: list, more: str = "") -> bytes:
-    items = "".join("\n".join(jobs.emit(one.config, 2, one.name)) + "\n" for one in wanted)
+def rendered(asked_jobs: list, more: str = "") -> bytes:
+    items = "".join("\n".join(jobs.emit(one.config, 2, one.name)) + "\n" for one in asked_jobs)
     return f"global: {{}}\nscrape_configs:\n  - job_name: prometheus\n{items}{more}".encode()
 
 
@@ -752,10 +752,12 @@ def test_the_template_that_ships_holds_what_it_is_given() -> None:
         text = trust_as_template(text)
     except ImportError:  # before ansible-core 2.19 all text is a template
         pass
-    for wanted in ([], JOBS):
-        templar = Templar(loader=DataLoader(), variables={"prometheus_host_jobs": [dict(one.config) for one in wanted]})
+    for asked_jobs in ([], JOBS):
+        templar = Templar(
+            loader=DataLoader(), variables={"prometheus_host_jobs": [dict(one.config) for one in asked_jobs]}
+        )
         data = str(templar.template(text)).encode()
-        assert config.check_rendered(files_of(b""), data, wanted).added == [one.exporter for one in wanted]
+        assert config.check_rendered(files_of(b""), data, asked_jobs).added == [one.exporter for one in asked_jobs]
 
 
 # --- after our write --------------------------------------------------------------------------------------------------
@@ -1049,9 +1051,9 @@ def test_a_temporary_file_matches_no_pattern(tmp_path: Path) -> None:
     (tmp_path / "conf.d").mkdir()
     target = tmp_path / "conf.d" / "tt.yml"
     for names, place in (([], "conf.d"), (["conf.d/*.yml"], "conf.d"), (["conf.d/*"], "."), (["conf.d/.*"], "conf.d")):
-        found = patterns.temporary(str(target), names, str(tmp_path))
-        assert not any(patterns.matches(name, found, str(tmp_path)) for name in names)
-        assert Path(found).parent == (tmp_path / place).resolve()
+        path = patterns.temporary(str(target), names, str(tmp_path))
+        assert not any(patterns.matches(name, path, str(tmp_path)) for name in names)
+        assert Path(path).parent == (tmp_path / place).resolve()
     source = (
         b"rule_files: [r*]\nscrape_configs: [{file_sd_configs: [{files: ['t/*.json']}]}]\nscrape_config_files: [c]\n"
     )

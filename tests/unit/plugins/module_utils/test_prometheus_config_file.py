@@ -187,10 +187,10 @@ def test_a_bare_list_is_edited_as_one_and_stays_one(tmp_path: Path, before: byte
     file = ListFile(str(path), "scrape_file")
     job = jobs.build({"name": "exp1", "address": "exp1", "port": 1, "insecure": True}, "/store")
 
-    def edit(wanted: list[jobs.Job], **options: Any) -> None:
+    def edit(asked_jobs: list[jobs.Job], **options: Any) -> None:
         source = file.read()
         files = config.Files(source, str(path), "/store", f"{path}.none")
-        file.write(config.edit(files, wanted, **options).config, source, OWN)
+        file.write(config.edit(files, asked_jobs, **options).config, source, OWN)
 
     edit([job])
     names = [item["job_name"] for item in next(yaml.safe_load_all(path.read_bytes()))]

@@ -17,7 +17,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
     Settings,
     Stored,
 )
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import Plan, decide
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import ClientPlan, decide
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import (
     Deliveries,
     Observation,
@@ -137,7 +137,9 @@ def look(
     return Observation(**{**values, **changes})
 
 
-def plan(seen: Observation, *elements: dict[str, Any], check: bool = False, rejected: Any = (), **changes: Any) -> Plan:
+def plan(
+    seen: Observation, *elements: dict[str, Any], check: bool = False, rejected: Any = (), **changes: Any
+) -> ClientPlan:
     settings = dataclasses.replace(SETTINGS, exporters=elements, **changes)
     return decide(settings, seen, dict(rejected), check, STORE)
 
@@ -435,13 +437,13 @@ def test_an_inventory_without_a_name_is_recognized_by_its_exporters(
     exporters: dict[str, Any], known: dict[str, Any], fleet: str | None
 ) -> None:
     settings = dataclasses.replace(SETTINGS, fleet_exporters=exporters)
-    found = fleet_of(settings, {"exporters": known})
+    own_fleet = fleet_of(settings, {"exporters": known})
     if fleet is None:
-        assert found.name.startswith("auto-") and found.name != AUTO and found.former == ""
+        assert own_fleet.name.startswith("auto-") and own_fleet.name != AUTO and own_fleet.former == ""
         # The same for every client, and whoever runs it.
-        assert found == fleet_of(settings, {"exporters": {}})
+        assert own_fleet == fleet_of(settings, {"exporters": {}})
     else:
-        assert found.name == fleet
+        assert own_fleet.name == fleet
 
 
 @pytest.mark.parametrize(
@@ -625,11 +627,11 @@ COMMON, OWN = "  - name: all\n    rules: []\n", "  - name: exp1\n    rules: ['@i
 RULES_PATH = f"{STORE}.rules.yml"
 
 
-def with_rules(seen: Observation, **changes: Any) -> Plan:
+def with_rules(seen: Observation, **changes: Any) -> ClientPlan:
     return decide(dataclasses.replace(SETTINGS, **changes), seen, {}, False, STORE)
 
 
-def after_rules() -> tuple[Observation, Plan]:
+def after_rules() -> tuple[Observation, ClientPlan]:
     """What a run with rules leaves behind, and its plan."""
     seen = look()
     made = with_rules(seen, exporters=(element(rules=OWN),), rules=COMMON)

@@ -28,9 +28,9 @@ def jobs(path: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("rest", [JOB, "scrape_configs:\n" + JOB, "x"])
 def test_what_a_list_begins_with_costs_no_time(tmp_path: Path, line: str, end: str, rest: str) -> None:
     began = time.monotonic()
-    found = config_file.is_list(((line + end) * 200 + rest).encode())
+    match = config_file.is_list(((line + end) * 200 + rest).encode())
     # What stands in a second document is read by nobody.
-    assert bool(found) is (rest is JOB and line != "---")
+    assert bool(match) is (rest is JOB and line != "---")
     assert time.monotonic() - began < 5
 
 

@@ -160,14 +160,14 @@ def test_a_target_of_before_that_looks_the_same_is_given_time_to_go() -> None:
                 FILES, config=config.edit(FILES, [jobs.build({**DEFINITION, **options}, "/store")]).config
             )
         )
-        found = set()
+        seen = set()
         for present, view in ((VIEW, with_rule), (with_rule, VIEW)):
             plan = Plan(added)
             plan.edit = dataclasses.replace(plan.edit, changed_names=changed)
             plan.present, plan.view, plan.unfinished = present, view, unfinished  # type: ignore[attr-defined]
-            found.add(proof._unseen("exp1", plan) > 5.0)  # type: ignore[arg-type]
-        assert len(found) == 1
-        return found.pop()
+            seen.add(proof._unseen("exp1", plan) > 5.0)  # type: ignore[arg-type]
+        assert len(seen) == 1
+        return seen.pop()
 
     assert waits(("exp1",), job_label="all")
     assert waits(("exp1",), extra={"relabel_configs": [{"action": "drop", "regex": "x"}]})

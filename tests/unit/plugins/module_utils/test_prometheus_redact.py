@@ -129,8 +129,8 @@ def test_urls_show_neither_login_nor_query(url: str, quote: str) -> None:
         text = f"remote_write:\n  - {key}: {value}\n    shown: 1\n  - [{json.dumps(url)}]\n"
         if quote == "comment":
             text = text.replace("\n  ", "\n#  ")
-        found = shown(text)
-        assert SECRET not in found and redact.HIDDEN in found and "shown: 1" in found, found
+        redacted = shown(text)
+        assert SECRET not in redacted and redact.HIDDEN in redacted and "shown: 1" in redacted, redacted
 
 
 def test_what_is_no_secret_is_shown() -> None:

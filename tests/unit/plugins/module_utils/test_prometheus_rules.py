@@ -312,8 +312,8 @@ def test_both_ports_are_one_exporter() -> None:
     ],
 )
 def test_health(groups: list[dict[str, object]], fault: str | None) -> None:
-    found = rule_file.unhealthy(groups, ["a"])
-    assert found == fault or (fault and found and fault in found)
+    problem = rule_file.unhealthy(groups, ["a"])
+    assert problem == fault or (fault and problem and fault in problem)
 
 
 # Here the line of the key and its value is ours as well.

@@ -28,9 +28,9 @@ def refusal(tmp_path, takes, **more):
     (wallet / ".ttwallet.A/cwallet.sso").touch()
     process = processes.Process(4711, 1, 1, 1, os.geteuid(), ("ttExporter", "-port", "8888"))
     seen = {"command": "ttExporter -port 8888", "wallet": str(wallet), "home": "/tt", "unit": None, "neighbour": False}
-    wanted = define({"timesten_home": "/tt", "certificate_directory": "/mon/exp1", "port": 8888, "takeover": takes})
+    exporter = define({"timesten_home": "/tt", "certificate_directory": "/mon/exp1", "port": 8888, "takeover": takes})
     try:
-        takeover.check(wanted, takeover.Stranger(process, **{**seen, **more}))
+        takeover.check(exporter, takeover.Stranger(process, **{**seen, **more}))
     except TimesTenError as error:
         return error.message
     return None
@@ -165,13 +165,13 @@ def test_who_is_another_exporter_of_this_collection(tmp_path, there, pid_file, e
     given = () if pid_file is None else ("-pid-file", str(tmp_path / pid_file))
     process = processes.Process(1 << 30, 1, 1, 1, os.geteuid(), (*options, *given))
     own = tmp_path / "own"
-    wanted = define(
+    exporter = define(
         {"timesten_home": "/tt", "certificate_directory": str(own), "name": "exp1", "port": 8889, "spare_port": 8888}
     )
-    wanted = wanted.on_other_port() if spare else define({**BASE, "certificate_directory": str(own)})
+    exporter = exporter.on_other_port() if spare else define({**BASE, "certificate_directory": str(own)})
 
     seen = types.SimpleNamespace(
         boot_id="boot", processes={process.pid: process}, holders=lambda _port: ([process], [])
     )
-    found = takeover.find(wanted, seen)
-    assert found is not None and found.neighbour == expected
+    stranger = takeover.find(exporter, seen)
+    assert stranger is not None and stranger.neighbour == expected

@@ -108,15 +108,15 @@ def port(request, files):
 def test_accepted(files, port, trust):
     """A leaf as the only trust anchor works, as it does with Go."""
     ca_file = getattr(files, trust) if trust else None
-    found = _tls_probe.tls("127.0.0.1", port, ca_file, *files.pair, server_name="localhost")
-    assert (found.status, found.sha256) == (_tls_probe.ACCEPTED, files.sha256)
-    assert found.detail.startswith("TLSv1.")
+    outcome = _tls_probe.tls("127.0.0.1", port, ca_file, *files.pair, server_name="localhost")
+    assert (outcome.status, outcome.sha256) == (_tls_probe.ACCEPTED, files.sha256)
+    assert outcome.detail.startswith("TLSv1.")
 
 
 def test_refused_without_pair_and_with_another(files, port):
     for pair in ((None, None), files.stranger):
-        found = _tls_probe.tls("127.0.0.1", port, files.ca, *pair, server_name="localhost")
-        assert found.status == _tls_probe.REFUSED
+        outcome = _tls_probe.tls("127.0.0.1", port, files.ca, *pair, server_name="localhost")
+        assert outcome.status == _tls_probe.REFUSED
 
 
 def test_untrusted(files, port, tmp_path):
@@ -124,19 +124,19 @@ def test_untrusted(files, port, tmp_path):
     other = tmp_path / "other.crt"
     other.write_bytes(kit.pem(kit.certify(key, "A CA", (), ca=True)))
     assert _tls_probe.tls("127.0.0.1", port, str(other), *files.pair).status == _tls_probe.UNTRUSTED
-    found = _tls_probe.tls("127.0.0.1", port, files.ca, *files.pair, server_name="other.example.com")
-    assert found.status == _tls_probe.UNTRUSTED
+    outcome = _tls_probe.tls("127.0.0.1", port, files.ca, *files.pair, server_name="other.example.com")
+    assert outcome.status == _tls_probe.UNTRUSTED
 
 
 def test_address_as_server_name(files, port):
-    found = _tls_probe.tls("127.0.0.1", port, files.ca, *files.pair, server_name="127.0.0.1")
-    assert found.status == _tls_probe.ACCEPTED
+    outcome = _tls_probe.tls("127.0.0.1", port, files.ca, *files.pair, server_name="127.0.0.1")
+    assert outcome.status == _tls_probe.ACCEPTED
 
 
 def test_settle_zero_only_looks(files, port):
     began = time.monotonic()
-    found = _tls_probe.tls("127.0.0.1", port, None, *files.pair, settle=0)
-    assert (found.status, found.sha256) == (_tls_probe.ACCEPTED, files.sha256)
+    outcome = _tls_probe.tls("127.0.0.1", port, None, *files.pair, settle=0)
+    assert (outcome.status, outcome.sha256) == (_tls_probe.ACCEPTED, files.sha256)
     assert time.monotonic() - began < 10
 
 

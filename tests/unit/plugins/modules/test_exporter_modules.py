@@ -117,9 +117,9 @@ def answer(monkeypatch, capsys, work, **params):
     spec = {"environment": {"type": "dict"}, "exporters": {"type": "list", "elements": "dict"}, "port": {"type": "int"}}
     with pytest.raises(SystemExit) as caught:
         _module.run(_module.ExporterModule(Options(spec)), work)
-    found = json.loads(capsys.readouterr().out)
-    assert bool(caught.value.code) is bool(found.get("failed"))
-    return found, logged
+    result = json.loads(capsys.readouterr().out)
+    assert bool(caught.value.code) is bool(result.get("failed"))
+    return result, logged
 
 
 def test_failures_are_answers(monkeypatch, capsys):
@@ -128,8 +128,8 @@ def test_failures_are_answers(monkeypatch, capsys):
 
     warned = []
     monkeypatch.setattr(_module.ExporterModule, "warn", lambda _self, text: warned.append(text))
-    found, _logged = answer(monkeypatch, capsys, work)
-    assert (found["failed"], found["msg"], found["rc"], found["changed"]) == (True, "no", 3, True)
+    result, _logged = answer(monkeypatch, capsys, work)
+    assert (result["failed"], result["msg"], result["rc"], result["changed"]) == (True, "no", 3, True)
     assert warned == ["beware"]
 
 
@@ -138,15 +138,15 @@ def test_system_errors_are_answers(monkeypatch, capsys):
         with open("/nonexistent/file", encoding="utf-8"):
             pass
 
-    found, _logged = answer(monkeypatch, capsys, work)
-    assert (found["failed"], found["msg"]) == (True, "/nonexistent/file: No such file or directory")
+    result, _logged = answer(monkeypatch, capsys, work)
+    assert (result["failed"], result["msg"]) == (True, "/nonexistent/file: No such file or directory")
 
 
 def test_a_missing_package_is_named(monkeypatch, capsys):
     assert _certificates.CRYPTOGRAPHY_IMPORT_ERROR is None
     monkeypatch.setattr(_certificates, "CRYPTOGRAPHY_IMPORT_ERROR", "Traceback: no cryptography")
-    found, _logged = answer(monkeypatch, capsys, lambda _module_: pytest.fail("it cannot work"))
-    assert "Failed to import the required Python library (cryptography >= 3.3)" in found["msg"]
+    result, _logged = answer(monkeypatch, capsys, lambda _module_: pytest.fail("it cannot work"))
+    assert "Failed to import the required Python library (cryptography >= 3.3)" in result["msg"]
 
 
 def test_values_of_environments_are_hidden(monkeypatch, capsys):
@@ -157,12 +157,12 @@ def test_values_of_environments_are_hidden(monkeypatch, capsys):
         assert running.params["environment"] == variables
         return {"changed": False}
 
-    found, logged = answer(monkeypatch, capsys, work, **params)
+    result, logged = answer(monkeypatch, capsys, work, **params)
     shown = {"TT_PASSWORD": _module.HIDDEN}
-    assert found["invocation"]["module_args"] == {
+    assert result["invocation"]["module_args"] == {
         "environment": shown,
         "exporters": [{"name": "a", "environment": shown}],
         "port": 8888,
     }
     assert logged and "TT_PASSWORD" in logged[0] and "port=8888" in logged[0]
-    assert "sesame" not in json.dumps(found) + "".join(logged)
+    assert "sesame" not in json.dumps(result) + "".join(logged)

@@ -55,15 +55,15 @@ def facts(pem: str) -> dict[str, Any]:
 @functools.lru_cache(maxsize=None)
 def _pair(exporter: str, client: str, generation: str) -> dict[str, Any]:
     pem, key = certificate(f"{client}.{exporter}")
-    found = facts(pem)
+    described = facts(pem)
     return {
         "client": client,
         "delivery": f"{generation}-1",
-        "sha256": found["sha256"],
-        "not_before": found["not_before"],
-        "not_after": found["not_after"],
+        "sha256": described["sha256"],
+        "not_before": described["not_before"],
+        "not_after": described["not_after"],
         "certificate": pem,
-        "bundle": seal.seal(key, exporter, client, generation, found["sha256"], TRANSPORT),
+        "bundle": seal.seal(key, exporter, client, generation, described["sha256"], TRANSPORT),
     }
 
 
@@ -108,7 +108,7 @@ def made(name: str, **changes: Any) -> dict[str, Any]:
 
 def predicted(name: str) -> dict[str, Any]:
     later = dict.fromkeys(("delivery", "sha256", "not_before", "not_after"), LATER)
-    found = made(
+    element = made(
         name,
         generation=LATER,
         ca_sha256=LATER,
@@ -119,14 +119,14 @@ def predicted(name: str) -> dict[str, Any]:
         pairs=[{"client": client, **later} for client in CLIENTS],
         process={"state": "started", "pid": None, "manager": None},
     )
-    del found["wallet_directory"], found["ca_certificate"]
-    return found
+    del element["wallet_directory"], element["ca_certificate"]
+    return element
 
 
 def plain_http(name: str) -> dict[str, Any]:
     keys = ("name", "changed", "why", "port", "spare", "rotation_due", "process", "rate_limit")
-    found = {key: value for key, value in made(name).items() if key in keys}
-    return {**found, "insecure": True, "generation": None, "pairs": [], "rate_limit": None}
+    element = {key: value for key, value in made(name).items() if key in keys}
+    return {**element, "insecure": True, "generation": None, "pairs": [], "rate_limit": None}
 
 
 def removed(name: str) -> dict[str, Any]:
@@ -169,11 +169,11 @@ def staged(name: str, check_mode: bool = False) -> dict[str, Any]:
         "strategy": "gap",
         "has_spare_port": False,
     }
-    found = {**made(name), "rotation": rotation}
+    element = {**made(name), "rotation": rotation}
     if check_mode:
-        found.update(generation=LATER, ca_sha256=LATER, pairs=[{"client": client} for client in CLIENTS])
-        del found["ca_certificate"]
-    return found
+        element.update(generation=LATER, ca_sha256=LATER, pairs=[{"client": client} for client in CLIENTS])
+        del element["ca_certificate"]
+    return element
 
 
 def skipped(name: str) -> dict[str, Any]:
@@ -269,7 +269,7 @@ def exporter_answers() -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
         "module_stderr": "Traceback (most recent call last):\n  File x\nModuleNotFoundError: No module named 'cryptography'\n",
         "rc": 1,
     }
-    found = [
+    answers = [
         ("converge", host_result(*map(made, both)), of("converge")),
         (
             "converge, nothing to do",
@@ -304,10 +304,10 @@ def exporter_answers() -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
     for phase in ("status", "confirm", "revert", "retire"):
         more = {"old_pair_refused": True, "removed": [OLD]} if phase in ("confirm", "retire") else {}
         raw = host_result(switched("exp1", "switched", **more), switched("exp2", "failed", error="no\n", **more))
-        found.append((phase, {**raw, "diff": []}, of(phase)))
+        answers.append((phase, {**raw, "diff": []}, of(phase)))
     for phase in ("switch", "status", "confirm", "revert", "retire", "release"):
-        found.append((f"{phase} --check", {"changed": False, "exporters": []}, of(phase, True)))
-    return [(what, copy.deepcopy(raw), call) for what, raw, call in found]
+        answers.append((f"{phase} --check", {"changed": False, "exporters": []}, of(phase, True)))
+    return [(what, copy.deepcopy(raw), call) for what, raw, call in answers]
 
 
 def row(name: str, **changes: Any) -> dict[str, Any]:
@@ -393,7 +393,7 @@ def prometheus_answers() -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
     scrape = {"scraped": 1795517344.52, "took": 0.012, "interval": 15.0, "health": "up"}
     event = {"moment": 1795517344.9, "delivery": f"{NEW}-1", "away": 0.31}
     untried = dict.fromkeys(list(row("exp1"))[4:])
-    found = [
+    answers = [
         ("inspected", inspected(), of("inspected", exporters=())),
         (
             "inspected, virgin",
@@ -455,4 +455,4 @@ def prometheus_answers() -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
         ),
         ("unreachable", {"unreachable": True, "msg": "no route"}, of("inspected", exporters=())),
     ]
-    return [(what, copy.deepcopy(raw), call) for what, raw, call in found]
+    return [(what, copy.deepcopy(raw), call) for what, raw, call in answers]

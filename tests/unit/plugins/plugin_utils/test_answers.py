@@ -78,7 +78,7 @@ def test_an_exporter_that_is_missing_has_failed_alone() -> None:
 def test_a_failed_call_without_exporters_fails_them_all_for_its_reason() -> None:
     raw, call = _exporter_raw("unreachable")
     answer = answers.parse_exporter_host(raw, **call)
-    assert {found.failed for found in answer.exporters.values()} == {"Failed to connect to the host via ssh: no"}
+    assert {one.failed for one in answer.exporters.values()} == {"Failed to connect to the host via ssh: no"}
 
 
 def test_a_proof_that_is_missing_is_none() -> None:
@@ -459,12 +459,12 @@ def test_reason(raw: Raw, reason: str) -> None:
 
 
 def test_reason_gives_advice_once() -> None:
-    found = failures.reason(
+    text = failures.reason(
         {"msg": "x" * 5000, "module_stderr": "ModuleNotFoundError: No module named 'cryptography'\n"}
     )
-    assert found.count("The managed host needs") == 1 and found.endswith("python3-cryptography'.")
-    assert failures.reason({"msg": found}) == found
-    _check_text(found)
+    assert text.count("The managed host needs") == 1 and text.endswith("python3-cryptography'.")
+    assert failures.reason({"msg": text}) == text
+    _check_text(text)
 
 
 # --- diffs ----------------------------------------------------------------------------------------------------------------
@@ -611,12 +611,12 @@ _LINES = ("certificate", "ca_certificate", "prepared")
 
 def _check_answer(answer: Any, call: Raw) -> None:
     """Whatever got through is plain, and speaks of nobody else."""
-    found = answer.as_dict()
-    json.dumps(found, allow_nan=False).encode("utf-8")
-    for definition in found.get("definitions", {}).values():
+    plain = answer.as_dict()
+    json.dumps(plain, allow_nan=False).encode("utf-8")
+    for definition in plain.get("definitions", {}).values():
         for _key, text in _texts(definition):
             assert not any(unicodedata.category(character) in ("Cc", "Cf", "Cs") for character in text)
-    for key, text in _texts({key: value for key, value in found.items() if key != "definitions"}):
+    for key, text in _texts({key: value for key, value in plain.items() if key != "definitions"}):
         for line in text.split("\n") if key in _LINES else [text]:
             if key != "bundle":
                 # A line of a diff keeps its mark and its indentation.

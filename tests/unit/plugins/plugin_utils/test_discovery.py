@@ -36,14 +36,14 @@ JOB: dict[str, Any] = {
 GENERATION = "/opt/timesten/ttinst/monitoring/exp1/generations/20261124T104900Z-1a2b3c4d"
 
 
-def exporter(**more: Any) -> discovery.Found:
-    [found] = discovery.parse_exporters({"exporters": [{**FOUND, **more}]})
-    return found
+def exporter(**more: Any) -> discovery.SeenExporter:
+    [parsed] = discovery.parse_exporters({"exporters": [{**FOUND, **more}]})
+    return parsed
 
 
 def job(**more: Any) -> discovery.Job:
-    [found] = discovery.parse_jobs({"jobs": [{**JOB, **more}]})
-    return found
+    [parsed] = discovery.parse_jobs({"jobs": [{**JOB, **more}]})
+    return parsed
 
 
 @pytest.mark.parametrize(
@@ -121,9 +121,9 @@ def test_nonsense_of_what_scrapes_costs_that_host(key: str, value: object) -> No
 
 
 def taker(**more: Any) -> discovery.Taker:
-    [found] = discovery.parse_takers({"takers": [{**TAKER, **more}]})
-    assert discovery.parse_takers({"takers": [found.as_dict()]}) == (found,)
-    return found
+    [parsed] = discovery.parse_takers({"takers": [{**TAKER, **more}]})
+    assert discovery.parse_takers({"takers": [parsed.as_dict()]}) == (parsed,)
+    return parsed
 
 
 VM = {
@@ -256,7 +256,7 @@ INVENTORIES = {
         {"owner": "timesten", "port": 8888, "timesten_home": "/opt/timesten/ttinst", "takeover": True},
     ),
     "another address, plain http": (
-        [{"address": "10.0.0.1", "found": {"insecure": True, "certificate_directory": None}}],
+        [{"address": "10.0.0.1", "seen": {"insecure": True, "certificate_directory": None}}],
         {
             "owner": "timesten",
             "port": 8888,
@@ -267,11 +267,11 @@ INVENTORIES = {
         },
     ),
     "ours": (
-        [{"found": {"exporter": "exp1", "certificate_directory": GENERATION}}],
+        [{"seen": {"exporter": "exp1", "certificate_directory": GENERATION}}],
         {"owner": "timesten", "port": 8888, "timesten_home": "/opt/timesten/ttinst"},
     ),
     "ours, elsewhere": (
-        [{"found": {"exporter": "exp1", "certificate_directory": GENERATION, "timesten_home": "/opt/other"}}],
+        [{"seen": {"exporter": "exp1", "certificate_directory": GENERATION, "timesten_home": "/opt/other"}}],
         {
             "owner": "timesten",
             "port": 8888,
@@ -281,8 +281,8 @@ INVENTORIES = {
     ),
     "two instances": (
         [
-            {"found": {"timesten_home": "/opt/sales"}},
-            {"found": {"timesten_home": "/opt/stock", "port": 8889}},
+            {"seen": {"timesten_home": "/opt/sales"}},
+            {"seen": {"timesten_home": "/opt/stock", "port": 8889}},
         ],
         {
             "owner": "timesten",
@@ -293,7 +293,7 @@ INVENTORIES = {
         },
     ),
     "one instance, two users": (
-        [{}, {"found": {"port": 8889, "owner": "other"}}],
+        [{}, {"seen": {"port": 8889, "owner": "other"}}],
         {
             "exporters": [
                 {"port": 8888, "timesten_home": "/opt/timesten/ttinst", "takeover": True, "instance": "8888"},
@@ -306,7 +306,7 @@ INVENTORIES = {
 
 @pytest.mark.parametrize(("rows", "expected"), INVENTORIES.values(), ids=INVENTORIES.keys())
 def test_the_inventory_that_describes_it(rows: list[dict[str, Any]], expected: dict[str, Any]) -> None:
-    made = [discovery.Scraped("exp1", **{**row, "found": exporter(**row.get("found", {}))}) for row in rows]
+    made = [discovery.Scraped("exp1", **{**row, "seen": exporter(**row.get("seen", {}))}) for row in rows]
     hosts = shown(*made)
     assert hosts["timesten_exporters"] == {"exp1": {f"exporter_host_{key}": value for key, value in expected.items()}}
     by_hand = any(row.jobs for row in made)

@@ -36,8 +36,8 @@ pytestmark = pytest.mark.controller
     ],
 )
 def test_advice(raw: dict[str, Any], advice: str) -> None:
-    found = reason(raw)
-    assert advice in found and "\n" not in found
+    text = reason(raw)
+    assert advice in text and "\n" not in text
 
 
 def test_there_is_none_to_give() -> None:

@@ -50,10 +50,10 @@ def test_what_is_read():
         },
     }
     changes["exp1"]["exporter_host_exporters"][1]["spare_port"] = 9101
-    found, messages = fleet.read(hostvars(changes), GROUPS)
+    read_fleet, messages = fleet.read(hostvars(changes), GROUPS)
     assert messages == []
-    assert list(found.exporters) == ["exp1-a", "exp1-b", "exp2"]
-    first = found.exporters["exp1-a"]
+    assert list(read_fleet.exporters) == ["exp1-a", "exp1-b", "exp2"]
+    first = read_fleet.exporters["exp1-a"]
     assert (first.host, first.address, first.port, first.spare_port, first.state) == (
         "exp1",
         "exp1",
@@ -61,22 +61,25 @@ def test_what_is_read():
         9100,
         "started",
     )
-    assert found.exporters["exp1-b"].state == "stopped"
+    assert read_fleet.exporters["exp1-b"].state == "stopped"
     assert first.definition["certificate_directory"] == "/opt/tt/monitoring/exp1-a"
     assert first.definition["environment"] == {"A": SECRET}
-    assert found.clients["prom1"].options["prometheus_running"] is False
-    assert found.clients["prom1"].options["url_password"] == SECRET
-    assert SECRET not in repr(found)
-    assert [client.name for client in found.clients_of("exp1")] == ["prom2"]
-    assert fleet.counts(found, ALL) == "2 exporter hosts, 3 exporters, 2 Prometheus hosts, 2 clients, 4 pairs"
-    assert fleet.counts(found, ["exp2", "prom1"]) == "1 exporter host, 1 exporter, 1 Prometheus host, 1 client, 1 pair"
+    assert read_fleet.clients["prom1"].options["prometheus_running"] is False
+    assert read_fleet.clients["prom1"].options["url_password"] == SECRET
+    assert SECRET not in repr(read_fleet)
+    assert [client.name for client in read_fleet.clients_of("exp1")] == ["prom2"]
+    assert fleet.counts(read_fleet, ALL) == "2 exporter hosts, 3 exporters, 2 Prometheus hosts, 2 clients, 4 pairs"
+    assert (
+        fleet.counts(read_fleet, ["exp2", "prom1"])
+        == "1 exporter host, 1 exporter, 1 Prometheus host, 1 client, 1 pair"
+    )
 
 
 def test_paths_are_the_hosts():
     """~ is the home directory of somebody on the host, not of whoever runs Ansible."""
-    found, messages = fleet.read(hostvars({"exp1": {"exporter_host_timesten_home": "~/tt"}}), GROUPS)
+    read_fleet, messages = fleet.read(hostvars({"exp1": {"exporter_host_timesten_home": "~/tt"}}), GROUPS)
     assert messages == []
-    assert found.exporters["exp1"].definition["certificate_directory"] == "~/tt/monitoring/exp1"
+    assert read_fleet.exporters["exp1"].definition["certificate_directory"] == "~/tt/monitoring/exp1"
 
 
 @pytest.mark.parametrize(
@@ -228,9 +231,9 @@ PROMETHEUS_FAULTS = [
 @pytest.mark.parametrize(("variable", "value"), EXPORTER_FAULTS + PROMETHEUS_FAULTS)
 def test_refused_with_host_and_variable(variable, value):
     host = "exp2" if variable.startswith("exporter") else "prom2"
-    found = problems({host: {variable: value}})
-    assert any(message.startswith(f"{host}: ") and variable in message for message in found), found
-    assert SECRET not in "".join(found)
+    texts = problems({host: {variable: value}})
+    assert any(message.startswith(f"{host}: ") and variable in message for message in texts), texts
+    assert SECRET not in "".join(texts)
     assert fleet.problems(hostvars({host: {variable: value}}), GROUPS, [name for name in ALL if name != host]) == []
 
 
@@ -238,8 +241,8 @@ def test_a_scrape_file_shares_no_configuration_and_no_url():
     vm = {"instance": "vm", "kind": "scrape_file", "scrape_file": "/etc/vm/scrape.yml", "store": "/etc/vm/timesten"}
     instances = [{"instance": "a"}, vm]
     assert problems({"prom1": {"prometheus_host_instances": instances}}) == []
-    found, _messages = fleet.read(hostvars({"prom1": {"prometheus_host_instances": instances}}), GROUPS)
-    assert [found.clients[name].is_asked for name in ("prom1-a", "prom1-vm", "prom2")] == [True, False, True]
+    read_fleet, _messages = fleet.read(hostvars({"prom1": {"prometheus_host_instances": instances}}), GROUPS)
+    assert [read_fleet.clients[name].is_asked for name in ("prom1-a", "prom1-vm", "prom2")] == [True, False, True]
     for same in ({"scrape_file": vm["scrape_file"]}, {"store": vm["store"]}):
         other = {**vm, "instance": "vm2", "scrape_file": "/etc/vm2.yml", "store": "/etc/vm2", **same}
         (text,) = problems({"prom1": {"prometheus_host_instances": [*instances, other]}})
@@ -255,9 +258,9 @@ LOGINS = {
 
 @pytest.mark.parametrize("names", list(itertools.combinations(LOGINS, 2)))
 def test_two_logins_for_one_prometheus_are_refused(names):
-    found = problems({"prom1": {name: LOGINS[name] for name in names}})
-    assert len(found) == 1 and "cannot be used together with prometheus_host_url_" in found[0], found
-    assert SECRET not in found[0]
+    texts = problems({"prom1": {name: LOGINS[name] for name in names}})
+    assert len(texts) == 1 and "cannot be used together with prometheus_host_url_" in texts[0], texts
+    assert SECRET not in texts[0]
     for name in names:
         assert problems({"prom1": {name: LOGINS[name]}}) == []
 
@@ -306,9 +309,9 @@ def test_an_element_is_named_where_it_says_it_itself():
     ],
 )
 def test_misspelt(name, meant):
-    found = problems({"exp1": {name: 1}})
-    assert any(message.startswith(f"exp1: {name} is not a variable of ") for message in found), found
-    assert meant is None or any(f"; {meant} is" in message for message in found), found
+    texts = problems({"exp1": {name: 1}})
+    assert any(message.startswith(f"exp1: {name} is not a variable of ") for message in texts), texts
+    assert meant is None or any(f"; {meant} is" in message for message in texts), texts
     assert len(problems(everywhere={name: 1}, extra=True)) == 1
 
 
@@ -437,11 +440,11 @@ def test_a_variable_of_the_other_role():
     ],
 )
 def test_the_run(run, expected):
-    found = problems(everywhere=run, extra=True)
+    texts = problems(everywhere=run, extra=True)
     if expected is None:
-        assert found == []
+        assert texts == []
     else:
-        (message,) = found
+        (message,) = texts
         assert expected in message
 
 
@@ -479,7 +482,10 @@ def test_the_variables_of_a_host_are_asked_for_once():
             asked[host] += 1
             return super().__getitem__(host)
 
-    for read in (lambda found: fleet.problems(found, GROUPS, ALL), lambda found: fleet.read(found, GROUPS)):
+    for read in (
+        lambda variables: fleet.problems(variables, GROUPS, ALL),
+        lambda variables: fleet.read(variables, GROUPS),
+    ):
         asked.clear()
         read(Hostvars(hostvars(everywhere={"rotate_strategy": "gap"})))
         assert asked == dict.fromkeys(ALL, 1)
@@ -555,20 +561,20 @@ def test_every_variable_with_generated_values():
             assert all("\n" not in message and len(message) < 6000 for message in messages), (variables, messages)
             assert "Traceback" not in "".join(messages)
         else:
-            found, _none = fleet.read(hostvars({host: variables}), GROUPS)
-            _fits(found, host, name, value)
+            read_fleet, _none = fleet.read(hostvars({host: variables}), GROUPS)
+            _fits(read_fleet, host, name, value)
     print(f"\n{count} cases, {refused} refused, longest {longest * 1000:.0f} ms")
     assert unnamed == []
     assert count >= 600
     assert longest < 2
 
 
-def _fits(found, host, name, value):
+def _fits(read_fleet, host, name, value):
     """What was accepted can be sent to a host, and holds no control character and no number that is none."""
     options = (
-        [dict(item.definition) for item in found.exporters.values() if item.host == host]
-        + [dict(item.options) for item in found.clients.values() if item.host == host]
-        + [{"run": vars(found.run)}]
+        [dict(item.definition) for item in read_fleet.exporters.values() if item.host == host]
+        + [dict(item.options) for item in read_fleet.clients.values() if item.host == host]
+        + [{"run": vars(read_fleet.run)}]
     )
     for item in options:
         text = json.dumps(item, allow_nan=False)
@@ -587,8 +593,8 @@ def _fits(found, host, name, value):
 )
 def test_one_strategy_for_all_hosts(changes, refused):
     """Each host decides by its own variables in which steps of a rotation it takes part."""
-    found = [text for text in problems(changes) if text.startswith("rotate_strategy differs from host to host")]
-    assert bool(found) is refused
+    texts = [text for text in problems(changes) if text.startswith("rotate_strategy differs from host to host")]
+    assert bool(texts) is refused
 
 
 @pytest.mark.parametrize(
@@ -603,8 +609,8 @@ def test_one_strategy_for_all_hosts(changes, refused):
     ],
 )
 def test_what_every_run_needs_is_not_left_out(options, said):
-    found = fleet.left_out({"all": ["exp1"]}, options)
-    assert found is None if said is None else found.startswith(said)
+    texts = fleet.left_out({"all": ["exp1"]}, options)
+    assert texts is None if said is None else texts.startswith(said)
 
 
 def test_a_limit_without_an_inventory_finds_nobody():
@@ -667,8 +673,8 @@ def test_a_value_from_a_vault_is_in_no_message(secret):
     ],
 )
 def test_an_address_that_no_host_has(address, said):
-    found = problems({"exp1": {"exporter_host_address": address}})
-    assert found == [] if said is None else f"exporter_host_address: {address} {said}" in found[0]
+    texts = problems({"exp1": {"exporter_host_address": address}})
+    assert texts == [] if said is None else f"exporter_host_address: {address} {said}" in texts[0]
 
 
 @pytest.mark.parametrize(
@@ -681,9 +687,9 @@ def test_an_address_that_no_host_has(address, said):
     ],
 )
 def test_one_target_in_two_spellings(one, other):
-    found = problems({"exp1": {"exporter_host_address": one}, "exp2": {"exporter_host_address": other}})
+    texts = problems({"exp1": {"exporter_host_address": one}, "exp2": {"exporter_host_address": other}})
     assert (
-        len(found) == 1 and found[0].startswith("the target ") and found[0].endswith("is there 2 times: on exp1, exp2")
+        len(texts) == 1 and texts[0].startswith("the target ") and texts[0].endswith("is there 2 times: on exp1, exp2")
     )
     changes = {
         "exp1": {"exporter_host_address": one},

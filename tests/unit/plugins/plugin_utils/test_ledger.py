@@ -131,8 +131,8 @@ class Site:
         self._client(host, steps.ANSWERED, state, asked, raw)
 
     def asked(self, _host: str) -> list[str]:
-        found = steps.exporters(self.hostvars, self.exporters, steps.CONVERGED)
-        return [name for a in found.values() for name, item in a.exporters.items() if not item.failed]
+        by_host = steps.exporters(self.hostvars, self.exporters, steps.CONVERGED)
+        return [name for a in by_host.values() for name, item in a.exporters.items() if not item.failed]
 
     def _client(self, host: str, step: str, state: str, exporters: list[str] | None, raw: Raw) -> None:
         asked = {"state": state, "client": host, "exporters": exporters, "check_mode": self.check_mode}
@@ -171,8 +171,8 @@ def screen(made: Ledger) -> str:
 
 def entry(name: str, **changes: Any) -> Raw:
     """An exporter's part of the record of a rotation."""
-    found = ledger.Rotated(name, name, "switched", "switched, 0a1b -> 1a2b, servers prom1", True, True)
-    return dataclasses.asdict(dataclasses.replace(found, **changes))
+    rotated = ledger.Rotated(name, name, "switched", "switched, 0a1b -> 1a2b, servers prom1", True, True)
+    return dataclasses.asdict(dataclasses.replace(rotated, **changes))
 
 
 # --- batches
@@ -553,11 +553,11 @@ Nothing was changed.
 def test_screen_of_a_first_run() -> None:
     site = many().clean()
     for number, host in enumerate(site.exporters):
-        why = [
+        reasons = [
             "there is no wallet",
             f"it is not running: there is no pid file /opt/timesten/monitoring/{host}/exporter.pid",
         ]
-        site.converged(host, changed=True, why=[*why, f"process {number} has to stop"])
+        site.converged(host, changed=True, why=[*reasons, f"process {number} has to stop"])
     for host in site.servers:
         added = {name: {"why": ["no pair is stored", "it has no job yet"]} for name in site.exporters}
         site.answered(host, {"changed": True}, **added)
@@ -686,8 +686,8 @@ Would change on 2 of 2 hosts:
 def test_long_names_keep_the_columns() -> None:
     long = ["db" + "x" * 90 + f"-{number}" for number in range(30)]
     rows = [Pair(name, "prom1", "proven", up=True) for name in long[:3]]
-    for found in (rows, rows * 10, [Pair(name, "prom1", "proven", up=n % 2 == 0) for n, name in enumerate(long)]):
-        lines = ledger._table(found)
+    for asked_pairs in (rows, rows * 10, [Pair(name, "prom1", "proven", up=n % 2 == 0) for n, name in enumerate(long)]):
+        lines = ledger._table(asked_pairs)
         assert max(map(len, lines)) <= 140
         assert len({line.rindex("  ") for line in lines}) <= 2
     assert len({line.split()[0] for line in ledger._table(rows)}) == 4
@@ -715,11 +715,11 @@ def test_the_table_of_500x4_takes_less_than_a_second() -> None:
         for client in site.servers
     }
     began = time.process_time()
-    found = ledger.pairs(read, site.hosts, ledger.Seen(exporters, clients), check_mode=False)
+    asked_pairs = ledger.pairs(read, site.hosts, ledger.Seen(exporters, clients), check_mode=False)
     hosts = [*ledger.exporter_hosts(read, names, exporters), *ledger.prometheus_hosts(read, site.servers, clients)]
-    problems = ledger.same_certificates(exporters, found)
+    problems = ledger.same_certificates(exporters, asked_pairs)
     notes = [*ledger.departed(read, clients), *ledger.repointed(read, clients)]
-    made = Ledger("site", False, found, tuple(hosts), (), tuple(problems), tuple(notes))
+    made = Ledger("site", False, asked_pairs, tuple(hosts), (), tuple(problems), tuple(notes))
     lines = made.lines()
     assert time.process_time() - began < 1
     assert made.good and len(made.pairs) == 2000 and len(lines) < 10
@@ -829,7 +829,7 @@ def test_a_path_that_cannot_be_written_is_refused_beforehand(tmp_path: Path, var
     theirs.write_text("theirs")
     link.symlink_to(theirs)
     os.mkfifo(pipe)
-    for wrong, why in (
+    for wrong, reason in (
         (tmp_path / "none" / "ledger.json", "there is no directory"),
         (tmp_path, "is a directory"),
         (link, f"is a link to {theirs}; name the file itself"),
@@ -838,8 +838,8 @@ def test_a_path_that_cannot_be_written_is_refused_beforehand(tmp_path: Path, var
     ):
         for host in site.hosts:
             site.set(host, **{variable: str(wrong)})
-        found = fleet.problems(site.hostvars, site.groups, site.hosts)
-        assert len(found) == 1 and found[0].startswith(f"{variable}: ") and why in found[0]
+        texts = fleet.problems(site.hostvars, site.groups, site.hosts)
+        assert len(texts) == 1 and texts[0].startswith(f"{variable}: ") and reason in texts[0]
 
 
 def test_nobody_waits_for_what_a_pipe_may_say(tmp_path: Path) -> None:
@@ -858,8 +858,8 @@ def test_two_reports_in_one_file_are_refused_beforehand(page: str, tmp_path: Pat
     site = Site()
     for host in site.hosts:
         site.set(host, timesten_report=f"{tmp_path}/report", timesten_report_html=f"{tmp_path}/{page}")
-    (found,) = fleet.problems(site.hostvars, site.groups, site.hosts)
-    assert found.startswith("timesten_report and timesten_report_html both name ")
+    (text,) = fleet.problems(site.hostvars, site.groups, site.hosts)
+    assert text.startswith("timesten_report and timesten_report_html both name ")
 
 
 def test_what_is_known_of_exporters() -> None:

@@ -45,14 +45,14 @@ def looked(definitions: dict[str, dict[str, Any]]) -> dict[str, PrometheusAnswer
 def test_nobody_moves_while_somebody_could_not_follow(
     definitions: dict[str, dict[str, Any]], refused: str | None, away: list[str]
 ) -> None:
-    found = moves.cannot_follow([EXPORTER], away, looked(definitions))
+    stuck = moves.cannot_follow([EXPORTER], away, looked(definitions))
     if refused is None or not away:
-        assert found == {}
+        assert stuck == {}
         return
-    assert list(found) == ["exp1"] and found["exp1"].startswith(f"prom1 {refused}")
+    assert list(stuck) == ["exp1"] and stuck["exp1"].startswith(f"prom1 {refused}")
     assert (
         f"and {', '.join(away)}, which would have to follow, could not be looked at: nothing was changed"
-        in found["exp1"]
+        in stuck["exp1"]
     )
 
 
@@ -77,8 +77,8 @@ def test_plain_http_is_to_be_followed_as_well(insecure: bool, known: dict[str, A
 def test_a_target_over_plain_http_is_to_be_followed_as_well(known: dict[str, Any], said: str | None) -> None:
     """Nobody has a pair of it, so what a client that could be asked scrapes is all there is to know."""
     exporter = Exporter("exp1", "exp1", "exp1.example.com", 8888, None, True, "started", {})
-    found = moves.cannot_follow([exporter], ["prom2"], looked({"exp1": {**KNOWN, "insecure": True, **known}}))
-    assert found == {} if said is None else found["exp1"].startswith(f"prom1 {said}, and prom2, which would have to")
+    stuck = moves.cannot_follow([exporter], ["prom2"], looked({"exp1": {**KNOWN, "insecure": True, **known}}))
+    assert stuck == {} if said is None else stuck["exp1"].startswith(f"prom1 {said}, and prom2, which would have to")
 
 
 def test_a_host_reads_its_own_part_alone() -> None:
@@ -106,7 +106,7 @@ def test_a_host_reads_its_own_part_alone() -> None:
             return registered
 
     hostvars = Hostvars(prom1=types.MappingProxyType({}))
-    found = steps.clients(hostvars, ["prom1", "prom9"], steps.INSPECTED, {"exp1", "exp1.spare"})
-    assert dict(found["prom1"].definitions) == {"exp1": found["prom1"].definitions["exp1"]}
-    assert dict(found["prom1"].scrape_intervals) == {"exp1": 15.0}
+    by_client = steps.clients(hostvars, ["prom1", "prom9"], steps.INSPECTED, {"exp1", "exp1.spare"})
+    assert dict(by_client["prom1"].definitions) == {"exp1": by_client["prom1"].definitions["exp1"]}
+    assert dict(by_client["prom1"].scrape_intervals) == {"exp1": 15.0}
     assert steps.clients(hostvars, ["prom1"], steps.INSPECTED) == {}

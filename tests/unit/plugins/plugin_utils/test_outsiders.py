@@ -45,9 +45,9 @@ TEAM_B = {"name": "team-b", "public_key": KEY}
 
 
 def hostvars(taken: Any, **everywhere: Any) -> dict[str, dict[str, Any]]:
-    found = {name: {"exporter_host_timesten_home": "/opt/tt"} for name in GROUPS["timesten_exporters"]}
-    found["prom1"] = {}
-    return {name: {**own, "timesten_outsiders": taken, **everywhere} for name, own in found.items()}
+    variables = {name: {"exporter_host_timesten_home": "/opt/tt"} for name in GROUPS["timesten_exporters"]}
+    variables["prom1"] = {}
+    return {name: {**own, "timesten_outsiders": taken, **everywhere} for name, own in variables.items()}
 
 
 def problems(taken: Any, **everywhere: Any) -> list[str]:
@@ -62,23 +62,23 @@ def problems(taken: Any, **everywhere: Any) -> list[str]:
 )
 def test_what_may_be_said(taken: Any) -> None:
     assert problems(taken) == []
-    found, messages = fleet.read(hostvars(taken), GROUPS)
-    assert messages == [] and [item.name for item in found.run.timesten_outsiders] == [
+    read_fleet, messages = fleet.read(hostvars(taken), GROUPS)
+    assert messages == [] and [item.name for item in read_fleet.run.timesten_outsiders] == [
         item["name"] for item in taken or []
     ]
     if taken:
-        assert [item.name for item in found.outsiders_of("exp1")] == ["team-b"]
-        assert fleet.counts(found, ALL).endswith("2 pairs, 1 outsider")
+        assert [item.name for item in read_fleet.outsiders_of("exp1")] == ["team-b"]
+        assert fleet.counts(read_fleet, ALL).endswith("2 pairs, 1 outsider")
 
 
 def test_the_example_of_the_page_is_right() -> None:
     everything = yaml.safe_load(example("outsiders"))
     names = {"timesten_exporters": ["exp1.example.com"], "prometheus_servers": ["prom1"]}
-    found, messages = fleet.read(
+    read_fleet, messages = fleet.read(
         {"exp1.example.com": {"exporter_host_timesten_home": "/opt/tt", **everything}, "prom1": everything}, names
     )
     assert messages == []
-    assert found.run.timesten_outsiders == (Outsider("team-b", KEY, ("exp1.example.com",), "30s"),)
+    assert read_fleet.run.timesten_outsiders == (Outsider("team-b", KEY, ("exp1.example.com",), "30s"),)
 
 
 @pytest.mark.parametrize(
@@ -111,14 +111,14 @@ def test_the_example_of_the_page_is_right() -> None:
     ],
 )
 def test_what_is_refused(taken: Any, said: str) -> None:
-    found = problems(taken)
-    assert found and any(said in message for message in found), found
+    refusals = problems(taken)
+    assert refusals and any(said in message for message in refusals), refusals
 
 
 @pytest.mark.parametrize("given", [PRIVATE, PRIVATE.lower(), [PRIVATE], {"key": PRIVATE}])
 def test_a_private_key_given_by_mistake_is_not_shown(given: Any) -> None:
-    found = problems([{**TEAM_B, "public_key": given}])
-    assert found and PRIVATE[20:].lower() not in " ".join(found).lower()
+    messages = problems([{**TEAM_B, "public_key": given}])
+    assert messages and PRIVATE[20:].lower() not in " ".join(messages).lower()
 
 
 def test_a_host_that_cannot_be_read_does_not_lose_its_pairs() -> None:
@@ -402,14 +402,14 @@ def entries(*names: str, **changes: Any) -> list[Entry]:
     return [Entry(name, "db.example.com", 8888, sha256="0" * 64, not_after=ENDS, **changes) for name in names]
 
 
-def texts(found: list[Entry]) -> dict[str, str]:
-    material = {f"pairs/{item.exporter}/{file}": file for item in found for file in ("ca.crt", "client.crt")}
-    return outsider_texts.texts(TAKER, found, material)
+def texts(listed: list[Entry]) -> dict[str, str]:
+    material = {f"pairs/{item.exporter}/{file}": file for item in listed for file in ("ca.crt", "client.crt")}
+    return outsider_texts.texts(TAKER, listed, material)
 
 
 def test_manifests_have_the_shape_of_their_kinds() -> None:
-    found = entries("Exp_1.a", "exp-1-a", alt_names=("other.example.com",))
-    documents = list(yaml.safe_load_all(texts(found)["kubernetes.yml"]))
+    listed = entries("Exp_1.a", "exp-1-a", alt_names=("other.example.com",))
+    documents = list(yaml.safe_load_all(texts(listed)["kubernetes.yml"]))
     assert [item["kind"] for item in documents] == ["Secret", "ScrapeConfig"] * 2
     names = [item["metadata"]["name"] for item in documents]
     assert names[0] == names[1] and names[2] == names[3] and names[0] != names[2]
@@ -434,13 +434,13 @@ def test_manifests_have_the_shape_of_their_kinds() -> None:
                 "serverName": "other.example.com",
             },
         }
-        assert f"generic {secret}-key --from-file=client.key=" in texts(found)["README.md"]
+        assert f"generic {secret}-key --from-file=client.key=" in texts(listed)["README.md"]
 
 
 def test_the_collector_gets_what_prometheus_gets() -> None:
-    found = texts(entries("exp1", "exp2"))
-    receiver = yaml.safe_load(found["otel-collector.yml"])["receivers"]["prometheus/timesten"]
-    assert receiver["config"] == yaml.safe_load(found["scrape_config.yml"])
+    by_file = texts(entries("exp1", "exp2"))
+    receiver = yaml.safe_load(by_file["otel-collector.yml"])["receivers"]["prometheus/timesten"]
+    assert receiver["config"] == yaml.safe_load(by_file["scrape_config.yml"])
     assert receiver["config"]["scrape_configs"][0]["tls_config"] == {
         "ca_file": "/etc/timesten/exp1/ca.crt",
         "cert_file": "/etc/timesten/exp1/client.crt",
@@ -530,10 +530,10 @@ def registered(element: dict[str, Any], phase: str = "converge") -> dict[str, An
 
 def encrypted(name: str, element: dict[str, Any]) -> dict[str, Any]:
     pair = {**forge.pair(name, "prom1"), "client": "team-b", "bundle": ENCRYPTED}
-    found = {**element, "pairs": [pair]}
-    if "rotation" in found:
-        found["rotation"] = {**found["rotation"], "clients": ["team-b"]}
-    return found
+    row = {**element, "pairs": [pair]}
+    if "rotation" in row:
+        row["rotation"] = {**row["rotation"], "clients": ["team-b"]}
+    return row
 
 
 def rotating(tmp_path: Path) -> Site:

@@ -102,33 +102,33 @@ class Page(HTMLParser):
 )
 def test_structure(exporters: int, clients: int, faulty: int) -> None:
     made = fleet(exporters, clients, faulty)
-    found = Page(page.render(made))
-    ids = [attributes["id"] for _tag, attributes in found.elements if "id" in attributes]
+    shown = Page(page.render(made))
+    ids = [attributes["id"] for _tag, attributes in shown.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
-    links = [str(attributes["href"]) for attributes in found.of("a")]
+    links = [str(attributes["href"]) for attributes in shown.of("a")]
     assert links and all(link.startswith("#") and link[1:] in ids for link in links)
     named = [
-        str(attributes["aria-labelledby"]) for _tag, attributes in found.elements if "aria-labelledby" in attributes
+        str(attributes["aria-labelledby"]) for _tag, attributes in shown.elements if "aria-labelledby" in attributes
     ]
     assert named and set(named) <= set(ids)
-    assert [len(found.of(tag)) for tag in ("html", "main", "header", "footer", "nav", "h1", "title")][:6] == [1] * 6
-    assert found.of("html")[0]["lang"] == "en"
-    assert len(found.of("table")) == len(found.of("caption"))
-    assert all(attributes.get("scope") in ("col", "row") for attributes in found.of("th"))
+    assert [len(shown.of(tag)) for tag in ("html", "main", "header", "footer", "nav", "h1", "title")][:6] == [1] * 6
+    assert shown.of("html")[0]["lang"] == "en"
+    assert len(shown.of("table")) == len(shown.of("caption"))
+    assert all(attributes.get("scope") in ("col", "row") for attributes in shown.of("th"))
     # What scrolls can be scrolled by keyboard, and has a name.
-    wide = [attributes for attributes in found.of("div") if attributes.get("class") == "wide"]
+    wide = [attributes for attributes in shown.of("div") if attributes.get("class") == "wide"]
     assert wide and all(attributes["tabindex"] == "0" and attributes["aria-label"] for attributes in wide)
     # No state is told by its colour alone.
-    states = [attributes for attributes in found.of("td") if attributes.get("class") in ("good", "bad", "other")]
+    states = [attributes for attributes in shown.of("td") if attributes.get("class") in ("good", "bad", "other")]
     assert len(states) >= exporters * clients
-    assert found.text.count("not proven") >= faulty * clients and found.text.count("✗") >= faulty * clients
-    assert made.verdict().removesuffix(ledger.MEND).strip() in found.text and "above" not in found.text
+    assert shown.text.count("not proven") >= faulty * clients and shown.text.count("✗") >= faulty * clients
+    assert made.verdict().removesuffix(ledger.MEND).strip() in shown.text and "above" not in shown.text
 
 
 def test_nothing_comes_from_elsewhere_and_nothing_runs() -> None:
     text = page.render(fleet(60, 3, 4))
-    found = Page(text)
-    assert not {tag for tag, _attributes in found.elements} & {
+    shown = Page(text)
+    assert not {tag for tag, _attributes in shown.elements} & {
         "script",
         "iframe",
         "link",
@@ -138,7 +138,7 @@ def test_nothing_comes_from_elsewhere_and_nothing_runs() -> None:
         "base",
     }
     assert not re.search(r"https?://|url\(|@import|\bon[a-z]+=|javascript:", text)
-    (policy,) = [str(item["content"]) for item in found.of("meta") if item.get("http-equiv")]
+    (policy,) = [str(item["content"]) for item in shown.of("meta") if item.get("http-equiv")]
     assert "default-src 'none'" in policy and "script-src" not in policy
 
 
@@ -170,10 +170,10 @@ def test_hostile_text_is_text(text: str) -> None:
     made = Ledger("site", False, pairs, hosts, (text,), (text,), (text,), known, NOW)
     before = dataclasses.replace(made, pairs=(dataclasses.replace(pairs[0], state="failed"), Pair(text, text, "kept")))
     written = page.render(made, before, None) + page.render(made, None, text)
-    found = Page(page.render(made, before, None))
-    assert {tag for tag, _attributes in found.elements} <= {tag for tag, _attributes in clean} | {"h3", "ol"}
-    assert not any(name.startswith("on") for _tag, attributes in found.elements for name in attributes)
-    assert " ".join(text.split()) in found.text and "49721" not in written
+    shown = Page(page.render(made, before, None))
+    assert {tag for tag, _attributes in shown.elements} <= {tag for tag, _attributes in clean} | {"h3", "ol"}
+    assert not any(name.startswith("on") for _tag, attributes in shown.elements for name in attributes)
+    assert " ".join(text.split()) in shown.text and "49721" not in written
     assert "<script>" not in written and "<img" not in written
 
 
@@ -184,18 +184,18 @@ def test_500x4_is_made_quickly_and_stays_small() -> None:
         text = page.render(made, before)
         assert time.process_time() - began < 2
         assert len(text.encode()) < 500_000
-        found = Page(text)
+        shown = Page(text)
         # A drawing with a box for each exporter could not be read.
         assert len(page.topology(made.pairs).exporters) <= 15
-        assert len(found.of("rect")) < 60 and len(found.of("path")) < 100
+        assert len(shown.of("rect")) < 60 and len(shown.of("path")) < 100
 
 
 def test_matrix_shows_the_faulty_first_and_folds_the_others() -> None:
     made = fleet(60, 3, 2)
-    found = page.matrix(made.pairs, {"its target is down: connection refused -> start the exporter": 1})
-    assert found.clients == ("prom1", "prom2", "prom3")
-    assert [name for name, _cells in found.shown] == ["exp001", "exp002"] and len(found.folded) == 58
-    assert found.shown[0][1][0] == ("failed", 1) and found.folded[0][1][0] == ("proven", None)
+    matrix = page.matrix(made.pairs, {"its target is down: connection refused -> start the exporter": 1})
+    assert matrix.clients == ("prom1", "prom2", "prom3")
+    assert [name for name, _cells in matrix.shown] == ["exp001", "exp002"] and len(matrix.folded) == 58
+    assert matrix.shown[0][1][0] == ("failed", 1) and matrix.folded[0][1][0] == ("proven", None)
     small = page.matrix(fleet(3, 2, 1).pairs, {})
     assert len(small.shown) == 3 and small.folded == ()
     sparse = page.matrix((Pair("a", "p", "proven"), Pair("b", "q", "kept")), {})
@@ -214,10 +214,10 @@ def test_topology_groups_what_is_alike() -> None:
     assert large.edges[-1].kind == "bad" and large.edges[-1].word == "30 not proven"
     # Each exporter has other clients: at most fourteen groups, and the rest.
     mixed = [Pair(f"exp{n}", f"prom{n % 40}", "failed" if n == 77 else "proven") for n in range(200)]
-    found = page.topology(mixed)
-    assert len(found.exporters) == 15 and len(found.clients) == 15
-    assert found.exporters[0].names == ("exp77",)
-    assert sum(len(node.names) for node in found.exporters) == 200
+    topology = page.topology(mixed)
+    assert len(topology.exporters) == 15 and len(topology.clients) == 15
+    assert topology.exporters[0].names == ("exp77",)
+    assert sum(len(node.names) for node in topology.exporters) == 200
 
 
 @pytest.mark.parametrize(
@@ -234,34 +234,34 @@ def test_topology_groups_what_is_alike() -> None:
 )
 def test_expiry(ends: tuple[str | None, ...], words: str | None, bars: int) -> None:
     pairs = [Pair(f"exp{number}", "prom1", "proven", expires=end) for number, end in enumerate(ends)]
-    found = page.expiry(pairs, page.parse_timestamp(NOW))
-    assert len(found.bars) == bars and found.unknown == sum(end is None for end in ends)
-    assert found.words == (
+    expiry = page.expiry(pairs, page.parse_timestamp(NOW))
+    assert len(expiry.bars) == bars and expiry.unknown == sum(end is None for end in ends)
+    assert expiry.words == (
         words if words is not None else "1 ended already, 1 end within 7 days, 1 end within 30 days, 1 end later"
     )
-    assert all(40 <= one.x and one.x + one.width <= 680 and 0 < one.height <= 110 for one in found.bars)
-    assert sum(one.count for one in found.bars) == len([end for end in ends if end])
-    assert 40 <= found.now <= 680
-    assert all(page.parse_timestamp(f"{date}T00:00:00Z") for _x, date in found.ticks)
+    assert all(40 <= one.x and one.x + one.width <= 680 and 0 < one.height <= 110 for one in expiry.bars)
+    assert sum(one.count for one in expiry.bars) == len([end for end in ends if end])
+    assert 40 <= expiry.now <= 680
+    assert all(page.parse_timestamp(f"{date}T00:00:00Z") for _x, date in expiry.ticks)
 
 
 def test_due_is_one_line_a_day_the_first_first() -> None:
     made = fleet(4, 1)
     known = tuple(dataclasses.replace(item, due="2026-11-25T00:00:00Z") for item in made.exporters)
-    found = page.due(dataclasses.replace(made, exporters=known), page.parse_timestamp(NOW))
-    assert [(item.date, item.kind, item.distance) for item in found][:2] == [
+    rows = page.due(dataclasses.replace(made, exporters=known), page.parse_timestamp(NOW))
+    assert [(item.date, item.kind, item.distance) for item in rows][:2] == [
         ("2026-11-20", "ended", "4 days ago"),
         ("2026-11-25", "bad", "in less than a day"),
     ]
-    assert "wallets are due" in found[1].what and found[1].who == "4 exporters: exp001, exp002, exp003, exp004"
-    assert "first certificate ends" in found[0].what and found[0].who == "exp003"
+    assert "wallets are due" in rows[1].what and rows[1].who == "4 exporters: exp001, exp002, exp003, exp004"
+    assert "first certificate ends" in rows[0].what and rows[0].who == "exp003"
 
 
 def test_rate_budgets_are_grouped() -> None:
     rows = [("a", 15.0, 15), ("b", 15.0, 15), ("c", 12.0, None), ("d", None, 15), ("e", 9.5, None)]
     known = tuple(Known(name, name, f"{name}:1", None, asked, limit) for name, asked, limit in rows)
-    found = page.budgets(Ledger("site", False, exporters=known))
-    assert [(item.who, item.asked, item.limit, item.share, item.word) for item in found] == [
+    budgets = page.budgets(Ledger("site", False, exporters=known))
+    assert [(item.who, item.asked, item.limit, item.share, item.word) for item in budgets] == [
         ("c", "12", "10 (documented, not set)", 120, "too many"),
         ("2 exporters: a, b", "15", "15", 100, "nearly full"),
         ("e", "9.5", "10 (documented, not set)", 95, "nearly full"),

@@ -40,15 +40,15 @@ def hostvars(**run: Any) -> dict[str, dict[str, Any]]:
 
 def looked(**jobs: Sequence[str] | str) -> dict[str, PrometheusAnswer]:
     """What the clients answered when they were looked at: the exporters that they have, or why they failed."""
-    found = {}
+    answers = {}
     for name in CLIENTS:
         had = jobs.get(name.replace("-", "_"), ("exp1",))
         if isinstance(had, str):
-            found[name] = steps.failed_client(name.partition("-")[0], "inspected", name, had)
+            answers[name] = steps.failed_client(name.partition("-")[0], "inspected", name, had)
         else:
             definitions: dict[str, dict[str, Any]] = {job: {} for job in had}
-            found[name] = PrometheusAnswer(name.partition("-")[0], "inspected", name, False, definitions=definitions)
-    return found
+            answers[name] = PrometheusAnswer(name.partition("-")[0], "inspected", name, False, definitions=definitions)
+    return answers
 
 
 def plan(
@@ -73,21 +73,21 @@ def test_exactly_one(options: dict[str, Any], which: str) -> None:
 
 
 def test_an_exporter_of_the_inventory() -> None:
-    found = plan(remove_exporter="exp3-sales")
-    assert found.exporters == {"exp3": ["exp3-sales"]}
-    assert found.clients == {"prom1": ["prom1"], "prom2": ["prom2-short", "prom2-long"]}
-    assert (found.forget, found.unlisted, found.problems) == ((), False, ())
-    assert found.jobs == ("exp3-sales", "exp3-sales.spare"), "both ports belong to the exporter"
-    assert found.advice == (
+    removal_plan = plan(remove_exporter="exp3-sales")
+    assert removal_plan.exporters == {"exp3": ["exp3-sales"]}
+    assert removal_plan.clients == {"prom1": ["prom1"], "prom2": ["prom2-short", "prom2-long"]}
+    assert (removal_plan.forget, removal_plan.unlisted, removal_plan.problems) == ((), False, ())
+    assert removal_plan.jobs == ("exp3-sales", "exp3-sales.spare"), "both ports belong to the exporter"
+    assert removal_plan.advice == (
         "Take exp3-sales out of the inventory, or the next run of timesten.monitoring.site brings it back.",
     )
 
 
 @pytest.mark.parametrize("job", ["exp9", "exp9.spare"])
 def test_an_exporter_that_left(job: str) -> None:
-    found = plan(looked(prom1=("exp1", job)), remove_exporter="exp9")
-    assert (found.exporters, found.unlisted, found.problems) == ({}, True, ())
-    assert "nothing was done on its host" in found.advice[0]
+    removal_plan = plan(looked(prom1=("exp1", job)), remove_exporter="exp9")
+    assert (removal_plan.exporters, removal_plan.unlisted, removal_plan.problems) == ({}, True, ())
+    assert "nothing was done on its host" in removal_plan.advice[0]
 
 
 def test_an_exporter_that_never_was() -> None:
@@ -110,21 +110,21 @@ def test_an_exporter_that_never_was() -> None:
     ],
 )
 def test_a_prometheus(name: str, clients: dict[str, list[str]], forget: tuple[str, ...]) -> None:
-    found = plan(remove_prometheus=name)
-    assert (found.clients, found.forget, found.unlisted) == (clients, forget, not clients)
-    assert found.exporters == {"exp1": ["exp1"], "exp3": ["exp3-sales", "exp3-stock"]}
-    assert found.jobs == (), "all that is ours goes"
+    removal_plan = plan(remove_prometheus=name)
+    assert (removal_plan.clients, removal_plan.forget, removal_plan.unlisted) == (clients, forget, not clients)
+    assert removal_plan.exporters == {"exp1": ["exp1"], "exp3": ["exp3-sales", "exp3-stock"]}
+    assert removal_plan.jobs == (), "all that is ours goes"
     # What is advised is taken: the playbook evict takes no name that is like none of the inventory.
     advised = (
         [NEW_WALLETS] if name == "pram1" else [f"timesten.monitoring.evict -e evict={client}" for client in forget]
     )
-    assert all(text in found.advice[number] for number, text in enumerate(advised))
+    assert all(text in removal_plan.advice[number] for number, text in enumerate(advised))
 
 
 def test_everything() -> None:
-    found = plan(remove_everything=True)
-    assert set(found.exporters) == {"exp1", "exp3"} and set(found.clients) == {"prom1", "prom2"}
-    assert (found.forget, found.problems) == ((), ())
+    removal_plan = plan(remove_everything=True)
+    assert set(removal_plan.exporters) == {"exp1", "exp3"} and set(removal_plan.clients) == {"prom1", "prom2"}
+    assert (removal_plan.forget, removal_plan.problems) == ((), ())
 
 
 @pytest.mark.parametrize(

@@ -75,9 +75,9 @@ class Wave:
         """Have the clients prove the exporter; None is one that has nothing of it."""
         for name in forge.CLIENTS:
             row = rows.get(name, {})
-            found = [] if row is None else [{"name": self.job, **dict.fromkeys(PROOF, True), **row}]
+            proofs = [] if row is None else [{"name": self.job, **dict.fromkeys(PROOF, True), **row}]
             asked = {"state": "present", "client": name, "exporters": None, "check_mode": False}
-            raw = {"changed": False, "name": name, "exporters": found, "reloaded": False, "revision": "empty"}
+            raw = {"changed": False, "name": name, "exporters": proofs, "reloaded": False, "revision": "empty"}
             raw.update(removed=[], unmentioned=[], version="2.42.0")
             self.hostvars[name][steps.PROVEN] = {"clients": [{"asked": asked, "answer": raw}]}
 

@@ -194,11 +194,11 @@ def planned(
 
 def proven(job: str = "exp1", **rows: Raw | None) -> dict[str, PrometheusAnswer]:
     """The answers of the clients after the switch; None is one that does not speak of the exporter."""
-    found = {}
+    proofs = {}
     for name in CLIENTS:
         row = rows.get(name, GOOD)
-        found[name] = client(name, "present", {"exporters": [] if row is None else [{"name": job, **row}]})
-    return found
+        proofs[name] = client(name, "present", {"exporters": [] if row is None else [{"name": job, **row}]})
+    return proofs
 
 
 # --- the plan
@@ -312,8 +312,8 @@ def test_one_of_two_ports_is_left(up: bool, kept: str | None, now: str, leaving:
     row = {**GOOD, "up": up}
     judged = rotation.verdicts({"exp1": beside()}, said("switched"), proven("exp1.spare", prom1=row, prom2=row))
     assert judged["exp1"].now == now
-    found = rotation.leaving(judged, said(kept, "confirm"))
-    assert {name: (item.job, item.action) for name, item in found.items()} == ({"exp1": leaving} if leaving else {})
+    left = rotation.leaving(judged, said(kept, "confirm"))
+    assert {name: (item.job, item.action) for name, item in left.items()} == ({"exp1": leaving} if leaving else {})
 
 
 def test_nothing_is_left_where_nothing_was_switched() -> None:

@@ -469,9 +469,9 @@ def test_rules_of_an_exporter():
     content = yaml.safe_load("groups:\n" + rules.of_exporter(LATER))
     (group,) = content["groups"]
     assert group["name"] == "timesten exporter exp1"
-    found = {(rule["record"], rule["labels"].get("kind")): rule for rule in group["rules"]}
-    assert found["exporter:up:absent", None]["expr"] == 'absent(up{job="@job@",instance="@instance@"})'
-    ends = found["exporter:timesten_certificate_not_after_seconds:vector", "client"]
+    by_name = {(rule["record"], rule["labels"].get("kind")): rule for rule in group["rules"]}
+    assert by_name["exporter:up:absent", None]["expr"] == 'absent(up{job="@job@",instance="@instance@"})'
+    ends = by_name["exporter:timesten_certificate_not_after_seconds:vector", "client"]
     assert ends["expr"] == f"vector({40 * DAY})"
     assert ends["labels"] == {"exporter": "exp1", "client": "prom1", "kind": "client"}
 
@@ -497,10 +497,10 @@ def client(**options):
 
 
 def test_subject_of_an_answer():
-    found = rules.subject(client(), ANSWER, 15.0)
-    assert found.not_after == {"ca": 1799020800.0, "server": 1798848000.0, "client": 1798934400.0}
-    assert (found.due, found.created, found.evicted) == (1798761600.0, 1795517340.0, 1)
-    assert found.timeout == 10.0 and not found.honors_labels
+    subject = rules.subject(client(), ANSWER, 15.0)
+    assert subject.not_after == {"ca": 1799020800.0, "server": 1798848000.0, "client": 1798934400.0}
+    assert (subject.due, subject.created, subject.evicted) == (1798761600.0, 1795517340.0, 1)
+    assert subject.timeout == 10.0 and not subject.honors_labels
 
 
 @pytest.mark.parametrize(
@@ -533,8 +533,8 @@ def test_timeout(options, interval, timeout):
 
 def test_subject_in_check_mode_and_of_an_insecure_exporter():
     later = dataclasses.replace(ANSWER, generation=LATER_KNOWN, ca_not_after=None, due_at=None, pairs={})
-    found = rules.subject(client(), later, None)
-    assert found.created is None and found.due is None and set(found.not_after) == {"server"}
+    subject = rules.subject(client(), later, None)
+    assert subject.created is None and subject.due is None and set(subject.not_after) == {"server"}
     plain = rules.subject(client(), dataclasses.replace(ANSWER, insecure=True), None)
     assert plain.not_after == {} and plain.due is None
 

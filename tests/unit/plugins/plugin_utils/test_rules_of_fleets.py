@@ -50,8 +50,8 @@ def full(name: str, used: float) -> list[dict[str, str]]:
     instance = '"tt1"' if name == HONORS else f'"{name}:8888",exported_instance="tt1"'
     labels = f'{{job="timesten-{name}",instance={instance},dsn="sales"}}'
     sizes = {"timesten_perm_in_use_bytes": used, "timesten_perm_allocated_bytes": 1000}
-    found = [{"series": metric + labels, "values": f"{value}x60"} for metric, value in sizes.items()]
-    return [*found, {"series": f'up{{job="timesten-{name}",instance="{name}:8888"}}', "values": "1x60"}]
+    series = [{"series": metric + labels, "values": f"{value}x60"} for metric, value in sizes.items()]
+    return [*series, {"series": f'up{{job="timesten-{name}",instance="{name}:8888"}}', "values": "1x60"}]
 
 
 @pytest.mark.parametrize("version", ["2.42", "3.5"])

@@ -184,7 +184,9 @@ class Scripted:
                     headers[name.lower()] = value
                 body = file.read(int(headers.get("content-length", 0)))
                 self.requests.append((method, path, headers, body))
-                answer = next(found for start, found in self.answers.items() if f"{method} {path}".startswith(start))
+                answer = next(
+                    prepared for start, prepared in self.answers.items() if f"{method} {path}".startswith(start)
+                )
                 if callable(answer):
                     answer(file)
                     return
@@ -250,23 +252,23 @@ LISTS, LETS_IN = {"GET": (200, [])}, {"POST": (422, {"code": 602, "message": "co
 def test_an_alertmanager_that_cannot_be_used(answers, expected, monkeypatch):
     monkeypatch.setattr(web, "SECONDS", 1)
     with scripted(answers) as alertmanager:
-        found = silences.fault(alertmanager.server)
-        assert (found is None) if expected is None else (found and expected in found), found
-        assert found is None or found.startswith(f"rotate_silence: http://127.0.0.1:{alertmanager.port} ")
+        problem = silences.fault(alertmanager.server)
+        assert (problem is None) if expected is None else (problem and expected in problem), problem
+        assert problem is None or problem.startswith(f"rotate_silence: http://127.0.0.1:{alertmanager.port} ")
         # A refusal is told several times; the Alertmanager is asked once.
         asked = len(alertmanager.requests)
-        assert silences.fault(alertmanager.server) == found and len(alertmanager.requests) == asked
+        assert silences.fault(alertmanager.server) == problem and len(alertmanager.requests) == asked
 
 
 def test_an_alertmanager_that_is_not_there():
     port = free_port()
-    found = silences.fault(web.Server("rotate_silence", f"http://127.0.0.1:{port}"))
+    problem = silences.fault(web.Server("rotate_silence", f"http://127.0.0.1:{port}"))
     assert (
-        found
+        problem
         == f"rotate_silence: http://127.0.0.1:{port} does not answer (Connection refused): does it run, and is the address right?"
     )
-    found = silences.fault(web.Server("rotate_silence", "http://nosuch.invalid:9093"))
-    assert "the name of its host cannot be resolved here" in found
+    problem = silences.fault(web.Server("rotate_silence", "http://nosuch.invalid:9093"))
+    assert "the name of its host cannot be resolved here" in problem
 
 
 @pytest.fixture(scope="module")
@@ -319,12 +321,12 @@ def test_who_asks_is_said_and_never_shown():
         echo = f"Bearer {SECRET}, {SECRET[:2]}\x1b[0m{SECRET[2:]} or YWxpY2U6czNjcjN0LVZhbHVl"
         with scripted({"GET": (500, echo)}) as alertmanager:
             server = dataclasses.replace(alertmanager.server, **change)
-            found = silences.fault(server)
+            problem = silences.fault(server)
             [(_method, _path, headers, _body)] = alertmanager.requests
         assert headers["authorization"] in (f"Bearer {SECRET}", "Basic YWxpY2U6czNjcjN0LVZhbHVl")
         assert "username" in change or headers["x-scope-orgid"] == "fleet"
-        assert "***" in found and SECRET not in found + repr(server), found
-        assert "username" not in change or "YWxp" not in found
+        assert "***" in problem and SECRET not in problem + repr(server), problem
+        assert "username" not in change or "YWxp" not in problem
 
 
 def test_a_secret_is_not_shown_in_part():
@@ -375,11 +377,11 @@ def test_a_silence_that_was_not_made(answer):
 )
 def test_the_end_of_a_silence(answers, expected):
     with scripted(answers) as alertmanager:
-        found = silences.end_all(alertmanager.server, ["abc"])
+        notes = silences.end_all(alertmanager.server, ["abc"])
     if expected is None:
-        assert found == []
+        assert notes == []
     else:
-        [note] = found
+        [note] = notes
         assert expected in note and note.endswith("The silence abc could not be ended; it ends by itself.")
 
 
@@ -420,12 +422,12 @@ def problems(operation="rotate", **run):
     ],
 )  # fmt: skip
 def test_the_variables(run, expected):
-    found = problems(**run)
+    texts = problems(**run)
     if expected is None:
-        assert found == []
+        assert texts == []
     else:
-        assert expected in "\n".join(found), found
-    assert SECRET not in "\n".join(found)
+        assert expected in "\n".join(texts), texts
+    assert SECRET not in "\n".join(texts)
 
 
 @pytest.mark.parametrize(
@@ -438,8 +440,8 @@ def test_the_variables(run, expected):
 )
 def test_they_are_the_same_for_all_hosts(variable, one, other):
     variables = {"exp1": {"exporter_host_timesten_home": "/opt/tt", variable: one}, "prom1": {variable: other}}
-    found = "\n".join(fleet.problems(variables, GROUPS, ["exp1", "prom1"]))
-    assert f"{variable} differs from host to host" in found and SECRET not in found
+    text = "\n".join(fleet.problems(variables, GROUPS, ["exp1", "prom1"]))
+    assert f"{variable} differs from host to host" in text and SECRET not in text
     # Empty is not another one: it is none.
     variables["prom1"][variable] = ""
     assert "differs" not in "\n".join(fleet.problems(variables, GROUPS, ["exp1", "prom1"]))
