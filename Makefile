@@ -13,7 +13,7 @@ PARTS := lint docs sanity unit build compat integration rotation lab bench
 PYTHON_OF_VENV = "$$(readlink -f .cache)/venv/bin/python"
 ARGS ?=
 
-.PHONY: help demo test quick platforms release site venv clean $(PARTS)
+.PHONY: help demo test quick platforms takers release site venv clean $(PARTS)
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -31,6 +31,9 @@ quick: venv ## for every day: lint, and the unit tests without the long property
 
 platforms: venv ## every platform and way to the hosts, into docs/platforms.md (root, half an hour)
 	@$(PYTHON_OF_VENV) tests/bench/platforms.py $(ARGS)
+
+takers: venv ## every kind of taker with the real programs, into docs/which-prometheus.md (root, an hour)
+	@$(PYTHON_OF_VENV) tests/bench/takers.py $(ARGS)
 
 release: test ## VERSION=1.0.0: all tests, then changelog, commit, tag, tarball and checksum on this machine
 	@$(PYTHON_OF_VENV) tests/gates/release.py $(VERSION)

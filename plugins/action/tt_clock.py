@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action: how far a host's clock is from the controller's."""
+"""Action that measures how far a host's clock is from the controller's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.timesten.monitoring.plugins.plugin_utils.border import 
 
 
 class ActionModule(HostAction):
-    """Asks the host's date over the open connection; nothing is transferred, and no Python is needed there."""
+    """Asks for the host's date over the open connection. Transfers nothing and needs no Python on the host."""
 
     TRANSFERS_FILES = False
 

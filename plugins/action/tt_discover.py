@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action: what monitors TimesTen already, as one host tells it, or as all have told it."""
+"""Action that shows what already monitors TimesTen: one host's answer, or the report of all answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ display = Display()
 
 
 class ActionModule(HostAction):
-    """Parses what the host answers; a host that cannot be looked at is an answer, which the report tells."""
+    """Parses the host's answer. A host that could not be asked is an answer too, which the report shows."""
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         """Return what was found."""
@@ -81,6 +81,6 @@ class ActionModule(HostAction):
 
 
 def _names(variables: Mapping[str, Any], host: str) -> list[str]:
-    """Names and addresses of an exporter host, as the inventory has them."""
+    """Return names and addresses of an exporter host from the inventory."""
     given = [host, variables.get("ansible_host"), variables.get("exporter_host_address")]
     return [str(name) for name in given if name]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action: the exporters of a host, with arguments from the inventory, and an answer that was parsed."""
+"""Action for the exporters of a host: takes arguments from the inventory and returns a parsed answer."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ UNOFFERED = "its host asks for a unit of systemd although exporter_host_become i
 
 @dataclasses.dataclass(frozen=True)
 class _AsRoot:
-    """What came of calls as root: whether anything changed, why, and what went wrong."""
+    """The outcome of calls as root: whether anything changed, why, and what went wrong."""
 
     changed: bool = False
     trouble: str | None = None
     why: tuple[str, ...] = ()
 
     def after(self, other: _AsRoot) -> _AsRoot:
-        """Both, in this order."""
+        """Return both outcomes as one, in this order."""
         return _AsRoot(self.changed or other.changed, self.trouble or other.trouble, self.why + other.why)
 
     def within(self, answer: ExporterHostAnswer) -> ExporterHostAnswer:
-        """Return the host's answer with what was done for its exporters as root."""
+        """Return the host's answer, extended by what root did for its exporters."""
         told = {
             name: tuple(text for text in self.why if f"timesten-exporter-{name}." in text) for name in answer.exporters
         }
@@ -80,7 +80,9 @@ class _AsRoot:
 
 
 class ActionModule(HostAction):
-    """Calls the module once, as the exporters' owner; with ``from_inventory``, what it needs of root is done before, and only then."""
+    """Calls the module once, as the exporters' owner. With ``from_inventory``, it first does what needs root, and only
+    if something does.
+    """
 
     MODULE = "tt_exporter_host"
 
@@ -160,7 +162,7 @@ class ActionModule(HostAction):
             done, answer = done.after(installed), steps.joined(answer, made)
         left = [exporter for exporter in exporters if answer.exporters[exporter.name].leftover_unit]
         if left:
-            # The unit's end stops its exporter, which the second call starts again, without a unit.
+            # The exporter runs on without its unit. The second call removes what the unit has started.
             removed = self._units(host, _booted_by(left, "none"), task_vars)
             done = done.after(removed)
             if removed.trouble is not None:
@@ -177,7 +179,9 @@ class ActionModule(HostAction):
         arguments: Mapping[str, Any],
         task_vars: dict[str, Any],
     ) -> tuple[_AsRoot, ExporterHostAnswer]:
-        """Have root install the units that ``boot: auto`` waits for; where root cannot, the host chooses again, without one, and the run says why."""
+        """Let root install the units that ``boot: auto`` waits for. If root cannot, the host chooses again without a
+        unit, and the run says why.
+        """
         with_unit = _booted_by(exporters, "systemd")
         installed = self._units(host, with_unit, task_vars)
         if installed.trouble is None:
@@ -226,7 +230,7 @@ class ActionModule(HostAction):
         return self._registered([(answer, exporters, [])])
 
     def _end(self, host: ExporterHost, task_vars: dict[str, Any]) -> dict[str, Any]:
-        """Keep, take back or end what became of the switches, as the verdicts say."""
+        """Keep, take back or end each switch, as its verdict says."""
         verdicts = self.inventory.verdicts()
         calls: list[tuple[ExporterHostAnswer, Sequence[Exporter], Sequence[Mapping[str, Any]]]] = []
         action: answers.Phase
@@ -247,7 +251,7 @@ class ActionModule(HostAction):
         return self._registered(calls)
 
     def _retire(self, host: ExporterHost, task_vars: dict[str, Any]) -> dict[str, Any]:
-        """End the process on the port that nobody scrapes any more."""
+        """End the process on the port that no client scrapes any more."""
         leaving = self.inventory.leaving()
         calls: list[tuple[ExporterHostAnswer, Sequence[Exporter], Sequence[Mapping[str, Any]]]] = []
         action: answers.Phase
@@ -268,7 +272,7 @@ class ActionModule(HostAction):
         return self._registered(calls)
 
     def _remove(self, host: ExporterHost, task_vars: dict[str, Any]) -> dict[str, Any]:
-        """Remove exporters, or have them forget clients, as the playbook timesten.monitoring.remove has found out."""
+        """Remove exporters, or let them forget clients, as planned by the playbook timesten.monitoring.remove."""
         removal = self.inventory.removal()
         exporters = [exporter for exporter in host.exporters if exporter.name in removal.exporters.get(host.host, ())]
         if not exporters:
@@ -299,7 +303,7 @@ class ActionModule(HostAction):
         arguments: Mapping[str, Any],
         task_vars: dict[str, Any],
     ) -> ExporterHostAnswer:
-        """Call the module as the owner and return the parsed answer; nonsense is a failure of the host."""
+        """Call the module as the owner and return the parsed answer. An invalid answer counts as a failure of the host."""
         full = {
             **arguments,
             "phase": phase,
@@ -347,7 +351,9 @@ class ActionModule(HostAction):
         inspected: Mapping[str, PrometheusAnswer],
         task_vars: dict[str, Any],
     ) -> dict[str, str]:
-        """Return the exporters that no Prometheus knows yet and that would be refused, before root makes anything for them, and why."""
+        """Return the new exporters that would be refused, with the reason, before root makes anything for them. No
+        Prometheus knows them yet.
+        """
         known = {name for answer in inspected.values() for name in answer.definitions}
         new = [exporter for exporter in exporters if exporter.name not in known]
         if not new or self._task.check_mode or not self._needs_root(host, new):
@@ -364,7 +370,7 @@ class ActionModule(HostAction):
         return host.make_directory or any(exporter.definition.get("boot") == "systemd" for exporter in exporters)
 
     def _prepare(self, host: ExporterHost, exporters: Sequence[Exporter], task_vars: dict[str, Any]) -> _AsRoot:
-        """Do what the owner cannot: a directory that root has to make, and units."""
+        """Do what the owner cannot do: make a directory that needs root, and install units."""
         done = _AsRoot()
         if host.make_directory:
             parents = sorted({str(e.definition["certificate_directory"]).rpartition("/")[0] for e in exporters})
@@ -374,13 +380,13 @@ class ActionModule(HostAction):
                 if done.trouble is not None:
                     return done
         if any(exporter.definition.get("boot") == "systemd" for exporter in exporters):
-            # Of those with ``auto`` their host has not said yet whether they want one.
+            # For exporters with ``auto`` the host has not yet said whether they want a unit.
             settled = [exporter for exporter in exporters if exporter.definition.get("boot") != AUTO]
             done = done.after(self._units(host, settled, task_vars))
         return done
 
     def _units(self, host: ExporterHost, exporters: Sequence[Exporter], task_vars: dict[str, Any]) -> _AsRoot:
-        """Have systemd run the exporters that ask for it, and no others."""
+        """Let systemd run the exporters that ask for it, and no others."""
         arguments = {
             "exporters": [
                 {key: value for key, value in exporter.definition.items() if key in UNIT_KEYS} for exporter in exporters
@@ -399,17 +405,19 @@ class ActionModule(HostAction):
         texts = tuple(answers.plain(text, 200) for text in listed if isinstance(text, str))
         return _AsRoot(raw.get("changed") is True, trouble, texts)
 
-    # --- what the inventory and the other hosts say
+    # --- facts from the inventory and the other hosts
 
     def _of_wave(self, host: ExporterHost) -> list[Exporter]:
-        """The exporters of this host that take part in the rotation."""
+        """Return the exporters of this host that take part in the rotation."""
         if host.host not in self.inventory.wave():
             return []
         only = self.inventory.rotated()
         return [exporter for exporter in host.exporters if only is None or exporter.name in only]
 
     def _gaps(self, exporters: Sequence[Exporter], inspected: Mapping[str, PrometheusAnswer]) -> dict[str, Any]:
-        """Return when exporters may be taken over, by the clock of this host: between the scrapes of hand-written jobs."""
+        """Return the moments between the scrapes of hand-written jobs at which exporters may be taken over, by this
+        host's clock.
+        """
         by_hand = {
             exporter.name: {
                 client: answer for client, answer in inspected.items() if exporter.name in answer.scrapes_by_hand
@@ -425,7 +433,7 @@ class ActionModule(HostAction):
         return {name: rotation.takeover_order(name, found, clocks, own, time.time()) for name, found in by_hand.items()}
 
     def _takers(self, inspected: Mapping[str, Any], host: ExporterHost) -> list[dict[str, Any]]:
-        """Return the clients of an exporter host, outsiders among them, as the module takes them."""
+        """Return the clients of an exporter host, including outsiders, in the module's form."""
         found = _clients(inspected, host)
         run = self.inventory.fleet.run
         exporters = [exporter.name for exporter in host.exporters]
@@ -455,12 +463,12 @@ def _dicts(value: Any) -> list[Mapping[str, Any]]:
 
 
 def _jobs(host: ExporterHost) -> set[str]:
-    """The names that the jobs of a host's exporters have."""
+    """Return the names of the jobs of a host's exporters."""
     return {names.on_port(exporter.name, spare) for exporter in host.exporters for spare in (False, True)}
 
 
 def _clients(inspected: Mapping[str, Any], host: ExporterHost) -> list[dict[str, Any]]:
-    """Return the clients of an exporter host, as the module takes them, from what the Prometheus hosts hold."""
+    """Return the clients of an exporter host in the module's form, with what the Prometheus hosts have stored."""
     mine = _jobs(host)
     found = []
     for client, answer in inspected.items():
@@ -472,7 +480,7 @@ def _clients(inspected: Mapping[str, Any], host: ExporterHost) -> list[dict[str,
                 stored.setdefault(name, {})["scrape_interval"] = interval
         for name, definition in answer.definitions.items():
             if name in stored and not definition.get("insecure"):
-                # What Prometheus verifies now has to stay in the certificate until the job has moved.
+                # The certificate has to keep the name that Prometheus verifies now until the job has moved.
                 tls = prometheus_jobs.build(definition, "/").config["tls_config"]
                 stored[name]["verifies"] = tls.get("server_name", definition["address"])
         found.append(

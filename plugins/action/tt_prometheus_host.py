@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action: the Prometheus instances of a host, with arguments from the inventory, and answers that were parsed."""
+"""Action for the Prometheus instances of a host: takes arguments from the inventory and returns parsed answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory impo
 
 ROLE = os.path.join(os.path.dirname(__file__), "..", "..", "roles", "prometheus_host")
 RENDERED = ("present", "absent", "staged")
-"""States that may write the configuration."""
+"""The states that may write the configuration."""
 
 
 class ActionModule(HostAction):
@@ -83,13 +83,14 @@ class ActionModule(HostAction):
 
     def _inspect(self, host: PrometheusHost, task_vars: dict[str, Any]) -> dict[str, Any]:
         calls: dict[str, dict[str, Any] | str] = {client.name: {} for client in host.clients}
-        # Where the role is used alone, nobody has checked the other hosts' variables: whoever needs them says what is wrong.
+        # If the role is used alone, the other hosts' variables were not checked. The step that needs them reports what
+        # is wrong.
         with contextlib.suppress(Problems):
             for client in host.clients:
                 calls[client.name] = {"exporters": templates.wanted(self.inventory.fleet, client.name)}
         result = self._each(host, "inspected", calls, task_vars)
         if any(answer.scrapes_by_hand for answer in steps.prometheus_answers(result, host.host).values()):
-            # A takeover goes between the scrapes of hand-written jobs.
+            # A takeover happens between the scrapes of hand-written jobs, so it needs the clock.
             result["clock"] = dataclasses.asdict(self.measured_clock())
         return result
 
@@ -100,7 +101,8 @@ class ActionModule(HostAction):
         calls: dict[str, dict[str, Any] | str] = {}
         for client in host.clients:
             looked = before.get(client.name)
-            # Where the role is used alone, without its part inspect, nothing is known of the client, and nothing has to be.
+            # If the role is used alone without its part inspect, nothing is known about the client, and nothing has to
+            # be.
             if looked is None and self.inventory.is_reported:
                 calls[client.name] = "it was not looked at"
                 continue
@@ -124,7 +126,7 @@ class ActionModule(HostAction):
         return self._each(host, "present", calls, task_vars, looked=before)
 
     def _prove(self, host: PrometheusHost, task_vars: dict[str, Any]) -> dict[str, Any]:
-        """After a switch: bring those that were switched, and prove them."""
+        """After a switch, deliver to the clients of the switched exporters and prove these exporters."""
         switched = self.inventory.switched()
         if not switched:
             return {"changed": False}
@@ -148,7 +150,7 @@ class ActionModule(HostAction):
         return self._with_staged(host, "released", _going(rows), keep, task_vars)
 
     def _leave(self, host: PrometheusHost, task_vars: dict[str, Any]) -> dict[str, Any]:
-        """With the strategy spare_port: let go of the ports that exporters leave."""
+        """With the strategy spare_port, remove the jobs of the ports that exporters leave."""
         jobs = sorted(leaving.job for leaving in self.inventory.leaving().values())
         if not jobs:
             return {"changed": False}
@@ -162,7 +164,9 @@ class ActionModule(HostAction):
         return self._each(host, "absent", calls, task_vars, looked=before)
 
     def _clear(self, host: PrometheusHost, task_vars: dict[str, Any]) -> dict[str, Any]:
-        """Remove what the playbook timesten.monitoring.remove has found out; where the role is used alone, what its variables say."""
+        """Remove what the playbook timesten.monitoring.remove has planned or, if the role is used alone, what its
+        variables say.
+        """
         if not self.inventory.is_reported:
             named = {} if host.remove is None else {"remove": list(host.remove)}
             before = self.inventory.clients([host.host], steps.INSPECTED)
@@ -186,7 +190,7 @@ class ActionModule(HostAction):
     ) -> dict[str, Any]:
         """Call the module with the generations that are ready."""
         inventory = self.inventory
-        staged = inventory.exporters([name for name in host.exporter_hosts if name in inventory.wave()], steps.STAGED)
+        staged = inventory.staged([name for name in host.exporter_hosts if name in inventory.wave()])
         before = inventory.clients([host.host], steps.INSPECTED)
         calls: dict[str, dict[str, Any] | str] = {}
         for client in host.clients:
@@ -206,7 +210,7 @@ class ActionModule(HostAction):
         answered: Mapping[str, ExporterHostAnswer],
         looked: PrometheusAnswer | None,
     ) -> dict[str, Any]:
-        """Give each exporter its group of rules, and return the others as the module's option."""
+        """Put each exporter's rule group into its element, and return the other groups as the module's option."""
         if not client.rules or client.options.get("kind") == "scrape_file":
             return {"rules": ""}
         listed = self.inventory.fleet.exporters
@@ -227,7 +231,7 @@ class ActionModule(HostAction):
         task_vars: dict[str, Any],
         looked: Mapping[str, PrometheusAnswer] | None = None,
     ) -> dict[str, Any]:
-        """Call the module for each client; a text in place of arguments is the reason why that client is not called."""
+        """Call the module for each client. A text instead of arguments is the reason why that client is not called."""
         parsed, handed_on = [], []
         for client in host.clients:
             arguments = calls.get(client.name)
@@ -253,7 +257,7 @@ class ActionModule(HostAction):
         task_vars: dict[str, Any],
     ) -> tuple[PrometheusAnswer, list[str] | None]:
         full = {**client.options, "name": client.name, "state": state, "run": this_run(), **arguments}
-        # Where the role is used alone, nobody has checked the other hosts' variables.
+        # If the role is used alone, the other hosts' variables were not checked.
         with contextlib.suppress(Problems):
             full["fleet_exporters"] = templates.targets(self.inventory.fleet)
         asked = [item["name"] for item in arguments["exporters"]] if "exporters" in arguments else None
@@ -290,7 +294,7 @@ class ActionModule(HostAction):
         looked: PrometheusAnswer | None,
         task_vars: dict[str, Any],
     ) -> str:
-        """The whole configuration, for the layout template."""
+        """Return the whole configuration for the layout template."""
         jobs = templates.jobs(
             client.options,
             looked.definitions if looked is not None else {},
@@ -308,7 +312,7 @@ class ActionModule(HostAction):
         return str(text)
 
     def _departed(self, looked: PrometheusAnswer) -> list[str]:
-        """Exporters that the client has and the inventory has not."""
+        """Return the exporters that the client has and the inventory has not."""
         listed = self.inventory.fleet.exporters
         return [name for name in looked.definitions if names.exporter_of(name) not in listed]
 

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action: the last table of a run, and its exit status. No host is contacted."""
+"""Action that prints the last table of a run and sets its exit status. It contacts no host."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ display = Display()
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
-    """Writes what outsiders get, prints the table, writes it as JSON and as a page where the run asks for that, and fails unless all was seen."""
+    """Writes the outsiders' files, prints the table, writes the JSON form and the page if the run asks for them, and
+    fails unless everything was seen.
+    """
 
     TRANSFERS_FILES = False
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
-        """Return the ledger; failed unless it is good."""
+        """Return the ledger. The result is failed unless the ledger is good."""
         super().run(tmp, task_vars)
         inventory = Inventory(self._templar, task_vars)
         if not self._task.args.get("operation"):
@@ -51,7 +53,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             display.display(line)
         unwritten = _write(inventory.run, made)
         if unwritten or not made.good:
-            # A failed result is shown whole, and the table has said it all.
+            # Ansible shows a failed result as a whole, and the table has already said everything.
             return {"failed": True, "msg": " ".join([made.verdict(), *unwritten])}
         return {"changed": bool(notes), "ledger": made.as_dict()}
 
@@ -63,9 +65,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return {"failed": True, "msg": str(error)}
         if not run.timesten_report or not run.timesten_report_html:
             books = ", ".join(ledger.OPERATIONS)
-            reason = f"it reads what another playbook has seen in the same run, and each of these ends with it: {books}. Run one of them"
+            reason = f"it only reports what another playbook has seen in the same run. Run one of these playbooks, which all end with it: {books}"
             page_of = "with -e timesten_report=FILE -e timesten_report_html=PAGE it makes the page of an earlier report"
             return {"failed": True, "msg": f"timesten.monitoring.report has nothing to report: {reason}; {page_of}."}
+        in_the_way = reports.fault(run.timesten_report_html, "timesten_report_html")
+        if in_the_way:
+            return {"failed": True, "msg": in_the_way}
         try:
             made = page.read(run.timesten_report)
             if made is None:
@@ -79,8 +84,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
 
 def _write(run: Run, made: ledger.Ledger) -> list[str]:
-    """Write what the run asks for; return why that failed."""
-    # The page tells what is new since the report that is replaced.
+    """Write the report files that the run asks for. Return why that failed."""
+    # The page tells what is new since the report that this one replaces.
     before, trouble = None, None
     if run.timesten_report and run.timesten_report_html:
         try:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action: what the controller decides between the steps of a rotation. No host is contacted."""
+"""Action for the controller's decisions between the steps of a rotation. It contacts no host."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STEPS = ("plan", "go", "judge", "leave", "record")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
-    """Makes the plan, judges it, and keeps the record of the waves."""
+    """Makes the plan of a wave, judges the outcome, and keeps the record of all waves."""
 
     TRANSFERS_FILES = False
 
@@ -38,12 +38,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return {"changed": False, "hosts": arguments["hosts"]}
         self.inventory = Inventory(self._templar, task_vars)
         step = {"plan": self._plan, "go": self._go, "judge": self._judge, "leave": self._leave, "record": self._record}
-        return {"changed": False, **step[arguments["step"]]()}
+        return {"changed": False, "reading": steps.reading(), **step[arguments["step"]]()}
 
     def _plan(self) -> dict[str, Any]:
         """Choose the moments."""
         inventory, fleet, run, began = self.inventory, self.inventory.fleet, self.inventory.run, time.time()
-        staged = inventory.exporters(inventory.wave(), steps.STAGED)
+        staged = inventory.staged(inventory.wave())
         takers = {
             exporter.name: {
                 client.name: client.host
@@ -77,19 +77,21 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return {"rows": {name: dataclasses.asdict(row) for name, row in done.rows.items()}, **told}
 
     def _gets_grace(self, exporter: str) -> bool:
-        """Tell whether both ports of an exporter serve for a while: an outsider that keeps its access cannot follow at once."""
+        """Tell whether an exporter serves both ports for a while, because an outsider that keeps its access cannot
+        follow at once.
+        """
         found = self.inventory.fleet.outsiders_of(exporter)
         return not self.inventory.evicted and bool(found)
 
     def _go(self) -> dict[str, Any]:
-        """Refuse what a client does not follow."""
+        """Refuse the exporters that a client does not follow."""
         inventory = self.inventory
         following = inventory.clients(inventory.fleet.prometheus_hosts, steps.FOLLOWING)
         rows = rotation.go(inventory.rows("timesten_plan"), following, inventory.run.rotate_optional)
         return {"rows": {name: dataclasses.asdict(row) for name, row in rows.items()}}
 
     def _judge(self) -> dict[str, Any]:
-        """Keep what was proven, and take the rest back."""
+        """Keep the switches that were proven, and take the others back."""
         inventory = self.inventory
         judged = rotation.verdicts(
             inventory.rows("timesten_go"),
@@ -103,7 +105,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         }
 
     def _leave(self) -> dict[str, Any]:
-        """Tell which of their two ports exporters leave, after the time that outsiders have to follow."""
+        """Say which of their two ports exporters leave, after the time that outsiders have to follow."""
         inventory = self.inventory
         ended = inventory.exporters(inventory.wave(), steps.ENDED)
         left = rotation.leaving(inventory.verdicts(), ended)
@@ -117,7 +119,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return {"leaving": {name: dataclasses.asdict(item) for name, item in left.items()}}
 
     def _record(self) -> dict[str, Any]:
-        """Add what became of this wave to the record of the run."""
+        """Add the outcomes of this wave to the record of the run."""
         inventory, check_mode = self.inventory, self._task.check_mode
         run, planned = inventory.fleet.run, inventory.registered("timesten_plan")
         notes = [*planned.get("notes", []), *around.end(run, planned.get("silence", ""))]
@@ -126,7 +128,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if not check_mode and inventory.run.timesten_outsiders:
             switched = [entry.exporter for entry in entries if entry.outcome == "switched"]
             problems = handover.after_the_switch(inventory, switched)
-            # Their directories hold the new pairs now.
+            # The outsiders' directories now hold the new pairs.
             entries = ledger.rotations(inventory, False)
         touched = {entry.exporter: entry.outcome for entry in entries if entry.changed}
         notes += around.annotate(run, planned.get("began", 0.0), touched, check_mode)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Callback: how far a task with many hosts is, while it goes on."""
+"""Callback that shows the progress of a task with many hosts."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ type: aggregate
 short_description: How many hosts are done, and how long the others will take
 version_added: 1.0.0
 description:
-  - Says at the end of each tenth of the hosts of a task, and at least every ten seconds, how many are done and about how long the others will take.
+  - After each tenth of a task's hosts, and at least every ten seconds, it prints how many hosts are done and about how
+    long the others will take.
   - It is for tasks with ten hosts or more. The hosts of later batches (C(serial)) count too.
-  - It stands beside whichever callback shows the output.
+  - It works together with any callback that shows the output.
 requirements:
   - enabled in C(callbacks_enabled)
 """
@@ -27,7 +28,7 @@ from ansible_collections.timesten.monitoring.plugins.plugin_utils.progress impor
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
-    """Counts the hosts of the task that runs."""
+    """Counts the finished hosts of the running task."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
@@ -41,22 +42,22 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._running: dict[tuple[str, str], Progress] = {}
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
-        """Take the hosts of all batches; each batch is announced as a play of the same name."""
+        """Count the hosts of all batches. Ansible announces each batch as a play of the same name."""
         self._total = len(play.get_variable_manager().get_vars(play=play).get("ansible_play_hosts_all") or ())
         if play.get_name() != self._play:
             self._play, self._running = play.get_name(), {}
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
-        """Begin to count, or go on with the next batch."""
+        """Begin to count, or continue with the next batch."""
         key = self._key(task)
         known = self._running.get(key)
-        # A task of an included file runs again, for the next wave.
+        # A task of an included file runs again for the next wave.
         if known is None or known.done >= known.total:
             total = 1 if task.run_once else self._total
             self._running[key] = Progress(task.get_name(), total, time.monotonic())
 
     def v2_playbook_on_handler_task_start(self, task: Any) -> None:
-        """Begin to count a handler, as the steps of a rotation are: those who were notified of it take part."""
+        """Begin to count a handler, such as a step of a rotation. Only the notified hosts take part."""
         total = 1 if task.run_once else len(task.notified_hosts)
         self._running[self._key(task)] = Progress(task.get_name(), total, time.monotonic())
 

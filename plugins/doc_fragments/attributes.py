@@ -6,7 +6,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """What all modules of the collection have in common."""
+    """Documentation that all modules of the collection share."""
 
     DOCUMENTATION = r"""
 options: {}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter: which exporters have a wallet that has to be replaced."""
+"""Filter that returns the exporters with a wallet that has to be replaced."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ name: due_exporters
 short_description: Which exporters have a wallet that has to be replaced
 version_added: 1.0.0
 description:
-  - Names the exporters whose hosts have answered that the wallet under the running process is due or does not fit any more.
+  - Names the exporters whose hosts have answered that the wallet of the running process is due or no longer fits.
 positional: groups, hosts
 options:
   _input:
@@ -50,7 +50,7 @@ from ansible_collections.timesten.monitoring.plugins.plugin_utils import fleet, 
 def due_exporters(
     hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence[str]], hosts: Sequence[str]
 ) -> list[str]:
-    """Return the names of the exporters that a rotation has to give a new wallet."""
+    """Return the names of the exporters to which a rotation has to give a new wallet."""
     listed = fleet.recall(hostvars, groups).exporters
     answers = steps.exporters(
         hostvars, [host for host in groups.get(fleet.EXPORTERS, ()) if host in hosts], steps.CONVERGED
@@ -64,8 +64,8 @@ def due_exporters(
 
 
 class FilterModule:
-    """Filters of this file."""
+    """The filters of this file."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Return them by name."""
+        """Return the filters by name."""
         return {"due_exporters": due_exporters}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter: what keeps a removal from going on."""
+"""Filter that returns why a removal must not continue."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ name: removal_problems
 short_description: What keeps a removal from going on
 version_added: 1.0.0
 description:
-  - Judges what was asked for, what the Prometheus hosts have answered when they were looked at, and when they were cleared.
+  - Checks the request, the Prometheus hosts' answers when they were inspected, and their answers when they were
+    cleared.
 positional: groups, hosts
 options:
   _input:
@@ -27,7 +28,7 @@ options:
     elements: str
     required: true
   cleared:
-    description: Whether the Prometheus hosts had to let go by now.
+    description: Whether the Prometheus hosts must have removed their jobs by now.
     type: bool
     default: false
 """
@@ -57,7 +58,7 @@ def removal_problems(
     hosts: Sequence[str],
     cleared: bool = False,
 ) -> list[str]:
-    """Return what is wrong; the removal goes on if the list is empty."""
+    """Return the problems. The removal continues if the list is empty."""
     known = fleet.recall(hostvars, groups)
     looked = steps.clients(hostvars, known.prometheus_hosts, steps.LOOKED)
     plan = removal.plan(known, hosts, looked)
@@ -73,8 +74,8 @@ def removal_problems(
 
 
 class FilterModule:
-    """Filters of this file."""
+    """The filters of this file."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Return them by name."""
+        """Return the filters by name."""
         return {"removal_problems": removal_problems}

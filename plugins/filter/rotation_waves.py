@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter: the waves of a rotation."""
+"""Filter that returns the waves of a rotation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ options:
     elements: str
     required: true
   due:
-    description: Names of the exporters that are due; all that the run names where it is null.
+    description: Names of the exporters that are due. If null, all exporters that the run names.
     type: list
     elements: str
 """
@@ -72,8 +72,8 @@ def rotation_waves(
 
 
 class FilterModule:
-    """Filters of this file."""
+    """The filters of this file."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Return them by name."""
+        """Return the filters by name."""
         return {"rotation_waves": rotation_waves}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter: how much of the fleet a run is about."""
+"""Filter that returns how much of the fleet a run concerns."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def run_counts(
     try:
         return fleet.counts(fleet.recall(hostvars, groups), hosts)
     except fleet.Problems:
-        # Ansible asks for it also where something is wrong; then that is told.
+        # Ansible asks for it even if something is wrong; the problem is then reported elsewhere.
         return "nothing was counted"
 
 
 class FilterModule:
-    """Filters of this file."""
+    """The filters of this file."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Return them by name."""
+        """Return the filters by name."""
         return {"run_counts": run_counts}

@@ -1,7 +1,9 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter: what is wrong with inventory, variables or limit of a run, as far as the controller alone can know it."""
+"""Filter that returns what is wrong with the inventory, the variables or the limit of a run, as far as the controller
+can tell.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,11 @@ name: run_problems
 short_description: What is wrong with a run before any host is touched
 version_added: 1.0.0
 description:
-  - Checks the two groups, the variables of the roles P(timesten.monitoring.exporter_host#role) and P(timesten.monitoring.prometheus_host#role),
-    and that names and targets are there once only.
-  - A variable with the prefix of one of the roles that the role does not have is a problem too, since it is most likely misspelt.
-  - Everything is found at once, by a single task for the whole fleet.
+  - Checks the two groups, the variables of the roles P(timesten.monitoring.exporter_host#role) and
+    P(timesten.monitoring.prometheus_host#role), and that no name or target occurs twice.
+  - A variable with the prefix of a role that does not have this variable is a problem too, because it is most likely
+    misspelt.
+  - One task finds everything at once for the whole fleet.
 positional: groups, hosts, limit, operation
 options:
   _input:
@@ -30,10 +33,11 @@ options:
     elements: str
     required: true
   limit:
-    description: The value of C(--limit). An exporter and all its Prometheus hosts have to be in the same run; null where that does not matter.
+    description: The value of C(--limit). An exporter and all its Prometheus hosts have to be in the same run. Null if
+      that does not matter.
     type: str
   operation:
-    description: The playbook. It decides which of its C(-e) variables have to be there.
+    description: The playbook. It decides which C(-e) variables are required.
     type: str
     choices: [site, verify, rotate, rollback, evict, remove]
     default: site
@@ -69,18 +73,18 @@ def run_problems(
     limit: str | None = None,
     operation: str = "site",
 ) -> list[str]:
-    """Return what is wrong, one message each; nothing is wrong if the list is empty."""
+    """Return the problems, one message each. The list is empty if nothing is wrong."""
     # Only Ansible's own hostvars know which variables were given with -e.
     manager = getattr(hostvars, "_variable_manager", None)
     extra_vars = getattr(manager, "extra_vars", None) or {}
-    # Who removes or only looks may leave hosts out.
+    # Operations that only look or remove may leave hosts out.
     checked = limit if operation in fleet.ROTATING else None
     return fleet.problems(hostvars, groups, hosts, checked, operation or "site", [str(name) for name in extra_vars])
 
 
 class FilterModule:
-    """Filters of this file."""
+    """The filters of this file."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Return them by name."""
+        """Return the filters by name."""
         return {"run_problems": run_problems}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lookup: who runs this playbook, where, and which other runs are under way on this controller."""
+"""Lookup that says who runs this playbook and where, and which other runs are active on this controller."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ name: this_run
 short_description: Who runs this playbook
 version_added: 1.0.0
 description:
-  - Says who runs the playbook, for whoever comes second to a host, and which runs of Ansible are under way on the controller, so that what a killed one
-    left can be taken over.
+  - Says who runs the playbook, so that a second run on the same host can be told. Also says which runs of Ansible are
+    active on the controller, so that a later run can take over what a killed run left.
 options:
   running:
-    description: Whether to list the runs that are under way. Takes a look at every process of the controller.
+    description: Whether to list the active runs. This reads every process of the controller.
     type: bool
     default: false
 """
@@ -28,8 +28,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _raw:
   description:
-    - One element with C(name) (user, controller and process, for people), C(controller), C(process) and, if asked for and if the controller's
-      system tells, C(running) (the C(process) of each run).
+    - One element with C(name) (user, controller and process, for people), C(controller) and C(process). If
+      O(running=true) and the controller's system tells, also C(running) (the C(process) of each run).
   type: list
   elements: dict
   sample:
@@ -49,7 +49,7 @@ from ansible.plugins.lookup import LookupBase
 
 
 def _process(pid: int) -> str | None:
-    """A process, so that no later one with the same number is taken for it; None if there is none."""
+    """Return an id of a process that a later process with the same number does not have; None if there is no process."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             # The name in parentheses may hold anything; the start in clock ticks is the 20th field after it (proc_pid_stat(5)).
@@ -59,7 +59,9 @@ def _process(pid: int) -> str | None:
 
 
 def _controller() -> str:
-    """The controller: a container of the same name counts its processes by itself."""
+    """Return an id of the controller. A container with the same host name has its own process numbers, so the id
+    includes that.
+    """
     try:
         return f"{platform.node()}/{os.stat('/proc/self/ns/pid').st_ino}"
     except OSError:
@@ -67,7 +69,7 @@ def _controller() -> str:
 
 
 def _running() -> list[str] | None:
-    """The processes that look like Ansible; None where the system does not tell."""
+    """Return the processes that look like Ansible; None if the system does not tell."""
     try:
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     except OSError:
@@ -85,7 +87,7 @@ def _running() -> list[str] | None:
 
 def this_run(running: bool = False) -> dict[str, Any]:
     """Return who runs this playbook."""
-    # A task's arguments may be templated by a worker.
+    # A worker process may template a task's arguments; its parent is the run.
     parent = multiprocessing.parent_process()
     pid = os.getpid() if parent is None else parent.pid or os.getpid()
     try:
@@ -105,9 +107,9 @@ def this_run(running: bool = False) -> dict[str, Any]:
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]
-    """The lookup."""
+    """The lookup plugin."""
 
     def run(self, terms: Any, variables: Any = None, **kwargs: Any) -> list[dict[str, Any]]:
-        """Return one element."""
+        """Return a list with one element."""
         self.set_options(var_options=variables, direct=kwargs)
         return [this_run(self.get_option("running"))]

@@ -40,16 +40,16 @@ options:
         required: true
       recipient:
         description:
-          - Public transport key of the client's host, as M(timesten.monitoring.tt_prometheus_host) returns it, or the age
-            recipient (V(age1...), X25519) of an outsider. The private key is then encrypted for it, and its plaintext is
-            deleted.
+          - Public transport key of the client's host, as M(timesten.monitoring.tt_prometheus_host) returns it, or the
+            age recipient (V(age1...), X25519) of an outsider. The private key is encrypted for this key, and its
+            plaintext is deleted.
           - Without it, the key stays on the exporter host in a file with mode 0600.
         type: str
   renew_before:
     description:
-      - How long before its end a pair is issued anew. A duration (V(30d), V(12h), V(90m), V(45s)) or a share of its
-        lifetime (V(20%)).
-      - A duration counts as at most half of the lifetime.
+      - How long before its end a pair is replaced by a new one. A duration (V(30d), V(12h), V(90m), V(45s)) or a share
+        of its lifetime (V(20%)).
+      - A duration longer than half of the lifetime counts as half of it.
     type: str
     default: 30d
 seealso:
@@ -84,7 +84,7 @@ pairs:
       type: str
       sample: prom1
     delivery:
-      description: Name of the pair. It changes whenever the pair is issued anew.
+      description: Name of the pair. It changes whenever a new pair is issued.
       type: str
       sample: 20261124T104900Z-1a2b3c4d-1
     sha256:
@@ -92,7 +92,7 @@ pairs:
       type: str
       sample: 5f1c0d7f6a3a4a1c1d0f6f4bde1f7a2e9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4e
     not_before:
-      description: Begin of its validity, UTC.
+      description: Start of its validity, UTC.
       type: str
       sample: "2026-11-24T10:49:00Z"
     not_after:
@@ -107,7 +107,7 @@ pairs:
     bundle:
       description:
         - The private key, sealed for the recipient's transport key. Only the recipient can open it.
-        - For an age recipient, a file in the age format, armored, without the end of its last line.
+        - For an age recipient, it is a file in the age format, armored, without the last line end.
       type: str
       returned: when a recipient was given
       sample: '{"ciphertext": "..."}'

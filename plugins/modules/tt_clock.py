@@ -10,8 +10,7 @@ module: tt_clock
 short_description: How far a host's clock is from the controller's
 version_added: 1.0.0
 description:
-  - Asks the host for its time with C(date) over the open connection, several times, and takes the answer that came
-    fastest.
+  - Asks the host for its time with C(date) over the open connection, several times, and uses the fastest answer.
   - No Python is needed on the host, and nothing is transferred.
 extends_documentation_fragment:
   - timesten.monitoring.attributes
@@ -23,7 +22,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - It changes nothing, and measures in check mode as well.
+      - It changes nothing, and measures in check mode too.
   diff_mode:
     support: none
   idempotent:
@@ -31,7 +30,7 @@ attributes:
 options:
   rounds:
     description:
-      - How often to ask.
+      - How many times to ask.
     type: int
     default: 4
 """
@@ -41,19 +40,19 @@ EXAMPLES = r"""
   timesten.monitoring.tt_clock:
   register: clock
 
-- name: Say by how much they differ
+- name: Show how much they differ
   ansible.builtin.debug:
     msg: "{{ inventory_hostname }} is {{ clock.offset }} s ahead of the controller, give or take {{ clock.uncertainty }} s"
 """
 
 RETURN = r"""
 offset:
-  description: Seconds by which the host's clock is ahead of the controller's; negative where it is behind.
+  description: Seconds by which the host's clock is ahead of the controller's, negative if it is behind.
   returned: success
   type: float
   sample: -0.0021
 uncertainty:
-  description: Seconds by which that may be wrong, half of the time that the answer took.
+  description: Uncertainty in seconds, half of the time that the answer took.
   returned: success
   type: float
   sample: 0.0083

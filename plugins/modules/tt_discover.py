@@ -10,14 +10,15 @@ module: tt_discover
 short_description: What monitors TimesTen already
 version_added: 1.0.0
 description:
-  - Looks for every C(ttExporter) that runs or has a wallet, on an exporter host, and for every job that scrapes one, on a Prometheus host, whoever
-    has set it up. Changes nothing, and sends no GET to an exporter.
-  - The playbook C(timesten.monitoring.discover) does so on a whole fleet.
+  - On an exporter host, it looks for every C(ttExporter) that runs or has a wallet. On a Prometheus host, it looks for
+    every job that scrapes one. It does not matter who has set them up. It changes nothing, and sends no GET to an
+    exporter.
+  - The playbook C(timesten.monitoring.discover) does this for a whole fleet.
 extends_documentation_fragment:
   - timesten.monitoring.attributes
 attributes:
   action:
-    description: Parses what the host answers, and with O(look_for=report) runs on the controller alone.
+    description: Parses the host's answer. With O(look_for=report) it runs only on the controller.
     support: full
   check_mode:
     support: full
@@ -29,58 +30,59 @@ options:
   look_for:
     description:
       - V(exporters) looks for exporters and wallets, V(jobs) for jobs.
-      - V(report) contacts no host. It prints what earlier tasks of the same run have found and registered as C(timesten_discovered_exporters) and
-        C(timesten_discovered_jobs), and an
-        inventory that describes it. It fails if a host could not be looked at.
+      - V(report) contacts no host. It prints the results that earlier tasks of the same run have registered as
+        C(timesten_discovered_exporters) and C(timesten_discovered_jobs), and an inventory that describes them. It fails
+        if a host could not be asked.
     type: str
     choices: [exporters, jobs, report]
     required: true
   directories:
     description:
-      - For O(look_for=exporters), places to look for wallets, beside the users' homes and the homes of the instances whose exporter runs. They are
-        looked through three directories deep.
+      - For O(look_for=exporters), directories to search for wallets, in addition to the users' homes and the homes of
+        the instances whose exporter runs. The search goes three directories deep.
     type: list
     elements: path
     default: []
   ports:
     description:
-      - For O(look_for=jobs), the ports of exporters. A job with a target on one of them is one.
+      - For O(look_for=jobs), the ports of exporters. A job counts if it has a target on one of them.
     type: list
     elements: int
     default: []
   kind:
     description:
-      - For O(look_for=jobs), as for M(timesten.monitoring.tt_prometheus_host).
+      - For O(look_for=jobs), the same as for M(timesten.monitoring.tt_prometheus_host).
     type: str
     choices: [prometheus, scrape_file]
     default: prometheus
     version_added: 1.0.0
   path_map:
     description:
-      - For O(look_for=jobs), as for M(timesten.monitoring.tt_prometheus_host).
+      - For O(look_for=jobs), the same as for M(timesten.monitoring.tt_prometheus_host).
     type: dict
     default: {}
     version_added: 1.0.0
   instances:
     description:
-      - For O(look_for=jobs), the clients of the host where it has several. Each has O(kind), O(config_file), O(scrape_file), O(store) and O(path_map)
-        of its own, or this task's; other keys are not looked at.
+      - For O(look_for=jobs), the clients of the host if it has several. Each may have its own O(kind), O(config_file),
+        O(scrape_file), O(store) and O(path_map); otherwise the task's values hold. Other keys are ignored.
     type: list
     elements: dict
     default: []
     version_added: 1.0.0
   config_file:
     description:
-      - For O(look_for=jobs), the configuration of Prometheus. V(/etc/prometheus/prometheus.yml), if not set, and that of each process of Prometheus
-        or VictoriaMetrics on the host.
+      - For O(look_for=jobs), the configuration of Prometheus. If not set, it is V(/etc/prometheus/prometheus.yml). The
+        configuration of each process of Prometheus or VictoriaMetrics on the host is read too.
     type: path
   scrape_file:
     description:
-      - For O(look_for=jobs), as for M(timesten.monitoring.tt_prometheus_host). C(timesten.yml) beside O(config_file), if not set.
+      - For O(look_for=jobs), the same as for M(timesten.monitoring.tt_prometheus_host). If not set, it is
+        C(timesten.yml) beside O(config_file).
     type: path
   store:
     description:
-      - For O(look_for=jobs), as for M(timesten.monitoring.tt_prometheus_host).
+      - For O(look_for=jobs), the same as for M(timesten.monitoring.tt_prometheus_host).
     type: path
     default: /etc/prometheus/timesten
 seealso:
@@ -106,11 +108,11 @@ exporters:
   elements: dict
   contains:
     pid:
-      description: The process, null where only a wallet was found.
+      description: The process id, null if only a wallet was found.
       type: int
       sample: 4711
     port:
-      description: The port in its arguments, null where only a wallet was found.
+      description: The port in its arguments, null if only a wallet was found.
       type: int
       sample: 8888
     listening:
@@ -118,20 +120,20 @@ exporters:
       type: bool
       sample: true
     owner:
-      description: The user who runs it, or whose wallet it is.
+      description: The user who runs it, or who owns the wallet.
       type: str
       sample: timesten
     unit:
-      description: The systemd unit that runs it, null where none does.
+      description: The systemd unit that runs it, null if none does.
       type: str
       sample: null
     timesten_home:
-      description: Home of the TimesTen instance, null where that cannot be told.
+      description: Home of the TimesTen instance, null if unknown.
       type: str
       sample: /opt/timesten/ttinst
     certificate_directory:
-      description: The real path of the directory of the wallet; of an exporter of this collection that does not run, its own directory. Null
-        without a wallet.
+      description: The real path of the wallet's directory. For an exporter of this collection that does not run, it is
+        the exporter's own directory. Null without a wallet.
       type: str
       sample: /home/timesten/mycertdir
     insecure:
@@ -139,12 +141,12 @@ exporters:
       type: bool
       sample: false
     exporter:
-      description: Name of the exporter of this collection whose wallet that is, null for one of somebody else.
+      description: Name of this collection's exporter to which the wallet belongs, null for a wallet of somebody else.
       type: str
       sample: null
     not_after:
-      description: End of the certificate that is served; of a wallet of this collection that is not, of the first of its certificates. Null where
-        that cannot be told.
+      description: End of the served certificate. For a wallet of this collection that no process serves, it is the
+        earliest end of its certificates. Null if unknown.
       type: str
       sample: "2036-11-21T10:49:00Z"
 jobs:
@@ -162,7 +164,7 @@ jobs:
       type: str
       sample: "/etc/prometheus/prometheus.yml: line 7"
     targets:
-      description: Those of its targets that have one of the ports.
+      description: Its targets with one of the ports.
       type: list
       elements: str
       sample: ["exp1.example.com:8888"]
@@ -171,7 +173,7 @@ jobs:
       type: float
       sample: 15.0
     exporter:
-      description: Name of the exporter whose job of this collection it is, null for a hand-written one.
+      description: Name of the exporter if this collection made the job, null for a hand-written job.
       type: str
       sample: null
 takers:
@@ -181,7 +183,7 @@ takers:
   elements: dict
   contains:
     kind:
-      description: What it is for M(timesten.monitoring.tt_prometheus_host).
+      description: Its O(kind) for M(timesten.monitoring.tt_prometheus_host).
       type: str
       sample: prometheus
     pid:
@@ -189,19 +191,19 @@ takers:
       type: int
       sample: 4711
     user:
-      description: The user who runs it, by number where the host does not know the user.
+      description: The user who runs it, by number if the host does not know the user.
       type: str
       sample: prometheus
     config_file:
-      description: Its configuration, by the host's path; null where the host does not have it.
+      description: The host's path of its configuration, null if the host does not have it.
       type: str
       sample: /srv/prometheus/etc/prometheus.yml
     path_map:
-      description: The directory on the host, and where the process has it.
+      description: The directory on the host, and its path as the process sees it.
       type: dict
       sample: {"/srv/prometheus/etc": "/etc/prometheus"}
     port:
-      description: The port of its own interface; null where it has a network of its own, or that cannot be told.
+      description: The port of its own interface, null if it has its own network or the port is unknown.
       type: int
       sample: 9090
     lifecycle:
@@ -209,8 +211,8 @@ takers:
       type: bool
       sample: false
     problem:
-      description: V(mounted alone) or V(in the container alone) where it cannot be given jobs as it is, V(cannot be read) where its configuration
-        was not understood, else null.
+      description: V(mounted alone) or V(in the container alone) if it cannot be given jobs in its present setup,
+        V(cannot be read) if its configuration was not understood, else null.
       type: str
       sample: null
 """
@@ -239,9 +241,9 @@ OF_CLIENT = ("kind", "config_file", "scrape_file", "store", "path_map")
 
 
 def _configured(params: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the variables say of each client.
+    """Return the variables of each client.
 
-    :raises TimesTenError: naming what cannot be.
+    :raises TimesTenError: naming the value that cannot be used.
     """
     from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import options
 
@@ -265,7 +267,7 @@ def _configured(params: dict[str, Any]) -> list[dict[str, Any]]:
 def work(module: Any) -> dict[str, Any]:
     """Do the module's work and return its result."""
     params = module.params
-    # Each host needs one of these, and what it stands on.
+    # A host needs only one of these imports.
     if params["look_for"] == "exporters":
         from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.discover import discover
 

@@ -10,9 +10,9 @@ module: tt_export_cert
 short_description: The server certificate of a TimesTen exporter as PEM
 version_added: 1.0.0
 description:
-  - Writes the server certificate of an exporter's current wallet to a file, as C(ttExporter
-    -export-server-certificate) gives it. Prometheus takes it as C(ca_file).
-  - The utility decides whether that is its CA, the server's own certificate, or both.
+  - Writes the server certificate of an exporter's current wallet to a file, exactly as C(ttExporter
+    -export-server-certificate) exports it. Prometheus uses it as C(ca_file).
+  - The utility decides whether the file holds its CA, the server's own certificate, or both.
 extends_documentation_fragment:
   - timesten.monitoring.exporter.UTILITY
   - timesten.monitoring.attributes
@@ -31,7 +31,7 @@ options:
     required: true
   mode:
     description:
-      - Mode of the file, octal. A certificate is no secret.
+      - Mode of the file, octal. A certificate is not secret.
     type: str
     default: "0644"
 seealso:

@@ -11,10 +11,10 @@ short_description: The process of a TimesTen exporter
 version_added: 1.0.0
 description:
   - Starts, stops and restarts one C(ttExporter) through its pid file.
-  - Started means that the process in the pid file is alive, is the exporter that was asked for, listens on its port,
-    and completes a TLS handshake with the
-    certificate of the current wallet. A port, an argument or a wallet that differs means a restart, and the reason is returned.
-  - A process that is not the exporter is never signalled, whatever the pid file says.
+  - An exporter counts as started if the process in the pid file runs, is the exporter that was asked for, listens on
+    its port, and completes a TLS handshake with the certificate of the current wallet. If its port, an argument or its
+    wallet differs, it is restarted, and the reason is returned.
+  - A process that is not the exporter is never signalled, even if the pid file names it.
 extends_documentation_fragment:
   - timesten.monitoring.exporter.UTILITY
   - timesten.monitoring.exporter.PROCESS
@@ -27,18 +27,18 @@ attributes:
   idempotent:
     support: partial
     details:
-      - O(state=restarted) restarts at every run.
+      - O(state=restarted) restarts the exporter in every run.
 options:
   state:
     description:
-      - V(started) makes sure that the exporter runs as asked for, V(stopped) that it does not run, V(restarted)
-        restarts it.
+      - V(started) makes sure that the exporter runs as asked for. V(stopped) makes sure that it does not run.
+        V(restarted) restarts it.
     type: str
     choices: [started, stopped, restarted]
     default: started
   port:
     description:
-      - TCP port on which the exporter listens, the one in Prometheus's C(targets). Required unless it is to be stopped.
+      - TCP port on which the exporter listens, as in Prometheus's C(targets). Required unless O(state=stopped).
     type: int
 seealso:
   - module: timesten.monitoring.tt_wallet
@@ -88,19 +88,19 @@ process:
   returned: success
   contains:
     state:
-      description: Whether it runs, V(started) or V(stopped); what check mode would reach.
+      description: Whether it runs, V(started) or V(stopped). In check mode, the state that a real run would reach.
       type: str
       sample: started
     pid:
-      description: Its process id, null while it is stopped or check mode would start it.
+      description: Its process id, null if it is stopped, or if check mode predicts a start.
       type: int
       sample: 4711
     manager:
-      description: The systemd unit that keeps it running, null where there is none.
+      description: The systemd unit that keeps it running, null if there is none.
       type: str
       sample: null
 rate_limit:
-  description: GETs per minute that the exporter accepts, null where the utility has no option for it.
+  description: GETs per minute that the exporter accepts, null if the utility has no option for it.
   type: int
   returned: success
   sample: 15

@@ -10,12 +10,12 @@ module: tt_exporter_host
 short_description: All exporters of a host in one call
 version_added: 1.0.0
 description:
-  - Converges every exporter of a host, each with its wallet, its pairs for all clients, and its process. It is what
-    M(timesten.monitoring.tt_wallet),
-    M(timesten.monitoring.tt_client_cert) and M(timesten.monitoring.tt_exporter) do, in one module call.
-  - A pair leaves the host sealed for the transport key of its Prometheus host, and only where that host does not have
-    it yet.
-  - An exporter that fails does not keep the others from being finished. The call then fails with the results of all.
+  - Brings every exporter of a host to the wanted state, with its wallet, its pairs for all clients, and its process.
+    One call does the work of M(timesten.monitoring.tt_wallet), M(timesten.monitoring.tt_client_cert) and
+    M(timesten.monitoring.tt_exporter).
+  - A pair leaves the host only if its Prometheus host does not have it yet. Its private key is sealed for that host's
+    transport key.
+  - If one exporter fails, the others are still finished. The call then fails with the results of all.
 extends_documentation_fragment:
   - timesten.monitoring.attributes
   - timesten.monitoring.exporter.RUN
@@ -27,16 +27,19 @@ attributes:
   idempotent:
     support: partial
     details:
-      - Not with O(exporters[].regenerate=always) or O(exporters[].state=restarted).
+      - It is not idempotent with O(exporters[].regenerate=always) or O(exporters[].state=restarted).
 options:
   from_inventory:
     description:
-      - Take the exporters, the clients and all that a phase needs from the variables of the role P(timesten.monitoring.exporter_host#role) and
-        from what the earlier tasks of the playbooks have registered, as the controller's half of this module does for the role.
-      - The module is then called as the exporters' owner, whatever C(become_user) is, and what needs root is done before. An answer that a
-        host must not give, or a failure, does not fail the task; RV(calls) says so, and the report at the end of the playbook.
-      - With O(phase=switch) it waits for the switches as well. With O(phase=confirm) each exporter gets V(confirm), V(revert) or V(release),
-        as the verdict says; with O(phase=forget) it is removed, or forgets, as the playbook C(timesten.monitoring.remove) was told.
+      - Take the exporters, the clients and all other values of a phase from the variables of the role
+        P(timesten.monitoring.exporter_host#role), and from the variables that earlier tasks of the playbooks have
+        registered. The role and the playbooks use this.
+      - The module then runs as the exporters' owner, whatever C(become_user) is. Whatever needs root is done first. A
+        failure, or an answer that a host must not give, does not fail the task. RV(calls) and the report at the end of
+        the playbook show it.
+      - With O(phase=switch) the task also waits for the switches. With O(phase=confirm) each exporter gets V(confirm),
+        V(revert) or V(release), depending on its verdict. With O(phase=forget) an exporter is removed, or forgets
+        clients, as the playbook C(timesten.monitoring.remove) was told.
     type: bool
     default: false
     version_added: 1.0.0
@@ -54,7 +57,7 @@ options:
         required: true
       address:
         description:
-          - Host name or IP address that Prometheus dials. The certificate is made for it.
+          - Host name or IP address to which Prometheus connects. The certificate is made for it.
         type: str
         required: true
       port:
@@ -64,15 +67,15 @@ options:
         required: true
       spare_port:
         description:
-          - A second TCP port, to which a rotation with O(strategy=spare_port) changes, and from which the next one changes back. The manifest of
-            the current generation says which one is in use.
-          - It takes part only with O(exporters[].boot) V(none) or V(cron), and not with O(exporters[].insecure=true).
+          - A second TCP port. A rotation with O(strategy=spare_port) moves the exporter to it, and the next one moves
+            it back. The manifest of the current generation says which port is in use.
+          - It is used only if O(exporters[].boot) is V(none) or V(cron), and not with O(exporters[].insecure=true).
         type: int
       state:
         description:
           - Whether the exporter runs.
-          - V(absent) stops it and removes all that is of this collection in O(exporters[].certificate_directory), and
-            the directory itself where nothing else is in it. Have every Prometheus let go of it first.
+          - V(absent) stops it and removes everything of this collection in O(exporters[].certificate_directory). The
+            directory itself is removed if it is empty then. Remove the exporter's job from every Prometheus first.
         type: str
         choices: [started, stopped, restarted, absent]
         default: started
@@ -90,46 +93,47 @@ options:
         description:
           - The exporter's own directory. It holds the generations of its wallet, and the link C(current) to the one
             in use.
-          - A wallet that lies directly in it, made by hand with C(ttExporter -create-server-certificate
+          - A wallet directly in this directory, made by hand with C(ttExporter -create-server-certificate
             -certificate-directory), is adopted. The original stays as it is.
-          - It is made with mode V(0700), with those of its parents that are missing, where the user may do so.
+          - If it is missing, it is made with mode V(0700), together with its missing parents, as far as the user may
+            make them.
         type: path
         required: true
       environment:
         description:
-          - Environment variables for C(ttExporter), beside those that C(ttenv) sets.
+          - Environment variables for C(ttExporter), in addition to those that C(ttenv) sets.
         type: dict
         default: {}
       common_name:
         description:
-          - Common name of the server certificate, a host name or an IP address. It has to be the one that Prometheus
-            dials.
+          - Common name of the server certificate, a host name or an IP address. It has to be the name or address to
+            which Prometheus connects.
         type: str
       alt_names:
         description:
-          - Alternative names of the server certificate, host names or IP addresses. Prometheus checks these alone.
-          - The common name, if not set.
+          - Alternative names of the server certificate, host names or IP addresses. Prometheus checks only these names.
+          - If not set, the common name is used.
         type: list
         elements: str
       rsa_key_size:
         description:
-          - Bits of the server's RSA key, from 1024 to 16384. The utility's own default, if not set.
+          - Size of the server's RSA key in bits, from 2048 to 16384. If not set, the utility's own default is used.
         type: int
       renew_before:
         description:
           - How long before its end a certificate is due for renewal. A duration (V(30d), V(12h), V(90m), V(45s)) or a
             share of its lifetime (V(20%)).
-          - A duration counts as at most half of the lifetime.
+          - A duration longer than half of the lifetime counts as half of it.
         type: str
         default: 30d
       regenerate:
         description:
-          - When a wallet that exists is replaced by a new one. That invalidates the server certificate and all pairs
-            issued from it.
-          - V(never) reports only.
+          - When an existing wallet is replaced by a new one. A replacement invalidates the server certificate and all
+            pairs issued from the old wallet.
+          - V(never) only reports.
           - V(when_due) replaces it once it is within O(exporters[].renew_before) of its end.
-          - V(when_changed) replaces it also if it does not have the names or the key size asked for.
-          - V(always) replaces it at every run.
+          - V(when_changed) also replaces it if it does not have the names or the key size that were asked for.
+          - V(always) replaces it in every run.
         type: str
         choices: [never, when_due, when_changed, always]
         default: when_due
@@ -145,18 +149,17 @@ options:
         default: false
       rate_limit:
         description:
-          - GETs per minute that the exporter accepts, from 1 to 15. Set where the utility has an option for it.
+          - GETs per minute that the exporter accepts, from 1 to 15. It is set only if the utility has an option for it.
         type: int
         default: 15
       pid_file:
         description:
-          - Pid file (C(-pid-file)). C(exporter.pid) in O(exporters[].certificate_directory), if not set.
+          - Pid file (C(-pid-file)). If not set, it is C(exporter.pid) in O(exporters[].certificate_directory).
           - Its directory must not be writable by others.
         type: path
       log_file:
         description:
-          - File that gets what the exporter prints. C(exporter.log) in O(exporters[].certificate_directory), if not
-            set.
+          - File for the exporter's output. If not set, it is C(exporter.log) in O(exporters[].certificate_directory).
         type: path
       stop_signal:
         description:
@@ -166,12 +169,12 @@ options:
         default: TERM
       stop_timeout:
         description:
-          - Seconds that the exporter has to stop, from 1 to 3600.
+          - Seconds within which the exporter has to stop, from 1 to 3600.
         type: int
         default: 10
       start_timeout:
         description:
-          - Seconds that the exporter has to serve after its start, from 1 to 3600.
+          - Seconds after its start within which the exporter has to serve, from 1 to 3600.
         type: int
         default: 30
       force_kill:
@@ -183,21 +186,25 @@ options:
         description:
           - What starts the exporter after a reboot, without a playbook.
           - V(cron) is an C(@reboot) line in the crontab of the user who runs it.
-          - V(systemd) is a unit, which also brings it back whenever it ends. M(timesten.monitoring.tt_exporter_unit)
-            installs it. The exporter is then started by systemd alone, and restarted by a signal.
+          - V(systemd) is a unit, which also starts the exporter again whenever it ends.
+            M(timesten.monitoring.tt_exporter_unit) installs it. Only systemd then starts the exporter, and a signal
+            restarts it.
           - With V(cron) and V(systemd), the start script is C(run) in O(exporters[].certificate_directory).
-          - V(auto) keeps what starts it already. Where nothing does, it is V(systemd) where systemd runs the host and O(units) says that root may
-            be asked, else V(cron) where the user can have a crontab, else V(none), and RV(exporters[].unattended) says why.
-          - With V(auto), an exporter with O(exporters[].spare_port) gets no unit, and one that has a unit changes to V(cron) where that works.
+          - V(auto) keeps whatever already starts it. If nothing does, it means V(systemd) if systemd runs the host and
+            O(units) is set, so that root may be asked; otherwise V(cron) if the user can have a crontab; otherwise
+            V(none), and RV(exporters[].unattended) says why.
+          - With V(auto), an exporter with O(exporters[].spare_port) gets no unit. If it has a unit, it changes to
+            V(cron) if it can.
         type: str
         choices: [none, cron, systemd, auto]
         default: none
       takeover:
         description:
-          - Whether the exporter takes the place of a C(ttExporter) of the same user and instance that serves its port and was started by somebody
-            else. Its wallet is adopted, so that the server certificate stays the same and the pairs issued from it stay valid.
-          - Otherwise such a process is left as it is, and refused.
-          - One that a systemd unit runs is never taken over; the message names the unit.
+          - Whether the exporter replaces a C(ttExporter) of the same user and instance that somebody else has started
+            on its port. The wallet of that process is adopted, so the server certificate stays the same and the pairs
+            issued from it stay valid.
+          - With V(false), the module refuses to work while such a process runs, and leaves that process as it is.
+          - A process that a systemd unit runs is never taken over. The message names the unit.
         type: bool
         default: false
   clients:
@@ -215,14 +222,14 @@ options:
         required: true
       recipient:
         description:
-          - Public transport key of the client's host, as M(timesten.monitoring.tt_prometheus_host) returns it, or the age
-            recipient (V(age1...), X25519) of an outsider. The private key is then encrypted for it, and its plaintext is
-            deleted.
+          - Public transport key of the client's host, as M(timesten.monitoring.tt_prometheus_host) returns it, or the
+            age recipient (V(age1...), X25519) of an outsider. The private key is encrypted for this key, and its
+            plaintext is deleted.
           - Without it, the key stays on the exporter host in a file with mode 0600.
         type: str
       exporters:
         description:
-          - Names of the exporters of which it gets a pair. All, if not set.
+          - Names of the exporters of which the client gets a pair. If not set, it gets a pair of each.
         type: list
         elements: str
         version_added: 1.0.0
@@ -232,62 +239,62 @@ options:
         type: float
       stored:
         description:
-          - What the client has stored, by name of the exporter, as M(timesten.monitoring.tt_prometheus_host) returns
-            it.
-          - Its C(verifies) are the names that the client's job verifies in the exporter's certificate. A new certificate
-            keeps those that are not asked for any more, until no job verifies them. Where a client does not tell, a new
-            certificate keeps all names of the one before.
+          - What the client has stored, by name of the exporter. M(timesten.monitoring.tt_prometheus_host) returns it.
+          - C(verifies) in it are the names that the client's job verifies in the exporter's certificate. A new
+            certificate keeps such a name, even if it is no longer asked for, until no job verifies it. If C(verifies)
+            is missing for a client, a new certificate keeps all names of the previous one.
         type: dict
         default: {}
       readmit:
         description:
-          - Whether the client gets pairs again although it was evicted.
+          - Whether the client gets pairs again after an eviction.
         type: bool
         default: false
   rate_budget:
     description:
-      - What to do where the scrapes of all clients do not fit into an exporter's limit.
+      - What to do if the scrapes of all clients do not fit into an exporter's limit.
     type: str
     choices: [refuse, warn]
     default: refuse
   hand_over:
     description:
-      - Whether a running exporter that has clients keeps a wallet that should be replaced, and the answer says so in
-        RV(exporters[].rotation_due), instead of a restart without regard to its scrapes.
+      - Whether to leave a due wallet in place while its exporter runs and has clients, and to report it in
+        RV(exporters[].rotation_due), so that a rotation can replace it without losing scrapes.
     type: bool
     default: false
   away:
     description:
-      - For O(hand_over=true), names of clients that scrape the exporters and could not be looked at. The port of an exporter without TLS, and
-        whether it has TLS, do not change meanwhile, because they could not follow. Who scrapes one with TLS, its own files say.
+      - For O(hand_over=true), names of clients that scrape the exporters and could not be asked. While there are any,
+        the port of an exporter without TLS does not change, and no exporter changes between TLS and plain HTTP, because
+        these clients could not follow. For an exporter with TLS, its own files name its clients.
     type: list
     elements: str
     default: []
   phase:
     description:
-      - V(converge) brings the exporters to what is wanted. The others are the steps of a rotation, as the playbook
-        C(timesten.monitoring.rotate) takes them.
-      - V(stage) makes a generation ready beside the current one; nothing live changes.
-      - V(switch) starts a process for each exporter that makes the switch at its moment.
+      - V(converge) brings the exporters to the wanted state. The other phases are the steps of a rotation, which the
+        playbook C(timesten.monitoring.rotate) takes.
+      - V(stage) makes a generation ready beside the current one. Nothing that is in use changes.
+      - V(switch) starts a process for each exporter, which switches it at its moment.
       - V(status) waits until the switches are made or given up.
-      - V(confirm) keeps what was switched to, V(revert) goes back, V(release) ends a rotation that was not begun. V(retire) stops the process
-        on the port that was left, after V(confirm) with O(strategy=spare_port).
-      - V(forget) changes nothing but that the clients in O(forget_clients) are forgotten.
+      - V(confirm) keeps the new generation, V(revert) goes back, V(release) ends a rotation that did not begin.
+        V(retire) follows V(confirm) with O(strategy=spare_port) and stops the process on the former port.
+      - V(forget) only forgets the clients in O(forget_clients).
     type: str
     choices: [converge, stage, switch, status, confirm, revert, retire, release, forget]
     default: converge
   forget_clients:
     description:
-      - For O(phase=forget), names of clients that are gone. Their pairs are removed from every generation, and no
-        run counts with them any more.
-      - The pairs that they hold are still accepted, because C(ttExporter) knows no revocation. To take their access away,
-        give the exporters new wallets (playbook C(timesten.monitoring.evict)).
+      - For O(phase=forget), names of clients that are gone. Their pairs are removed from every generation, and later
+        runs do not wait for these clients.
+      - The exporter still accepts the pairs that these clients hold, because C(ttExporter) has no revocation. To take
+        their access away, give the exporters new wallets (playbook C(timesten.monitoring.evict)).
     type: list
     elements: str
     default: []
   to:
     description:
-      - For O(phase=stage), whether a new generation is made, or the one before the current one is taken again.
+      - For O(phase=stage), whether to make a new generation, or to go back to the one before the current one.
     type: str
     choices: [new, previous]
     default: new
@@ -299,8 +306,8 @@ options:
     default: []
   optional:
     description:
-      - For O(phase=stage), clients that may lose their access because this run does not reach them, until the next one
-        that does.
+      - For O(phase=stage), clients that may lose their access if this run does not reach them, until a later run
+        reaches them.
     type: list
     elements: str
     default: []
@@ -316,25 +323,28 @@ options:
     type: str
   strategy:
     description:
-      - For O(phase=stage), how to switch. V(gap) restarts the exporter between two scrapes. V(spare_port) starts a second process on the other
-        port, and stops the first one when nobody scrapes it any more; exporters without O(exporters[].spare_port) are switched as with V(gap).
+      - For O(phase=stage), how to switch. V(gap) restarts the exporter between two scrapes. V(spare_port) starts a
+        second process on the other port, and stops the first one when no client scrapes it any more. Exporters without
+        O(exporters[].spare_port) are switched as with V(gap).
     type: str
     choices: [gap, spare_port]
     default: gap
   switch:
     description:
-      - For O(phase=switch). By name of the exporter C(generation); C(moments), the times at which it may switch;
-        C(deadline), the time at which it goes back if nobody has confirmed, both in seconds since the epoch by the
-        clock of this host; C(confirm), the seconds after the switch within which it has to be confirmed;
-        C(period), the seconds after which the scrapes repeat, if they do; and C(strategy).
-      - For O(phase=converge), C(moments) and C(period) of the exporters with O(exporters[].takeover). The process that is there is replaced at
-        the next of these moments.
+      - For O(phase=switch), by name of the exporter. C(generation) is the new generation, C(moments) are the times at
+        which it may switch, and C(deadline) is the time at which it goes back if nobody has confirmed, both in seconds
+        since the epoch by the clock of this host. C(confirm) is the number of seconds after the switch within which it
+        has to be confirmed, C(period) the number of seconds after which the scrapes repeat, if they do. C(strategy) is
+        the way to switch.
+      - For O(phase=converge), C(moments) and C(period) of the exporters with O(exporters[].takeover). The running
+        process is replaced at the next of these moments.
     type: dict
     default: {}
   units:
     description:
-      - For O(phase=converge) and O(exporters[].boot=auto), what M(timesten.monitoring.tt_exporter_unit) would be called with as root. An exporter
-        whose unit is missing or differs is then left as it is, and RV(exporters[].needs_unit) says so; call that module, and this one again.
+      - For O(phase=converge) and O(exporters[].boot=auto), the arguments with which root would call
+        M(timesten.monitoring.tt_exporter_unit). An exporter whose unit is missing or differs is then left as it is, and
+        RV(exporters[].needs_unit) says so. Call that module, and then this one again.
       - If not set, root is not asked, and V(auto) installs no unit.
     type: dict
     version_added: 1.0.0
@@ -371,7 +381,7 @@ EXAMPLES = r"""
     clients:
       - name: prom1
 
-- name: All exporters of the host, as the inventory has them
+- name: Converge all exporters of the host, with arguments from the inventory
   timesten.monitoring.tt_exporter_host:
     from_inventory: true
 
@@ -407,22 +417,22 @@ EXAMPLES = r"""
     exporters: "{{ exporters }}"
     phase: status
 
-- name: Keep what was proven, and go back where it was not
+- name: Keep the switches that were proven, and take the others back
   timesten.monitoring.tt_exporter_host:
     from_inventory: true
     phase: confirm
 
-- name: Go back to the wallet before
+- name: Go back to the previous wallet
   timesten.monitoring.tt_exporter_host:
     exporters: "{{ exporters }}"
     phase: revert
 
-- name: Give back what a rotation has taken that was not begun
+- name: Release exporters that a rotation has taken but not switched
   timesten.monitoring.tt_exporter_host:
     exporters: "{{ exporters }}"
     phase: release
 
-- name: Stop the processes on the ports that nobody scrapes any more
+- name: Stop the processes on the ports that no client scrapes any more
   timesten.monitoring.tt_exporter_host:
     from_inventory: true
     phase: retire
@@ -436,16 +446,21 @@ EXAMPLES = r"""
 
 RETURN = r"""
 calls:
-  description: What was asked for and what was answered, for the tasks to come.
+  description: What was asked for and what was answered. Later tasks read it.
   type: list
   elements: dict
   returned: O(from_inventory=true)
   sample: [{"asked": {"phase": "converge", "exporters": ["exp1"]}, "answer": {"changed": false, "exporters": []}}]
 clock:
-  description: How far the host's clock is ahead of the controller's, in seconds, and by how much that may be wrong.
+  description: How far the host's clock is ahead of the controller's, in seconds, and the uncertainty of that.
   type: dict
   returned: O(from_inventory=true) and O(phase=stage)
   sample: {"offset": -0.0021, "uncertainty": 0.0083}
+reading:
+  description: Which playbook of this run of Ansible it belongs to; in a later one it is no answer any more.
+  type: int
+  returned: O(from_inventory=true)
+  sample: 1
 exporters:
   description: The exporters, in the order of the call.
   type: list
@@ -475,11 +490,11 @@ exporters:
       type: bool
       sample: false
     port:
-      description: The port in use; in a rotation, the one that the generation is made ready for.
+      description: The port in use; in a rotation, the port for which the generation is made ready.
       type: int
       sample: 8888
     spare:
-      description: Whether that is O(exporters[].spare_port).
+      description: Whether RV(exporters[].port) is O(exporters[].spare_port).
       type: bool
       sample: false
     ca_certificate:
@@ -494,7 +509,7 @@ exporters:
       returned: O(phase=converge) or O(phase=stage)
       sample: []
     rotation_due:
-      description: Why the wallet should be replaced by a rotation, null where it need not.
+      description: Why a rotation should replace the wallet, null if none need to.
       type: str
       returned: O(phase=converge)
       sample: null
@@ -512,15 +527,15 @@ exporters:
           type: str
           sample: 20261224T104900Z-5e6f7a8b
         old_sha256:
-          description: Fingerprint of the current server certificate, or of the exported file where that is not known.
+          description: Fingerprint of the current server certificate or, if that is not known, of the exported file.
           type: str
           sample: 0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0
         new_sha256:
-          description: The same of the generation that is ready.
+          description: The same for the generation that is ready.
           type: str
           sample: 96a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a697887
         evicted:
-          description: The clients that have lost their access, or do so with this rotation.
+          description: The clients that have lost their access, or lose it with this rotation.
           type: list
           elements: str
           sample: []
@@ -538,7 +553,7 @@ exporters:
           elements: str
           sample: [prom1, prom2]
         strategy:
-          description: How it is switched.
+          description: The way to switch it.
           type: str
           sample: gap
         has_spare_port:
@@ -552,8 +567,8 @@ exporters:
           sample: it is insecure and has no certificate
     status:
       description: >-
-        V(waiting), V(switched), V(confirmed), V(reverted), V(missed) where it could not begin in time, V(failed) where
-        the new generation did not work and the old one is back, V(lost) where the process that led is gone.
+        V(waiting), V(switched), V(confirmed), V(reverted), V(missed) if it could not begin in time, V(failed) if the
+        new generation did not work and the old one is back, V(lost) if the process that switches is gone.
       type: str
       returned: O(phase) is V(switch), V(status), V(confirm), or V(revert)
       sample: switched
@@ -573,7 +588,7 @@ exporters:
       returned: O(phase) is V(status), V(confirm), or V(revert)
       sample: null
     old_pair_refused:
-      description: Whether a pair of the generation before was refused after the switch, null where none was left to try.
+      description: Whether a pair of the previous generation was refused after the switch, null if none was left to try.
       type: bool
       returned: O(phase=confirm)
       sample: true
@@ -584,7 +599,7 @@ exporters:
       returned: O(phase=confirm) or O(exporters[].state=absent)
       sample: []
     left:
-      description: Names in the exporter's directory that are not of this collection, and stay.
+      description: Names in the exporter's directory that do not belong to this collection, and stay.
       type: list
       elements: str
       returned: O(exporters[].state=absent)
@@ -601,7 +616,7 @@ exporters:
       returned: O(phase=forget)
       sample: [prom1]
     alt_names:
-      description: Alternative names of the server's certificate, null where they are not known.
+      description: Alternative names of the server's certificate, null if they are not known.
       type: list
       elements: str
       sample: [exp1.example.com]
@@ -616,12 +631,13 @@ exporters:
       returned: when there is or would be a wallet
       sample: 20261124T104900Z-1a2b3c4d
     previous:
-      description: Id of the generation before RV(exporters[].generation), whichever call has made that.
+      description: Id of the generation before RV(exporters[].generation). The current generation may be from this call
+        or an earlier one.
       type: str
       returned: when there is one
       sample: 20261024T104900Z-0000000a
     wallet_directory:
-      description: Directory of the current generation. It is what C(ttExporter -certificate-directory) gets.
+      description: Directory of the current generation. C(ttExporter -certificate-directory) gets this path.
       type: str
       returned: when there is a wallet
       sample: /opt/timesten/monitoring/exp1/generations/20261124T104900Z-1a2b3c4d
@@ -632,10 +648,10 @@ exporters:
       sample: 5f1c0d7f6a3a4a1c1d0f6f4bde1f7a2e9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4e
     server_certificate:
       description:
-        - Facts of the server's own certificate, null where they cannot be known (see
+        - Facts of the server's own certificate, null if they cannot be known (see
           RV(exporters[].server_certificate_source)).
       type: dict
-      returned: when there is a wallet
+      returned: when there is a wallet, and with O(phase=status) when it is switched
       contains:
         subject:
           description: Subject (RFC 4514).
@@ -655,7 +671,7 @@ exporters:
           elements: str
           sample: [exp1.example.com]
         not_before:
-          description: Begin of its validity, UTC.
+          description: Start of its validity, UTC.
           type: str
           sample: "2026-11-24T10:49:00Z"
         not_after:
@@ -680,29 +696,31 @@ exporters:
           sample: rsa 2048
     server_certificate_source:
       description:
-        - Where the facts come from. V(export) is the exported file, V(handshake) is what the running exporter served,
-          V(none) means that they are not known.
+        - Source of the facts. V(export) is the exported file, V(handshake) is the certificate that the running exporter
+          served, V(none) means that the facts are not known.
       type: str
-      returned: when there is a wallet
+      returned: when there is a wallet, and with O(phase=status) when it is switched
       sample: export
     due:
-      description: Why the wallet has to be renewed now, null if it has not.
+      description: Why the wallet has to be renewed now, null if it need not.
       type: str
-      returned: when there is a wallet
+      returned: when there is a wallet, and with O(phase=status) when it is switched
       sample: ends at 2026-12-01T00:00:00Z, within renew_before 30d
     ca_not_after:
-      description: Earliest end of a certificate in the exported server file.
+      description:
+        - Earliest end of a certificate in the exported server file that is not the server's own. Null where that file holds nothing else, as with a
+          self-signed certificate.
       type: str
-      returned: when there is a wallet
+      returned: when there is a wallet, and with O(phase=status) when it is switched
       sample: "2036-11-21T10:49:00Z"
       version_added: 1.0.0
     due_at:
-      description: From when on the wallet is due, UTC.
+      description: Time from which the wallet is due, UTC.
       type: str
-      returned: when there is a wallet
+      returned: when there is a wallet, and with O(phase=status) when it is switched
       sample: "2036-10-22T10:49:00Z"
     unfit:
-      description: How the wallet differs from what is asked for, while O(exporters[].regenerate) lets it stay.
+      description: How the wallet differs from what was asked for, if O(exporters[].regenerate) lets it stay.
       type: list
       elements: str
       returned: when there is a wallet
@@ -717,7 +735,7 @@ exporters:
           type: str
           sample: prom1
         delivery:
-          description: Name of the pair. It changes whenever the pair is issued anew.
+          description: Name of the pair. It changes whenever a new pair is issued.
           type: str
           sample: 20261124T104900Z-1a2b3c4d-1
         sha256:
@@ -725,7 +743,7 @@ exporters:
           type: str
           sample: 5f1c0d7f6a3a4a1c1d0f6f4bde1f7a2e9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4e
         not_before:
-          description: Begin of its validity, UTC.
+          description: Start of its validity, UTC.
           type: str
           sample: "2026-11-24T10:49:00Z"
         not_after:
@@ -740,7 +758,7 @@ exporters:
         bundle:
           description:
             - The private key, sealed for the recipient's transport key. Only the recipient can open it.
-            - For an age recipient, a file in the age format, armored, without the end of its last line.
+            - For an age recipient, it is a file in the age format, armored, without the last line end.
           type: str
           returned: when a recipient was given and the client does not have it
           sample: '{"ciphertext": "..."}'
@@ -759,24 +777,26 @@ exporters:
       type: dict
       contains:
         state:
-          description: Whether it runs, V(started) or V(stopped); what check mode would reach.
+          description: Whether it runs, V(started) or V(stopped). In check mode, the state that a real run would reach.
           type: str
           sample: started
         pid:
-          description: Its process id, null while it is stopped or check mode would start it.
+          description: Its process id, null if it is stopped, or if check mode predicts a start.
           type: int
           sample: 4711
         manager:
-          description: The systemd unit that keeps it running, null where there is none.
+          description: The systemd unit that keeps it running, null if there is none.
           type: str
           sample: null
     leftover_unit:
-      description: Systemd unit of an earlier O(exporters[].boot=systemd), which M(timesten.monitoring.tt_exporter_unit) removes.
+      description: Systemd unit left from an earlier O(exporters[].boot=systemd).
+        M(timesten.monitoring.tt_exporter_unit) removes it.
       type: str
       returned: when there is one
       sample: timesten-exporter-exp1.service
     needs_unit:
-      description: Whether nothing was done because root has to install or to change its unit first, with M(timesten.monitoring.tt_exporter_unit).
+      description: Whether nothing was done because root first has to install or change its unit with
+        M(timesten.monitoring.tt_exporter_unit).
       type: bool
       returned: with O(exporters[].boot=auto), when it has
       sample: true
@@ -786,7 +806,7 @@ exporters:
       returned: with O(exporters[].boot=auto), when nothing does
       sample: "systemd does not run this host; boot: cannot run crontab: ..."
     rate_limit:
-      description: GETs per minute that the exporter accepts, null where the utility has no option for it.
+      description: GETs per minute that the exporter accepts, null if the utility has no option for it.
       type: int
       sample: 15
 """
@@ -901,7 +921,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
         return _exporter_host.forget_host(exporters, forgotten, module.check_mode)
     if phase == "converge":
         if params["units"] is not None:
-            # Imported where it is needed: Ansible compiles what a module imports at every call.
+            # This import stands here because Ansible compiles everything that a module imports at every call.
             from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.units import check_names
 
             check_names(params["units"]["owner"], params["units"]["after"])
@@ -921,9 +941,10 @@ def work(module: AnsibleModule) -> dict[str, Any]:
 
 
 def rotate(module: AnsibleModule, exporters: list[Definition]) -> dict[str, Any]:
-    """Take one step of a rotation."""
+    """Carry out one step of a rotation."""
     params, phase = module.params, module.params["phase"]
-    # Ansible compiles what a module imports at every call, and most calls rotate nothing.
+    # This import stands here because Ansible compiles everything that a module imports at every call, and most calls
+    # rotate nothing.
     from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.record import (
         Order,
         check_order,

@@ -26,12 +26,12 @@ options:
     description:
       - How long before its end a certificate counts as due. A duration (V(30d), V(12h), V(90m), V(45s)) or a share of
         its lifetime (V(20%)).
-      - A duration counts as at most half of the lifetime.
+      - A duration longer than half of the lifetime counts as half of it.
     type: str
     default: 30d
   pid_file:
     description:
-      - Pid file. C(exporter.pid) in O(certificate_directory), if not set.
+      - Pid file. If not set, it is C(exporter.pid) in O(certificate_directory).
     type: path
 seealso:
   - module: timesten.monitoring.tt_exporter
@@ -57,7 +57,7 @@ generation:
   returned: when there is or would be a wallet
   sample: 20261124T104900Z-1a2b3c4d
 wallet_directory:
-  description: Directory of the current generation. It is what C(ttExporter -certificate-directory) gets.
+  description: Directory of the current generation. C(ttExporter -certificate-directory) gets this path.
   type: str
   returned: when there is a wallet
   sample: /opt/timesten/monitoring/exp1/generations/20261124T104900Z-1a2b3c4d
@@ -68,7 +68,7 @@ ca_sha256:
   sample: 5f1c0d7f6a3a4a1c1d0f6f4bde1f7a2e9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4e
 server_certificate:
   description:
-    - Facts of the server's own certificate, null where they cannot be known (see RV(server_certificate_source)).
+    - Facts of the server's own certificate, null if they cannot be known (see RV(server_certificate_source)).
   type: dict
   returned: when there is a wallet
   contains:
@@ -90,7 +90,7 @@ server_certificate:
       elements: str
       sample: [exp1.example.com]
     not_before:
-      description: Begin of its validity, UTC.
+      description: Start of its validity, UTC.
       type: str
       sample: "2026-11-24T10:49:00Z"
     not_after:
@@ -115,18 +115,18 @@ server_certificate:
       sample: rsa 2048
 server_certificate_source:
   description:
-    - Where the facts come from. V(export) is the exported file, V(handshake) is what the running exporter served,
-      V(none) means that they are not known.
+    - Source of the facts. V(export) is the exported file, V(handshake) is the certificate that the running exporter
+      served, V(none) means that the facts are not known.
   type: str
   returned: when there is a wallet
   sample: export
 due:
-  description: Why the wallet has to be renewed now, null if it has not.
+  description: Why the wallet has to be renewed now, null if it need not.
   type: str
   returned: when there is a wallet
   sample: ends at 2026-12-01T00:00:00Z, within renew_before 30d
 due_at:
-  description: From when on the wallet is due, UTC.
+  description: Time from which the wallet is due, UTC.
   type: str
   returned: when there is a wallet
   sample: "2036-10-22T10:49:00Z"
@@ -142,8 +142,7 @@ origin:
   sample: created
 wallet_changed:
   description:
-    - Whether the wallet file was changed by somebody else. It is then adopted by the next run, and its pairs are
-      issued anew.
+    - Whether somebody else changed the wallet file. The next run then adopts the wallet and issues new pairs.
   type: bool
   returned: when there is a wallet
   sample: false
@@ -172,7 +171,7 @@ pairs:
       type: str
       sample: 5f1c0d7f6a3a4a1c1d0f6f4bde1f7a2e9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4e
     not_before:
-      description: Begin of its validity, UTC.
+      description: Start of its validity, UTC.
       type: str
       sample: "2026-11-24T10:49:00Z"
     not_after:
@@ -180,11 +179,11 @@ pairs:
       type: str
       sample: "2036-11-21T10:49:00Z"
     due:
-      description: Why it has to be renewed now, null if it has not.
+      description: Why it has to be renewed now, null if it need not.
       type: str
       sample: null
     due_at:
-      description: From when on it is due, UTC.
+      description: Time from which it is due, UTC.
       type: str
       sample: "2036-10-22T10:49:00Z"
 process:
@@ -197,23 +196,23 @@ process:
       type: str
       sample: started
     pid:
-      description: Its process id, null while it is stopped.
+      description: Its process id, null if it is stopped.
       type: int
       sample: 4711
     manager:
-      description: The systemd unit that keeps it running, null where there is none.
+      description: The systemd unit that keeps it running, null if there is none.
       type: str
       sample: null
     port:
-      description: TCP port, null while it is stopped.
+      description: TCP port, null if it is stopped.
       type: int
       sample: 8888
     insecure:
-      description: Whether it serves plain HTTP, null while it is stopped.
+      description: Whether it serves plain HTTP, null if it is stopped.
       type: bool
       sample: false
     generation:
-      description: The generation that it was started on, null where that is not known.
+      description: The generation on which it was started, null if unknown.
       type: str
       sample: 20261124T104900Z-1a2b3c4d
     problem:

@@ -10,12 +10,13 @@ module: tt_exporter_unit
 short_description: The systemd units of a host's exporters
 version_added: 1.0.0
 description:
-  - Installs the systemd units of the exporters whose O(exporters[].boot) is V(systemd), and removes those of the
+  - Installs the systemd units of the exporters whose O(exporters[].boot) is V(systemd), and removes the units of the
     others.
-  - The service C(timesten-exporter-<name>.service) runs C(ttExporter) as O(owner), whether it stays in the foreground
-    or detaches, after a reboot and whenever it has ended. It is enabled here, but started only by
-    M(timesten.monitoring.tt_exporter) or M(timesten.monitoring.tt_exporter_host), which need no root for that.
-  - Removing a service stops its exporter.
+  - The service C(timesten-exporter-<name>.service) runs C(ttExporter) as O(owner), after a reboot and whenever it has
+    ended. It does not matter whether C(ttExporter) stays in the foreground or detaches. This module enables the
+    service. Only M(timesten.monitoring.tt_exporter) and M(timesten.monitoring.tt_exporter_host) start it, and they need
+    no root for that.
+  - The exporter of a service that is removed runs on as it is, until somebody ends or restarts it.
   - This is the only module of the collection that needs root on an exporter host.
 extends_documentation_fragment:
   - timesten.monitoring.attributes
@@ -29,7 +30,7 @@ attributes:
 options:
   exporters:
     description:
-      - The exporters of the host, with the values that M(timesten.monitoring.tt_exporter_host) gets.
+      - The exporters of the host, with the same values as for M(timesten.monitoring.tt_exporter_host).
     type: list
     elements: dict
     required: true
@@ -57,11 +58,11 @@ options:
         default: none
       pid_file:
         description:
-          - Pid file. C(exporter.pid) in O(exporters[].certificate_directory), if not set.
+          - Pid file. If not set, it is C(exporter.pid) in O(exporters[].certificate_directory).
         type: path
       log_file:
         description:
-          - Log file. C(exporter.log) in O(exporters[].certificate_directory), if not set.
+          - Log file. If not set, it is C(exporter.log) in O(exporters[].certificate_directory).
         type: path
       stop_signal:
         description:
@@ -71,12 +72,12 @@ options:
         default: TERM
       stop_timeout:
         description:
-          - Seconds that the exporter has to stop, from 1 to 3600.
+          - Seconds within which the exporter has to stop, from 1 to 3600.
         type: int
         default: 10
       start_timeout:
         description:
-          - Seconds that the exporter has to start, from 1 to 3600.
+          - Seconds within which the exporter has to start, from 1 to 3600.
         type: int
         default: 30
   owner:
@@ -86,7 +87,7 @@ options:
     required: true
   after:
     description:
-      - Units that have to be up before the exporter starts, where the host has them, for example that of the TimesTen
+      - Units that have to be up before the exporter starts, if the host has them, for example the unit of the TimesTen
         daemon.
     type: list
     elements: str
@@ -116,7 +117,7 @@ why:
   returned: success
   sample: ["timesten-exporter-exp1.service is missing"]
 units:
-  description: The units that are there afterwards.
+  description: The units that exist afterwards.
   type: list
   elements: str
   returned: success

@@ -12,15 +12,15 @@ version_added: 1.0.0
 description:
   - Stores the pairs that exporter hosts have sealed for a Prometheus, keeps one scrape job for each exporter in its
     configuration, and proves that every target is up.
-  - Nothing half done stays live. The pairs are checked with the rights of the Prometheus user and the new
-    configuration by C(promtool) before Prometheus reads it; afterwards every job has to be among Prometheus's targets
-    and every target up. What does not work is taken back, and Prometheus is told again.
-  - Every byte of the configuration that is not of this collection stays as it is.
+  - Nothing half done stays in use. Before Prometheus reads the new configuration, the pairs are checked with the rights
+    of the Prometheus user, and C(promtool) checks the configuration. Afterwards Prometheus has to have a target for
+    every job, and every target has to be up. Whatever does not work is undone, and Prometheus is reloaded again.
+  - Every byte of the configuration that does not belong to this collection stays as it is.
   - An exporter that a run does not mention stays as it is, unless O(purge=true).
-  - An exporter whose element is bad, or which does not work, costs none of the others. They are finished, and the call then fails
-    with all results.
-  - A configuration that somebody else changes at the same time is read and planned anew, and given up after three times.
-  - Runs as root, or as the Prometheus user itself where that user may write the configuration and the store.
+  - If the element of an exporter is invalid, or the exporter does not work, the others are still finished. The call
+    then fails with the results of all.
+  - If somebody else changes the configuration at the same time, it is read and planned again, at most three times.
+  - Runs as root, or as the Prometheus user itself if that user may write the configuration and the store.
 extends_documentation_fragment:
   - timesten.monitoring.attributes
   - timesten.monitoring.exporter.RUN
@@ -32,44 +32,45 @@ attributes:
   diff_mode:
     support: full
     details:
-      - Of the configuration only changed lines are shown, with the values of keys that hold secrets hidden.
+      - The diff shows only changed lines of the configuration, and hides the values of keys that hold secrets.
   idempotent:
     support: full
 options:
   from_inventory:
     description:
-      - Take the clients of the host, their exporters and all that a state needs from the variables of the role
-        P(timesten.monitoring.prometheus_host#role) and from what the earlier tasks of the playbooks have registered, as the controller's half of
-        this module does for the role.
-      - The module is called once for each Prometheus instance of the host. An answer that a host must not give, or a failure, does not fail
-        the task; RV(clients) says so, and the report at the end of the playbook.
+      - Take the clients of the host, their exporters and all other values of a state from the variables of the role
+        P(timesten.monitoring.prometheus_host#role), and from the variables that earlier tasks of the playbooks have
+        registered. The role and the playbooks use this.
+      - The module runs once for each Prometheus instance of the host. A failure, or an answer that a host must not
+        give, does not fail the task. RV(clients) and the report at the end of the playbook show it.
     type: bool
     default: false
     version_added: 1.0.0
   name:
     description:
-      - Required unless O(from_inventory=true). Name of the client. Letters, digits, V(.), V(_) and V(-). A host with several Prometheus instances has a
-        client for each, with O(config_file), O(url) and O(store) of its own.
+      - Required unless O(from_inventory=true). Name of the client. Letters, digits, V(.), V(_) and V(-). A host with
+        several Prometheus instances has one client for each, with its own O(config_file), O(url) and O(store).
     type: str
   state:
     description:
-      - V(inspected) reads what the exporter hosts have to know, and makes the transport key where there is none.
+      - V(inspected) reads what the exporter hosts have to know, and makes the transport key if there is none.
       - V(present) stores, configures, reloads and proves.
-      - V(verified) changes nothing and proves everything, for O(exporters) or, if not given, for all that are
-        stored. The handshakes send no request.
-      - V(absent) removes the exporters in O(remove) or, if that is not given, everything that is of this collection.
+      - V(verified) changes nothing and proves all stored exporters, or those in O(exporters) if set. The handshakes
+        send no request.
+      - V(absent) removes the exporters in O(remove) or, if that is not set, everything of this collection.
       - V(staged), V(following) and V(released) are the steps of a rotation on this side, for the playbook
-        C(timesten.monitoring.rotate). V(staged) writes and
-        checks the deliveries beside those in use. V(following) starts a process that makes the delivery current that
-        fits what the exporter serves, until it is released or O(switch) is past. V(released) ends it and removes what
-        is not kept.
+        C(timesten.monitoring.rotate). V(staged) writes and checks the deliveries beside those in use. V(following)
+        starts a process that makes current whichever delivery matches the certificate being served, until it is
+        released or the deadline in O(switch) has passed. V(released) ends that process and removes the deliveries that
+        are not kept.
     type: str
     choices: [inspected, present, verified, absent, staged, following, released]
     default: present
   exporters:
     description:
-      - The exporters, as their hosts have answered for them.
-      - For O(state=inspected), those that are to get a job, with what the inventory tells of them; for these, hand-written jobs are looked for.
+      - The exporters, with the values from their hosts' answers.
+      - For O(state=inspected), the exporters that are to get a job, with their values from the inventory. The module
+        looks for hand-written jobs of these exporters.
     type: list
     elements: dict
     default: []
@@ -81,7 +82,7 @@ options:
         required: true
       address:
         description:
-          - Host name or IP address that Prometheus dials. Required for O(state=present).
+          - Host name or IP address to which Prometheus connects. Required for O(state=present).
         type: str
       port:
         description:
@@ -89,8 +90,9 @@ options:
         type: int
       usual_port:
         description:
-          - The exporter's usual port, where O(exporters[].port) is its spare one. The series then keep their labels C(job) and C(instance).
-          - The element's name is then that of the exporter with C(.spare) appended.
+          - The exporter's usual port, if O(exporters[].port) is its spare port. The series then keep their labels
+            C(job) and C(instance).
+          - The element's name is then the exporter's name with C(.spare) appended.
         type: int
       insecure:
         description:
@@ -99,12 +101,13 @@ options:
         default: false
       generation:
         description:
-          - Generation of the exporter's wallet. This and the next three are required unless
-            O(exporters[].insecure=true).
+          - Generation of the exporter's wallet. Required unless O(exporters[].insecure=true), like
+            O(exporters[].delivery), O(exporters[].sha256) and O(exporters[].ca_sha256).
         type: str
       previous:
         description:
-          - Generation that the exporter's host had before O(exporters[].generation). By either it is recognized when its target changes.
+          - Generation that the exporter's host had before O(exporters[].generation). Either of the two identifies the
+            exporter when its target changes.
         type: str
         version_added: 1.0.0
       delivery:
@@ -121,67 +124,68 @@ options:
         type: str
       ca_certificate:
         description:
-          - The CA file. Needed where the delivery is not stored yet and the CA differs from the stored one.
+          - The CA file. Needed if the delivery is not stored yet and the CA differs from the stored one.
         type: str
       certificate:
         description:
-          - The client certificate. Needed where the delivery is not stored yet.
+          - The client certificate. Needed if the delivery is not stored yet.
         type: str
       bundle:
         description:
-          - The sealed private key. Needed where the delivery is not stored yet.
+          - The sealed private key. Needed if the delivery is not stored yet.
         type: str
       alt_names:
         description:
-          - Names in the exporter's certificate. Where O(exporters[].address) is not among them, the job gets a
+          - Names in the exporter's certificate. If O(exporters[].address) is not among them, the job gets a
             C(server_name).
         type: list
         elements: str
       scrape_interval:
         description:
-          - As O(scrape_interval), for this exporter.
+          - O(scrape_interval) for this exporter.
         type: str
       scrape_timeout:
         description:
-          - As O(scrape_timeout), for this exporter.
+          - O(scrape_timeout) for this exporter.
         type: str
       metrics_path:
         description:
-          - As O(metrics_path), for this exporter.
+          - O(metrics_path) for this exporter.
         type: str
       labels:
         description:
-          - As O(labels), for this exporter.
+          - O(labels) for this exporter.
         type: dict
       job_label:
         description:
-          - As O(job_label), for this exporter.
+          - O(job_label) for this exporter.
         type: str
       honor_labels:
         description:
-          - As O(honor_labels), for this exporter.
+          - O(honor_labels) for this exporter.
         type: bool
       extra:
         description:
-          - As O(extra), for this exporter.
+          - O(extra) for this exporter.
         type: dict
       rules:
         description:
-          - The exporter's own group in O(rules_file), as text. In it C(@job@) and C(@instance@) stand for the labels of its target.
-          - The group that is known stays, if not set.
+          - The exporter's own group in O(rules_file), as text. C(@job@) and C(@instance@) in it are replaced by the
+            labels of the exporter's target.
+          - If not set, the stored group stays.
         type: str
         version_added: 1.0.0
   scrape_interval:
     description:
-      - Time between two scrapes, for example V(15s). Prometheus's own C(global) setting, if not set.
+      - Time between two scrapes, for example V(15s). If not set, Prometheus uses its own C(global) setting.
     type: str
   scrape_timeout:
     description:
-      - How long a scrape may take. Prometheus's own C(global) setting, if not set.
+      - How long a scrape may take. If not set, Prometheus uses its own C(global) setting.
     type: str
   metrics_path:
     description:
-      - Path of the metrics. V(/metrics), if not set.
+      - Path of the metrics. If not set, it is V(/metrics).
     type: str
   labels:
     description:
@@ -189,12 +193,12 @@ options:
     type: dict
   job_label:
     description:
-      - Value of the label C(job), by relabelling. The job's name, if not set.
+      - Value of the label C(job), set by relabelling. If not set, the label is the job's name.
     type: str
   honor_labels:
     description:
-      - Whether labels of the exporter win over those of Prometheus. With V(false), Prometheus's default, a label
-        C(instance) of the exporter's own becomes C(exported_instance).
+      - Whether the exporter's own labels win over those of Prometheus. With V(false), Prometheus's default, a label
+        C(instance) of the exporter becomes C(exported_instance).
     type: bool
   extra:
     description:
@@ -202,29 +206,33 @@ options:
     type: dict
   kind:
     description:
-      - What takes the pairs and scrapes.
-      - V(prometheus) is asked what it runs and scrapes, and proves by that.
-      - V(scrape_file) is anything else that reads scrape jobs from a file, for example vmagent. The jobs are a marked block in
-        O(scrape_file), and the proof is a handshake with the delivered pair from its host. What it scrapes is not asked.
-        O(url) is used for O(reload=http) alone, O(config_file), O(layout) and O(promtool) are not used.
-      - With V(scrape_file) a job names the delivery itself. Such a taker may read a CA file only once, so in a rotation its file changes and
-        it is told to read that again.
+      - The kind of program that takes the pairs and scrapes.
+      - V(prometheus) is a Prometheus. The module asks it for its configuration and its targets, which prove that the
+        change works.
+      - V(scrape_file) is any other program that reads scrape jobs from a file, for example vmagent. The jobs are a
+        marked block in O(scrape_file). The module does not ask the program for its targets; the proof is a handshake
+        with the delivered pair from its host. O(url) is used only for O(reload=http). O(config_file), O(layout) and
+        O(promtool) are not used.
+      - With V(scrape_file) a job names the delivery itself, because such a program may read a CA file only once. In a
+        rotation the scrape file changes, and the program is told to read it again.
     type: str
     choices: [prometheus, scrape_file]
     default: prometheus
     version_added: 1.0.0
   path_map:
     description:
-      - Where what scrapes runs in a container, its mounts. Host paths with the paths that they have in the container.
-      - O(config_file), O(scrape_file) and O(store) are host paths, each below one of them. What is written into a file names container paths.
-      - Where the process can be seen from the host, it has to see the store at that place.
-      - C(promtool) then judges the syntax alone, and need not be there if O(promtool) is not set.
+      - The mounts of the container, if the program that scrapes runs in one. The keys are host paths, the values are
+        their paths in the container.
+      - O(config_file), O(scrape_file) and O(store) are host paths, and each has to be below one of these keys. The
+        paths that are written into files are container paths.
+      - If the process is visible from the host, the module checks that the process sees the store at that path.
+      - C(promtool) then checks only the syntax. It may be missing if O(promtool) is not set.
     type: dict
     default: {}
     version_added: 1.0.0
   config_file:
     description:
-      - Configuration file of Prometheus. Owner, mode, access list and a symbolic link are kept.
+      - Configuration file of Prometheus. Its owner, mode and access list stay, and so does a symbolic link.
     type: path
     default: /etc/prometheus/prometheus.yml
   layout:
@@ -237,34 +245,35 @@ options:
     default: inline
   scrape_file:
     description:
-      - Scrape file of O(layout=files). C(timesten.yml) beside O(config_file), if not set.
-      - With O(kind=scrape_file) the file that the taker reads, which may hold other jobs. Its form is that of C(prometheus.yml), and it is made
-        where there is none. Required then.
-      - Where it holds a bare list, or a process of VictoriaMetrics names it in the C(scrape_config_files) of its C(-promscrape.config), it is a bare
-        list.
+      - Scrape file for O(layout=files). If not set, it is C(timesten.yml) beside O(config_file).
+      - With O(kind=scrape_file) it is required, and is the file that the program reads, which may hold other jobs. It
+        has the form of C(prometheus.yml), and is made if it is missing.
+      - If it holds a bare list, or if a process of VictoriaMetrics names it in the C(scrape_config_files) of its
+        C(-promscrape.config), it is written as a bare list.
     type: path
   rendered:
     description:
-      - The whole configuration, for O(layout=template). It has to hold exactly the jobs of all exporters of this
+      - The whole configuration, for O(layout=template). It has to contain exactly the jobs of all exporters of this
         client.
     type: str
   rules:
     description:
-      - The groups of rules that are no exporter's, as items of the list C(groups) in a rule file, for O(state=present). The file is
-        named in C(rule_files) of the configuration, unless a pattern there names it already.
-      - An empty text takes the rule file away. What is there stays, if not set. Without any exporter there is no rule file.
+      - For O(state=present), the rule groups that belong to no single exporter, as items of the list C(groups) in a
+        rule file. The file is named in C(rule_files) of the configuration, unless a pattern there already names it.
+      - An empty text removes the rule file. If not set, the present rules stay. Without any exporter there is no rule
+        file.
     type: str
     version_added: 1.0.0
   rules_file:
     description:
-      - Path of the rule file. The path of O(store) with C(.rules.yml) appended, if not set.
+      - Path of the rule file. If not set, it is the path of O(store) with C(.rules.yml) appended.
     type: path
     version_added: 1.0.0
   on_existing:
     description:
-      - What to do where a hand-written job has the name or the target of an exporter's job.
-      - V(fail) refuses. V(adopt) makes it ours, without changing its name, labels or series. V(keep) leaves it and
-        makes no job.
+      - What to do if a hand-written job has the name or the target of an exporter's job.
+      - V(fail) refuses. V(adopt) takes the job over, without changing its name, labels or series. V(keep) leaves it as
+        it is and makes no job.
     type: str
     choices: [fail, adopt, keep]
     default: fail
@@ -275,27 +284,29 @@ options:
     default: /etc/prometheus/timesten
   keep_deliveries:
     description:
-      - Number of older deliveries of each exporter that stay in the store, for the way back.
+      - Number of older deliveries of each exporter that stay in the store, so that a rotation can go back.
     type: int
     default: 2
   user:
     description:
-      - The user that Prometheus runs as. A number, as the host counts users, where the host has no such user, for example for a container.
+      - The user that Prometheus runs as. If the host has no such user, for example for a container, it is the user's
+        number on the host.
     type: str
     default: prometheus
   group:
     description:
-      - Group that may enter the store, by name or number. The user's own, if not set; for a number that the host does not know, the group of the
-        same number.
+      - Group that may enter the store, by name or number. If not set, it is the user's own group or, for a user number
+        that the host does not know, the group of the same number.
     type: str
   promtool:
     description:
-      - Path of C(promtool), of the same version as Prometheus. Looked for in E(PATH), if not set.
+      - Path of C(promtool), of the same version as Prometheus. If not set, E(PATH) and the usual directories are
+        searched.
     type: str
   url:
     description:
-      - Address of Prometheus, with its route prefix where it has one. It is asked directly, whatever proxies the
-        environment names.
+      - Address of Prometheus, with its route prefix if it has one. Requests go there directly, even if the environment
+        names proxies.
     type: str
     default: http://127.0.0.1:9090
   url_username:
@@ -308,22 +319,24 @@ options:
     type: str
   url_bearer_token:
     description:
-      - Bearer token, where a proxy in front of Prometheus wants one. Excludes O(url_username).
+      - Bearer token, if a proxy in front of Prometheus wants one. It cannot be used together with O(url_username).
     type: str
     version_added: 1.0.0
   url_headers:
     description:
-      - HTTP headers for every request, where a proxy in front of Prometheus wants them, for example a tenant or an API key.
+      - HTTP headers for every request, if a proxy in front of Prometheus wants them, for example a tenant or an API
+        key.
       - Their values are handled as secrets.
     type: dict
     version_added: 1.0.0
   url_ca_file:
     description:
-      - File on the Prometheus host that its own server certificate is verified with. The system's, if not set.
+      - File on the Prometheus host with the CA that verifies Prometheus's own server certificate. If not set, the
+        system's CAs are used.
     type: path
   url_cert_file:
     description:
-      - Client certificate on the Prometheus host, where Prometheus's own endpoint asks for one.
+      - Client certificate on the Prometheus host, if Prometheus's own endpoint asks for one.
     type: path
   url_key_file:
     description:
@@ -332,18 +345,17 @@ options:
   prometheus_running:
     description:
       - With V(true), a Prometheus that does not answer is an error, before anything is changed.
-      - With V(false) it is not talked to. The pairs and the configuration are written and checked, to be read when
-        it starts; nothing is proven by targets.
-        If it does run, it does not take notice of the new configuration until somebody reloads it.
+      - With V(false), the module does not contact Prometheus. It writes and checks the pairs and the configuration,
+        which Prometheus reads when it starts. No targets prove the change. If Prometheus does run, it does not use the
+        new configuration until somebody reloads it.
     type: bool
     default: true
   reload:
     description:
-      - How Prometheus is told to read its configuration again. Its own metrics have to confirm it.
-      - V(auto) takes the lifecycle endpoint where it is enabled, else the systemd unit where that is active, else
-        SIGHUP.
-      - With O(kind=scrape_file) V(auto) sends SIGHUP where O(reload_pid_file) is set or a process has O(scrape_file) as its
-        C(-promscrape.config), and otherwise leaves it to the taker to read the file again.
+      - How Prometheus is told to read its configuration again. Its own metrics have to confirm the reload.
+      - V(auto) uses the lifecycle endpoint if it is enabled, else the systemd unit if it is active, else SIGHUP.
+      - With O(kind=scrape_file), V(auto) sends SIGHUP if O(reload_pid_file) is set or a process has O(scrape_file) as
+        its C(-promscrape.config). Otherwise the program has to read the file again by itself.
     type: str
     choices: [auto, http, systemd, signal]
     default: auto
@@ -354,12 +366,12 @@ options:
     default: prometheus
   reload_pid_file:
     description:
-      - File with Prometheus's process id, for O(reload=signal). The process that was started with O(config_file) is
-        looked for, if not set.
+      - File with Prometheus's process id, for O(reload=signal). If not set, the module looks for the process that was
+        started with O(config_file).
     type: path
   wait_timeout:
     description:
-      - Seconds to wait for all targets to be up. Twice the longest scrape interval and 15 s, if not set.
+      - Seconds to wait for all targets to be up. If not set, twice the longest scrape interval and 15 s.
     type: float
   remove:
     description:
@@ -368,43 +380,46 @@ options:
     elements: str
   purge:
     description:
-      - Remove all exporters that O(exporters) does not mention. Only for runs in which every exporter host answered.
+      - Remove all exporters that O(exporters) does not mention. Use it only in runs in which every exporter host
+        answered.
     type: bool
     default: false
   both_ports:
     description:
-      - Whether the job of an exporter's other port (O(exporters[].usual_port)) stays, as a rotation with the strategy C(spare_port) needs it for
-        a while. Otherwise it goes when the exporter is mentioned.
+      - Whether the job on an exporter's other port (O(exporters[].usual_port)) stays. A rotation with the strategy
+        C(spare_port) needs it for a while. With V(false), it is removed when the exporter is mentioned.
     type: bool
     default: false
   revision:
     description:
-      - RV(revision) of the O(state=inspected) call that the task's values come from. Refused if another run has
-        changed the store since.
+      - RV(revision) of the O(state=inspected) call on which the task's values are based. The call is refused if another
+        run has changed the store since.
     type: str
   fleet:
     description:
-      - Whose jobs these are, where several inventories share a Prometheus. A job belongs to the fleet that mentioned it first; a job
-        of another fleet is neither reported, re-pointed nor removed.
-      - If not set, and O(fleet_exporters) is, the fleet is recognized by these. If neither is set, the fleet of the exporters that the call mentions;
-        where it mentions none, the only one that the store knows.
-      - A job without one belongs to everybody.
+      - Owner of the jobs, if several inventories share a Prometheus. A job belongs to the fleet that mentioned it
+        first. A job of another fleet is neither reported, re-pointed nor removed.
+      - If it is not set but O(fleet_exporters) is, the fleet is recognized by those exporters. If neither is set, it is
+        the fleet of the exporters that the call mentions or, if the call mentions none, the only fleet in the store.
+      - A job without a fleet belongs to everybody.
     type: str
   fleet_exporters:
     description:
-      - All exporters of the inventory, by name the list of their targets (C(host:port)). The store keeps whose each exporter is; the fleet is the one
-        that shares half of these and has half of its own among them, with the same target or a wallet that the exporter's host remembers. Without a
-        name that was given, it is also one that all of these belong to, or that has all of its own among these.
-      - Where there is none, a name is derived from these, and kept. Where less than half of what the fleet has is among these, nothing goes that nobody names.
+      - All exporters of the inventory, by name, each with the list of its targets (C(host:port)). The store records the
+        fleet of each exporter. The inventory's fleet is the one that contains at least half of these exporters, and of
+        whose exporters at least half are among these, each with the same target or with a wallet that the exporter's
+        host remembers. A fleet whose name was not given is also recognized if it contains all of these, or if all of
+        its exporters are among these.
+      - If no fleet is recognized, a name is derived from these exporters and kept. If less than half of the fleet's
+        exporters are among these, only exporters that are named explicitly are removed.
     type: dict
     default: {}
     version_added: 1.0.0
   switch:
     description:
-      - For O(state=following). By name of the exporter C(moments), the times at which it may switch, and
-        C(deadline), the time at which a switch that nobody
-        confirmed is taken back, both in seconds since the epoch by the clock of this host. Others of O(exporters)
-          are not followed.
+      - For O(state=following), by name of the exporter. C(moments) are the times at which it may switch, and
+        C(deadline) is the time at which an unconfirmed switch is taken back, both in seconds since the epoch by the
+        clock of this host. Other exporters in O(exporters) are not followed.
     type: dict
     default: {}
 seealso:
@@ -412,7 +427,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: All Prometheus instances of the host, as the inventory has them
+- name: Verify all Prometheus instances of the host, with arguments from the inventory
   timesten.monitoring.tt_prometheus_host:
     from_inventory: true
     state: verified
@@ -445,7 +460,7 @@ EXAMPLES = r"""
     url_password: "{{ vault_prometheus_password }}"
     url_ca_file: /etc/prometheus-long/web.crt
 
-- name: Prove that every target is up and that nobody else gets in
+- name: Prove that every target is up and that nobody else has access
   timesten.monitoring.tt_prometheus_host:
     name: "{{ inventory_hostname }}"
     state: verified
@@ -461,12 +476,12 @@ EXAMPLES = r"""
     from_inventory: true
     state: staged
 
-- name: Have a process follow what the exporters serve, and change the pair at that moment
+- name: Start a process that watches the exporters' certificates and changes the pair when they change
   timesten.monitoring.tt_prometheus_host:
     from_inventory: true
     state: following
 
-- name: End that process, and remove the pairs that were not switched to
+- name: End that process, and remove the pairs that are not in use
   timesten.monitoring.tt_prometheus_host:
     from_inventory: true
     state: released
@@ -474,29 +489,34 @@ EXAMPLES = r"""
 
 RETURN = r"""
 clients:
-  description: What each client was asked for and what it answered, for the tasks to come.
+  description: What each client was asked for and what it answered. Later tasks read it.
   returned: O(from_inventory=true)
   type: list
   elements: dict
   sample: [{"asked": {"client": "prom1", "state": "verified"}, "answer": {"changed": false, "exporters": []}}]
 clock:
-  description: How far the host's clock is ahead of the controller's, in seconds, and by how much that may be wrong.
+  description: How far the host's clock is ahead of the controller's, in seconds, and the uncertainty of that.
   returned: O(from_inventory=true) and O(state=staged)
   type: dict
   sample: {"offset": -0.0021, "uncertainty": 0.0083}
+reading:
+  description: Which playbook of this run of Ansible it belongs to; in a later one it is no answer any more.
+  type: int
+  returned: O(from_inventory=true)
+  sample: 1
 name:
   description: Name of the client.
   returned: always
   type: str
   sample: prom1
 transport_key:
-  description: Public transport key that pairs are sealed for, the base64 of an uncompressed P-256 point. In check
-    mode, where none is stored yet, that of a key that is thrown away.
+  description: Public transport key for which pairs are sealed, the base64 of an uncompressed P-256 point. In check
+    mode, if none is stored yet, it belongs to a key that is thrown away.
   returned: O(state=inspected)
   type: str
   sample: BEb...
 stored:
-  description: By exporter, what is in use and whole.
+  description: By exporter, the delivery that is in use and complete.
   returned: O(state=inspected)
   type: dict
   sample:
@@ -506,7 +526,7 @@ stored:
       ca_sha256: 3a...
       not_after: "2027-11-24T10:49:00Z"
 scrape_interval:
-  description: Seconds between scrapes of a job that says nothing itself.
+  description: Seconds between scrapes of a job without an interval of its own.
   returned: O(state=inspected)
   type: float
   sample: 15.0
@@ -516,28 +536,28 @@ scrape_intervals:
   type: dict
   sample: {"exp1": 15.0}
 other_definitions:
-  description: As RV(definitions), of the jobs of other fleets, which the layout C(template) has to keep.
+  description: The same as RV(definitions) for the jobs of other fleets, which the layout C(template) has to keep.
   returned: O(state=inspected)
   type: dict
   sample: {}
 definitions:
-  description: By exporter, what its job was made from.
+  description: By exporter, the values from which its job was made.
   returned: O(state=inspected)
   type: dict
   sample: {"exp1": {"name": "exp1", "address": "exp1.example.com", "port": 8888}}
 in_the_way:
-  description: By exporter that O(exporters) names, the hand-written job that keeps it from getting a job of this collection with the other options
-    as they are, and the way out.
+  description: By exporter in O(exporters), the hand-written job that conflicts with a job of this collection under the
+    present options, and what to do.
   returned: O(state=inspected)
   type: dict
   sample: {}
 layout:
-  description: Layout that was found, null where there is none of our jobs.
+  description: Layout that was found, null if there are no jobs of this collection.
   returned: O(state=inspected)
   type: str
   sample: inline
 version:
-  description: Version of Prometheus, null where it was not asked or did not answer.
+  description: Version of Prometheus, null if it was not asked or did not answer.
   returned: O(state=inspected), O(state=present), or O(state=verified)
   type: str
   sample: 2.42.0
@@ -557,7 +577,7 @@ exporters:
       type: str
       sample: exp1
     failed:
-      description: Only where the exporter has failed, and then V(true).
+      description: Present only if the exporter has failed, and then V(true).
       type: bool
       sample: true
     msg:
@@ -565,12 +585,13 @@ exporters:
       type: str
       sample: "exporter exp1: the bundle does not hold exactly one private key; nothing was stored"
     why:
-      description: What changed for it, and for which reason. Of O(state=present).
+      description: What changed for it, and why. Returned for O(state=present).
       type: list
       elements: str
       sample: [no pair is stored, it has no job yet]
     up:
-      description: Whether the target is up; after a change, by a scrape that began later. Null where it was not asked.
+      description: Whether the target is up. After a change, a scrape that began after the change has to show it. Null
+        if Prometheus was not asked.
       type: bool
       sample: true
     last_error:
@@ -582,8 +603,8 @@ exporters:
       type: str
       sample: ""
     accepted:
-      description: Whether a handshake with the delivered pair, trusting the delivered CA file alone, succeeds. Null
-        if not tried. The same holds for the next four values.
+      description: Whether a handshake with the delivered pair succeeds, trusting only the delivered CA file. Null if
+        not tried. The same holds for the next four values.
       type: bool
       sample: true
     refused_without_certificate:
@@ -603,11 +624,11 @@ exporters:
       type: str
       sample: 9c...
     not_after:
-      description: End of the validity of the pair in use, UTC. Of O(state=verified).
+      description: End of the validity of the pair in use, UTC. Returned for O(state=verified).
       type: str
       sample: "2027-11-24T10:49:00Z"
 reloaded:
-  description: The way in which Prometheus was reloaded, V(false) if it was not.
+  description: How Prometheus was reloaded, V(false) if it was not.
   returned: O(state=present) or O(state=absent)
   type: raw
   sample: http
@@ -618,14 +639,13 @@ removed:
   elements: str
   sample: []
 scrapes_by_hand:
-  description: By exporter that O(exporters) names, the last scrape by a hand-written job, as in RV(scrapes).
+  description: By exporter in O(exporters), the last scrape by a hand-written job, in the form of RV(scrapes).
   returned: O(state=inspected)
   type: dict
   sample: {}
 scrapes:
-  description: By name of the exporter, its last scrape. C(scraped), its start in seconds since the epoch by the
-    clock of this host, C(took) and C(interval) in
-    seconds, C(health).
+  description: By name of the exporter, its last scrape. C(scraped) is its start in seconds since the epoch by the clock
+    of this host, C(took) its duration and C(interval) the scrape interval in seconds, C(health) the target's health.
   returned: O(state=staged)
   type: dict
   sample: {"exp1": {"scraped": 1795517344.52, "took": 0.012, "interval": 15.0, "health": "up"}}
@@ -636,7 +656,7 @@ following:
   elements: str
   sample: [exp1]
 followed:
-  description: By name of the exporter, what was made current when, and for how long the exporter had been away.
+  description: By name of the exporter, which delivery was made current, when, and how long the exporter had been away.
   returned: O(state=released)
   type: dict
   sample: {"exp1": [{"moment": 1795517344.9, "delivery": "20261124T104900Z-1a2b3c4d-1", "away": 0.31}]}
@@ -722,7 +742,7 @@ SPEC = (
             "url_username": {"type": "str"},
             "url_password": {"type": "str", "no_log": True},
             "url_bearer_token": {"type": "str", "no_log": True},
-            # Hidden by HostModule: no_log would blot out every "1" of an answer where a tenant's number is a header.
+            # HostModule hides the values. no_log would hide every "1" in an answer if a header is a tenant's number.
             "url_headers": {"type": "dict", "no_log": False},
             "url_ca_file": {"type": "path"},
             "url_cert_file": {"type": "path"},
@@ -766,21 +786,23 @@ API_OPTIONS = {
     "url_cert_file": "certificate_file",
     "url_key_file": "key_file",
 }
-"""The options of the interface of Prometheus, and the parameters of Api that they are."""
+"""The options for Prometheus's interface, with the corresponding parameters of Api."""
 
 HIDDEN_FROM = 8
-"""Characters. A header's value of so many is hidden wherever it turns up; a shorter one is no secret but, say, a tenant's number."""
+"""Characters. A header's value of at least this length is hidden wherever it occurs. A shorter one is not a secret but,
+for example, a tenant's number.
+"""
 
 
 class HostModule(CheckedModule):
-    """An AnsibleModule whose log line on the managed host does not hold a thousand sealed keys and a whole
+    """An AnsibleModule whose log line on the managed host does not contain a thousand sealed keys and a whole
     configuration.
 
-    A no_log for the option would not do: the suboptions are logged with their option, and masking would blot out
-    names in results and errors.
+    no_log for the option would be wrong: the suboptions are logged with their option, and Ansible would hide names in
+    results and errors.
     """
 
-    # An element with a bad text costs that exporter alone.
+    # An element with an invalid text must not affect the other exporters.
     LENIENT = ("exporters",)
 
     def _log_invocation(self) -> None:
@@ -788,7 +810,7 @@ class HostModule(CheckedModule):
         self.log(f"Invoked with name={self.params['name']} state={self.params['state']} exporters={exporters}")
 
     def _return_formatted(self, kwargs: dict[str, Any]) -> None:
-        # The same for what -vvv shows of the arguments.
+        # -vvv shows the arguments with the same omissions.
         if "invocation" not in kwargs:
             bulky = {
                 "exporters": len(self.params.get("exporters") or []),
@@ -802,12 +824,12 @@ class HostModule(CheckedModule):
 
 
 def settings(params: dict[str, Any]) -> host.Settings:
-    """The task's options as the logic takes them."""
+    """Return the task's options in the form of the logic."""
     taken = {field.name: params[field.name] for field in dataclasses.fields(host.Settings) if field.name in params}
     beside = os.path.join(os.path.dirname(params["config_file"]), "timesten.yml")
     files = {"scrape_file": params["scrape_file"] or beside}
     if params["kind"] == "scrape_file":
-        # The one file that there is; no second one is ever made.
+        # This kind has only one file; the second name is never used.
         files = {"config_file": params["scrape_file"], "scrape_file": params["scrape_file"] + ".none"}
     return host.Settings(
         **{

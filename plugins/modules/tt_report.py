@@ -10,12 +10,14 @@ module: tt_report
 short_description: The last table of a run
 version_added: 1.0.0
 description:
-  - Prints what the inventory asks for beside what was seen in this run, and fails unless all of it was seen.
-  - With the variable C(timesten_report), a path on the controller, the same is written there as JSON; with C(timesten_report_html), as one page
-    for people. With both, the page also tells what is new since the report that was in the file of C(timesten_report) before.
-  - Without O(operation) nothing is looked at. The page of C(timesten_report_html) is made from the JSON that C(timesten_report) names.
-  - After C(site), it writes the directories of the outsiders (C(timesten_outsiders)) on the controller, and is changed if that changed something.
-  - It reads what the tasks of a playbook of this collection have registered, and contacts no host.
+  - Prints what the inventory asks for and what was seen in this run, and fails unless everything was seen.
+  - If the variable C(timesten_report) names a path on the controller, the report is written there as JSON. If
+    C(timesten_report_html) does, it is written there as one page for people. With both, the page also shows what has
+    changed since the previous report in the file of C(timesten_report).
+  - Without O(operation), it only makes the page of C(timesten_report_html) from the JSON file of C(timesten_report).
+  - After C(site), it writes the directories of the outsiders (C(timesten_outsiders)) on the controller, and reports a
+    change if one of them changed.
+  - It reads the variables that the tasks of this collection's playbooks have registered, and contacts no host.
 extends_documentation_fragment:
   - timesten.monitoring.attributes
 requirements: []
@@ -26,7 +28,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - It judges what the tasks have predicted, and writes nothing for outsiders.
+      - It judges the predictions of the tasks, and writes nothing for outsiders.
   diff_mode:
     support: none
   idempotent:
@@ -34,7 +36,7 @@ attributes:
 options:
   operation:
     description:
-      - The playbook that the table is about. Where it is left out, an earlier report is made a page.
+      - The playbook that the table reports on. If it is left out, a page is made from an earlier report.
     type: str
     choices: [site, verify, rotate, rollback, evict, remove]
 """
@@ -55,7 +57,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ledger:
-  description: What was asked for and what was seen, as it is written to C(timesten_report).
+  description: What was asked for and what was seen, in the form that is written to C(timesten_report).
   returned: success
   type: dict
   contains:
@@ -76,7 +78,7 @@ ledger:
       type: bool
       sample: false
     good:
-      description: Whether everything that was asked for was seen, or in check mode predicted.
+      description: Whether everything that was asked for was seen or, in check mode, predicted.
       type: bool
       sample: true
     verdict:
@@ -94,7 +96,7 @@ ledger:
       elements: dict
       sample: [{"host": "exp1", "kind": "exporter", "changed": [], "reason": null}]
     exporters:
-      description: What is known of each exporter of the run, beside its pairs.
+      description: What is known about each exporter of the run, besides its pairs.
       type: list
       elements: dict
       sample: [{"exporter": "exp1", "host": "exp1", "target": "exp1.example.com:8888", "due": null, "asked": 8.0, "limit": 15}]
@@ -104,12 +106,12 @@ ledger:
       elements: str
       sample: []
     problems:
-      description: What else keeps the run from being finished.
+      description: Other reasons why the run is not finished.
       type: list
       elements: str
       sample: []
     notes:
-      description: What a person should know.
+      description: Notes for people.
       type: list
       elements: str
       sample: []

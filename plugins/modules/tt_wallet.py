@@ -12,8 +12,8 @@ version_added: 1.0.0
 description:
   - Creates the server certificate of one C(ttExporter) in an Oracle Wallet, on the exporter's own host, with the
     utility itself.
-  - A wallet is never replaced in its place. A new generation is made beside the old, then the link C(current) is
-    switched.
+  - A wallet is never replaced in its directory. A new generation is made beside the old one, then the link C(current)
+    is switched.
 extends_documentation_fragment:
   - timesten.monitoring.exporter.UTILITY
   - timesten.monitoring.exporter.WALLET
@@ -29,14 +29,14 @@ options:
   state:
     description:
       - V(present) makes sure that there is a wallet.
-      - V(absent) removes all generations, with everything that was issued from them. It is refused while an exporter
-        runs on one of them.
+      - V(absent) removes all generations and everything that was issued from them. It is refused while an exporter runs
+        on one of them.
     type: str
     choices: [present, absent]
     default: present
 notes:
-  - Run it as the user who runs C(ttExporter), not as root.
-  - With O(regenerate=always) it is not idempotent.
+  - Run the module as the user who runs C(ttExporter), not as root.
+  - The module is not idempotent with O(regenerate=always).
 seealso:
   - module: timesten.monitoring.tt_export_cert
   - module: timesten.monitoring.tt_client_cert
@@ -59,7 +59,7 @@ EXAMPLES = r"""
     rsa_key_size: 4096
     renew_before: 20%
 
-- name: Keep the wallet that there is, whatever its age
+- name: Keep an existing wallet, whatever its age
   timesten.monitoring.tt_wallet:
     timesten_home: /opt/timesten/ttinst
     certificate_directory: /opt/timesten/mycertdir
@@ -80,7 +80,7 @@ generation:
   returned: when there is or would be a wallet
   sample: 20261124T104900Z-1a2b3c4d
 wallet_directory:
-  description: Directory of the current generation. It is what C(ttExporter -certificate-directory) gets.
+  description: Directory of the current generation. C(ttExporter -certificate-directory) gets this path.
   type: str
   returned: when there is a wallet
   sample: /opt/timesten/monitoring/exp1/generations/20261124T104900Z-1a2b3c4d
@@ -91,7 +91,7 @@ ca_sha256:
   sample: 5f1c0d7f6a3a4a1c1d0f6f4bde1f7a2e9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4e
 server_certificate:
   description:
-    - Facts of the server's own certificate, null where they cannot be known (see RV(server_certificate_source)).
+    - Facts of the server's own certificate, null if they cannot be known (see RV(server_certificate_source)).
   type: dict
   returned: when there is a wallet
   contains:
@@ -113,7 +113,7 @@ server_certificate:
       elements: str
       sample: [exp1.example.com]
     not_before:
-      description: Begin of its validity, UTC.
+      description: Start of its validity, UTC.
       type: str
       sample: "2026-11-24T10:49:00Z"
     not_after:
@@ -138,29 +138,30 @@ server_certificate:
       sample: rsa 2048
 server_certificate_source:
   description:
-    - Where the facts come from. V(export) is the exported file, V(handshake) is what the running exporter served,
-      V(none) means that they are not known.
+    - Source of the facts. V(export) is the exported file, V(handshake) is the certificate that the running exporter
+      served, V(none) means that the facts are not known.
   type: str
   returned: when there is a wallet
   sample: export
 due:
-  description: Why the wallet has to be renewed now, null if it has not.
+  description: Why the wallet has to be renewed now, null if it need not.
   type: str
   returned: when there is a wallet
   sample: ends at 2026-12-01T00:00:00Z, within renew_before 30d
 due_at:
-  description: From when on the wallet is due, UTC.
+  description: Time from which the wallet is due, UTC.
   type: str
   returned: when there is a wallet
   sample: "2036-10-22T10:49:00Z"
 unfit:
-  description: How the wallet differs from what is asked for, while O(regenerate) lets it stay.
+  description: How the wallet differs from what was asked for, if O(regenerate) lets it stay.
   type: list
   elements: str
   returned: when there is a wallet
   sample: ["common_name exp1 -> exp1.example.com"]
 invalidated_clients:
-  description: Clients whose pairs were issued from the wallet that was or would be replaced. They need new pairs.
+  description: Clients whose pairs were issued from the replaced wallet (in check mode, the wallet that would be
+    replaced). They need new pairs.
   type: list
   elements: str
   returned: success
@@ -190,7 +191,7 @@ def work(module: AnsibleModule) -> dict[str, Any]:
     """Do the module's work and return its result."""
     absent = module.params["state"] == "absent"
     change = _exporter_modules.absent_wallet if absent else _exporter_modules.present_wallet
-    # The state is the wallet's, not that of a process.
+    # The option state concerns the wallet; in a definition it would concern the process.
     wanted = define({option: value for option, value in module.params.items() if option != "state"})
     return change(wanted, module.check_mode)
 

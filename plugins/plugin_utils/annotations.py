@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Annotations in Grafana, sent by the collection ``community.grafana``, where that is installed on the controller."""
+"""Adds annotations to Grafana with the collection ``community.grafana``, if that is installed on the controller."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VARIABLE = "rotate_annotation"
 
 @dataclasses.dataclass
 class _Listener:
-    """Stands where that callback says what went wrong: it raises nothing."""
+    """Replaces the display of that callback. It only records the error, because the callback raises none."""
 
     heard: list[str] = dataclasses.field(default_factory=list)
 
@@ -28,16 +28,16 @@ class _Listener:
         self.heard.append(text)
 
     def debug(self, *_arguments: Any, **_keywords: Any) -> None:
-        """What it asks for is no secret, but nobody wants to know it either."""
+        """Ignored: it is the callback's debug output."""
 
     warning = error
 
 
 def add(url: str, token: str, began: float, ended: float, text: str, tags: Sequence[str]) -> None:
-    """Add an annotation.
+    """Add an annotation to Grafana.
 
-    :param began: with ``ended``, the time that it covers, in seconds since the epoch.
-    :raises TimesTenError: if there is none now, beginning with the variable.
+    :param began: start of the annotated time in seconds since the epoch; ``ended`` is its end.
+    :raises TimesTenError: if the annotation was not added; the message begins with the variable.
     """
     address = url.rstrip("/") + "/api/annotations"
     listener = _Listener()
@@ -50,7 +50,7 @@ def add(url: str, token: str, began: float, ended: float, text: str, tags: Seque
                 "community.grafana), or leave the variable out"
             )
         server = Server(VARIABLE, url)
-        # The sender follows a redirection, and takes the token along.
+        # The sender would follow a redirection and send the token there too.
         status, _said = server.request("GET", "/api/health")
         if 300 <= status < 400:
             raise TimesTenError(
@@ -69,7 +69,7 @@ def add(url: str, token: str, began: float, ended: float, text: str, tags: Seque
     except TimesTenError:
         raise
     except Exception as error:
-        # It is another project's code; whatever it does, the rotation is over and has to be told.
+        # This is another project's code. Whatever it raises, the rotation is over and has to be reported.
         said = _told(url, token, str(error)) or type(error).__name__
         raise TimesTenError(f"{VARIABLE}: {SENDER} cannot be used: {said}") from error
     if listener.heard:

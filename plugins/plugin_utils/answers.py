@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The border: the raw result of a module call becomes a typed answer, or is nonsense.
+"""The border: turns the raw result of a module call into a typed answer, or raises Nonsense.
 
-A managed host may be hostile. Nothing that it says is believed: keys that the contract does not name do not survive, every value
-has one type and a range, and a name counts only where the call asked for it. What is left is safe to show, to compare, and to hand
-to other hosts.
+A managed host may be hostile, so nothing that it says is trusted. Keys that the contract does not name are dropped,
+every value has one type and a range, and a name counts only if the call asked for it. What is left is safe to show, to
+compare, and to pass on to other hosts.
 """
 
 from __future__ import annotations
@@ -37,16 +37,19 @@ Health = Literal["up", "down", "unknown"]
 Reload = Literal["http", "systemd", "signal"]
 
 LATER = "known after apply"
-"""What check mode says of a value that only the real run can make."""
+"""Check mode returns this text for a value that only the real run can make."""
 
 SIZE_LIMIT = 16 * 1024 * 1024
-"""Bytes of a raw answer.
+"""The largest raw answer in bytes.
 
-The largest honest ones: a new pair with its certificate and its sealed key is 5 KB, so an exporter host may send 3,000 of them in one
-call, 300 exporters for ten clients; a Prometheus host's word on 1,000 exporters, with the diff of their jobs, is 3 MB.
+The largest honest answers: a new pair with certificate and sealed key has 5 KB, so an exporter host may send 3,000
+pairs in one call (300 exporters for ten clients). A Prometheus host's answer about 1,000 exporters, with the diff of
+their jobs, has 3 MB.
 """
 PARTS_LIMIT = 1_000_000
-"""Commas and brackets of a raw answer: each may cost 60 bytes of memory for one on the wire. 3,000 new pairs have 200,000."""
+"""The largest number of commas and brackets in a raw answer: each byte of them may need 60 bytes of memory. 3,000 new
+pairs have 200,000.
+"""
 
 _SCHEMES_OF_RELOAD = get_args(Reload)
 _ROTATED = ("switch", "status", "confirm", "revert", "retire", "release")
@@ -55,9 +58,9 @@ _GENERATIONS_MOST = 1000
 
 
 def check_size(raw: bytes | str) -> None:
-    """Refuse an answer that is too large, before it is parsed.
+    """Refuse an answer that is too large before it is parsed.
 
-    :raises Nonsense: with its size.
+    :raises Nonsense: naming its size.
     """
     size = len(raw)
     if size > SIZE_LIMIT:
@@ -72,10 +75,10 @@ def check_size(raw: bytes | str) -> None:
 
 
 class _Answer:
-    """What all answers have in common."""
+    """Common base of all answers."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON types; what is not known is left out."""
+        """Return the answer in plain JSON types, without unknown values."""
         return cast("dict[str, Any]", _plain_json(self))
 
 
@@ -99,7 +102,8 @@ class Certificate(_Answer):
 class Pair(_Answer):
     """The pair of one client. In check mode ``delivery`` and the facts may be ``LATER`` or None.
 
-    :ivar bundle: the sealed key, whose fields name this exporter, client, generation and certificate; of an outsider, an armored age file.
+    :ivar bundle: the sealed key, whose fields name this exporter, client, generation and certificate; for an outsider,
+        an armored age file.
     """
 
     client: str
@@ -124,9 +128,9 @@ class Process(_Answer):
 
 @dataclasses.dataclass(frozen=True)
 class Rotation(_Answer):
-    """What a rotation would switch.
+    """What a rotation would switch for one exporter.
 
-    :ivar skipped: why the exporter takes no part; nothing else but ``evicted`` is set then.
+    :ivar skipped: why the exporter takes no part; only ``evicted`` is set besides.
     """
 
     skipped: str | None = None
@@ -142,7 +146,7 @@ class Rotation(_Answer):
     has_spare_port: bool | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """As :class:`_Answer` has it, with the clients also where there are none."""
+        """Return it as :class:`_Answer` does, but with the clients even if there are none."""
         found = super().as_dict()
         if self.skipped is None:
             found.setdefault("clients", [])
@@ -151,13 +155,13 @@ class Rotation(_Answer):
 
 @dataclasses.dataclass(frozen=True)
 class ExporterAnswer(_Answer):
-    """What a host answered for one exporter that the call asked for.
+    """A host's answer about one exporter that the call asked for.
 
-    :ivar failed: why it failed, else None.
-    :ivar pairs: by client; only clients that the call asked for.
-    :ivar previous: the generation before ``generation``, where the host still has one.
-    :ivar removed: ids of generations or, of an exporter that is removed, names in its directory for a person.
-    :ivar clients: of the phase ``forget``, clients that still have a pair.
+    :ivar failed: why it failed, or None.
+    :ivar pairs: pairs by client, only for clients that the call asked for.
+    :ivar previous: the generation before ``generation``, if the host still has one.
+    :ivar removed: ids of removed generations; for a removed exporter, names in its directory, for people.
+    :ivar clients: in the phase ``forget``, the clients that still have a pair.
     """
 
     name: str
@@ -201,7 +205,7 @@ class ExporterAnswer(_Answer):
     clients: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """The element of ``exporters`` that it was parsed from."""
+        """Return the element of ``exporters`` that this was parsed from."""
         found = super().as_dict()
         del found["phase"]
         if self.rotation is not None:
@@ -217,10 +221,11 @@ class ExporterAnswer(_Answer):
 
 @dataclasses.dataclass(frozen=True)
 class ExporterHostAnswer(_Answer):
-    """What an exporter host answered.
+    """The answer of an exporter host.
 
-    :ivar failed: why the call failed, else None; then some of the exporters may be done all the same.
-    :ivar exporters: by name, one for every exporter that the call asked for (none where check mode does not make the phase).
+    :ivar failed: why the call failed, or None. Some exporters may be done even if it failed.
+    :ivar exporters: by name, one for every exporter that the call asked for; empty if check mode does not simulate the
+        phase.
     :ivar diff: by exporter, at most ten lines.
     """
 
@@ -233,7 +238,7 @@ class ExporterHostAnswer(_Answer):
     diff: Mapping[str, tuple[str, ...]]
 
     def as_dict(self) -> dict[str, Any]:
-        """The result that it was parsed from, less all that the contract does not name."""
+        """Return the result that this was parsed from, without keys that the contract does not name."""
         found: dict[str, Any] = {
             "changed": self.changed,
             "exporters": [exporter.as_dict() for exporter in self.exporters.values()],
@@ -251,7 +256,7 @@ class ExporterHostAnswer(_Answer):
 
 @dataclasses.dataclass(frozen=True)
 class Stored(_Answer):
-    """What of an exporter is in use and whole on a Prometheus host."""
+    """The delivery of an exporter that is in use and complete on a Prometheus host."""
 
     delivery: str
     sha256: str
@@ -271,7 +276,7 @@ class Scrape(_Answer):
 
 @dataclasses.dataclass(frozen=True)
 class Followed(_Answer):
-    """One thing that the following of a rotation did: a delivery made current, or an error."""
+    """One event of a rotation's following process: a delivery made current, or an error."""
 
     moment: float
     delivery: str | None = None
@@ -281,9 +286,9 @@ class Followed(_Answer):
 
 @dataclasses.dataclass(frozen=True)
 class Proof(_Answer):
-    """What was seen of one exporter; None where it was not tried.
+    """The observed facts of one exporter; None for what was not tried.
 
-    :ivar failed: that the host did not answer for it.
+    :ivar failed: whether the host gave no answer about it.
     """
 
     name: str
@@ -302,15 +307,16 @@ class Proof(_Answer):
 
 @dataclasses.dataclass(frozen=True)
 class PrometheusAnswer(_Answer):
-    """What the host of one client answered. What the state does not return is empty or None.
+    """The answer of one client's host. Values that the state does not return are empty or None.
 
-    :ivar exporters: by name; one for every exporter that the call asked for, in the states ``present`` and ``verified``.
-    :ivar definitions: by exporter, what its job was made from: exactly what :func:`prometheus.jobs.build` takes.
-    :ivar other_definitions: the same of other fleets, which share the Prometheus.
-    :ivar in_the_way: in the state ``inspected``, by exporter, the hand-written job that keeps it from getting one of ours, and the way out.
-    :ivar scrapes_by_hand: by exporter, the last scrape of the hand-written job that scrapes it.
-    :ivar unmentioned: exporters of this client that the call did not ask for; these, ``removed``, ``stored``, ``scrape_intervals`` and
-        ``definitions`` may name exporters of other runs.
+    :ivar exporters: by name; in the states ``present`` and ``verified`` one for every exporter that the call asked for.
+    :ivar definitions: by exporter, the source of its job: exactly the argument of :func:`prometheus.jobs.build`.
+    :ivar other_definitions: the same for other fleets that share the Prometheus.
+    :ivar in_the_way: in the state ``inspected``, by exporter, the hand-written job that conflicts with ours, and what
+        to do.
+    :ivar scrapes_by_hand: by exporter, the last scrape by its hand-written job.
+    :ivar unmentioned: exporters of this client that the call did not ask for. This list, ``removed``, ``stored``,
+        ``scrape_intervals`` and ``definitions`` may name exporters of other runs.
     """
 
     host: str
@@ -340,7 +346,7 @@ class PrometheusAnswer(_Answer):
     followed: Mapping[str, tuple[Followed, ...]] = dataclasses.field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """The result that it was parsed from, less all that the contract does not name."""
+        """Return the result that this was parsed from, without keys that the contract does not name."""
         found: dict[str, Any] = {"changed": self.changed, "name": self.client, "warnings": list(self.warnings)}
         if self.failed is not None:
             found.update(failed=True, msg=self.failed)
@@ -378,7 +384,7 @@ _KEYS: dict[State, tuple[str, ...]] = {
     "following": ("following",),
     "released": ("followed",),
 }
-"""What each state returns."""
+"""The values that each state returns."""
 _MAY_BE_NULL = ("layout", "version", "other_definitions", "in_the_way", "scrapes_by_hand")
 _KEYS_OF_FAILURE = ("exporters",)
 
@@ -395,7 +401,7 @@ def _plain_json(value: Any) -> Any:
             if field.default_factory is not dataclasses.MISSING and not item:
                 continue
             key = {"from_generation": "from", "to_generation": "to"}.get(field.name, field.name)
-            # Lists on the wire, since each element names itself.
+            # The raw answer has a list, because each element contains its name.
             found[key] = _plain_json(list(item.values()) if field.name == "pairs" else item)
         return found
     if isinstance(value, Mapping):
@@ -410,7 +416,7 @@ def _plain_json(value: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class _Call:
-    """What a call asked an exporter host for."""
+    """What a call asked of an exporter host."""
 
     phase: Phase
     exporters: frozenset[str]
@@ -429,12 +435,12 @@ def parse_exporter_host(
     check_mode: bool,
     recipients: Mapping[str, str] | None = None,
 ) -> ExporterHostAnswer:
-    """Turn the raw result of tt_exporter_host into an answer.
+    """Return the answer in the raw result of tt_exporter_host.
 
-    :param exporters: names that the call asked for.
-    :param clients: clients that the call asked for; of the phase ``forget``, those to forget.
-    :param recipients: by client the transport key that the call gave, for which its bundles have to be sealed.
-    :raises Nonsense: with the field.
+    :param exporters: the exporters that the call asked for.
+    :param clients: the clients that the call asked for; in the phase ``forget``, the clients to forget.
+    :param recipients: by client, the transport key of the call, for which the bundles have to be sealed.
+    :raises Nonsense: naming the field.
     """
     call = _Call(phase, frozenset(exporters), frozenset(clients), recipients or {}, check_mode)
     given = checks.fields(raw, "the answer", 1000)
@@ -467,7 +473,7 @@ def parse_exporter_host(
 
 
 def _some(given: Mapping[str, Any], key: str) -> Any:
-    """A list that may be left out."""
+    """Return a list that may be missing."""
     return [] if given.get(key) is None else given[key]
 
 
@@ -484,7 +490,7 @@ def _warnings(value: Any) -> tuple[str, ...]:
 
 
 def _warning(value: Any) -> Any:
-    """A warning's text: ansible-core 2.19 and later has objects for them."""
+    """Return a warning's text; ansible-core 2.19 and later wraps it in an object."""
     if isinstance(value, dict):
         event = value.get("event")
         return event.get("msg") if isinstance(event, dict) else value
@@ -518,7 +524,7 @@ def _exporter(value: Any, where: str, call: _Call) -> ExporterAnswer:
 
 
 def _made(given: Mapping[str, Any], where: str, call: _Call, name: str) -> dict[str, Any]:
-    """What the phases converge and stage answer."""
+    """Return the answer of the phases converge and stage."""
     generation = _later(given.get("generation"), f"{where}.generation", call, checks.generation)
     parts = {
         "why": checks.texts(_some(given, "why"), f"{where}.why"),
@@ -528,22 +534,13 @@ def _made(given: Mapping[str, Any], where: str, call: _Call, name: str) -> dict[
         "generation": generation,
         "previous": optional(checks.generation, given.get("previous"), f"{where}.previous"),
         "rotation_due": optional(checks.text, given.get("rotation_due"), f"{where}.rotation_due"),
-        # Evicted clients may be in no call.
+        # The call may not name evicted clients.
         "evicted": checks.distinct_names(given.get("evicted") or [], f"{where}.evicted"),
         "pairs": _pairs(given.get("pairs"), f"{where}.pairs", call, name, generation),
         "ca_sha256": _later(given.get("ca_sha256"), f"{where}.ca_sha256", call, checks.sha256),
-        "server_certificate": optional(_certificate, given.get("server_certificate"), f"{where}.server_certificate"),
-        "server_certificate_source": optional(
-            checks.one_of,
-            given.get("server_certificate_source"),
-            f"{where}.server_certificate_source",
-            get_args(Source),
-        ),
+        **_known_certificates(given, where),
         "alt_names": optional(checks.hosts, given.get("alt_names"), f"{where}.alt_names"),
         "unfit": checks.texts(_some(given, "unfit"), f"{where}.unfit"),
-        "due": optional(checks.text, given.get("due"), f"{where}.due"),
-        "due_at": optional(checks.timestamp, given.get("due_at"), f"{where}.due_at"),
-        "ca_not_after": optional(checks.timestamp, given.get("ca_not_after"), f"{where}.ca_not_after"),
         "wallet_directory": optional(checks.path, given.get("wallet_directory"), f"{where}.wallet_directory"),
         "process": optional(_process, given.get("process"), f"{where}.process"),
         "rate_limit": optional(checks.whole, given.get("rate_limit"), f"{where}.rate_limit", 1, 1000),
@@ -574,7 +571,7 @@ def _check_fingerprint(ders: Collection[bytes], sha256: object, where: str) -> N
 
 
 def _later(value: Any, where: str, call: _Call, check: Any) -> str | None:
-    """A value that check mode may not know yet."""
+    """Return a value that may still be unknown in check mode."""
     if call.check_mode and isinstance(value, str) and value == LATER:
         return LATER
     return cast("str | None", optional(check, value, where))
@@ -597,7 +594,7 @@ def _pair(value: Any, where: str, call: _Call, exporter: str, generation: str | 
     if delivery not in (None, LATER) and str(delivery).rpartition("-")[0] != generation:
         raise Nonsense(f"{where}.delivery", f"is not of generation {generation}: {checks.shown(delivery)}")
     sha256 = _later(given.get("sha256"), f"{where}.sha256", call, checks.sha256)
-    # Check mode delivers nothing, and what an earlier run has left may be sealed for a transport key that is gone.
+    # Check mode delivers nothing, and bundles of an earlier run may be sealed for a transport key that is gone.
     certificate, bundle = given.get("certificate"), None if call.check_mode else given.get("bundle")
     if not call.check_mode and (delivery is None or sha256 is None):
         raise Nonsense(f"{where}.{'delivery' if delivery is None else 'sha256'}", "is missing")
@@ -605,7 +602,7 @@ def _pair(value: Any, where: str, call: _Call, exporter: str, generation: str | 
         certificate, ders = checks.certificates(certificate, f"{where}.certificate", 1)
         _check_fingerprint(ders, sha256, f"{where}.certificate")
     recipient = call.recipients.get(client)
-    # Where an answer is read again, the recipients are not known any more; then the text says what it is.
+    # If an answer is read again, its recipients are no longer known; the text itself then shows its kind.
     if bundle is not None and (age.is_armored(bundle) if recipient is None else is_age(recipient)):
         bundle = checks.age_bundle(bundle, f"{where}.bundle")
     elif bundle is not None:
@@ -642,6 +639,22 @@ def _certificate(value: Any, where: str) -> Certificate:
     )
 
 
+def _known_certificates(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """What is known of a generation's certificates: when it was made, and once more when it is served."""
+    return {
+        "server_certificate": optional(_certificate, given.get("server_certificate"), f"{where}.server_certificate"),
+        "server_certificate_source": optional(
+            checks.one_of,
+            given.get("server_certificate_source"),
+            f"{where}.server_certificate_source",
+            get_args(Source),
+        ),
+        "due": optional(checks.text, given.get("due"), f"{where}.due"),
+        "due_at": optional(checks.timestamp, given.get("due_at"), f"{where}.due_at"),
+        "ca_not_after": optional(checks.timestamp, given.get("ca_not_after"), f"{where}.ca_not_after"),
+    }
+
+
 def _process(value: Any, where: str) -> Process:
     given = checks.fields(value, where, 100)
     return Process(
@@ -653,7 +666,7 @@ def _process(value: Any, where: str) -> Process:
 
 def _rotation(value: Any, where: str, call: _Call) -> Rotation:
     given = checks.fields(value, where, 100)
-    # Evicted clients are in no call.
+    # The call does not name evicted clients.
     evicted = checks.distinct_names(_some(given, "evicted"), f"{where}.evicted")
     if given.get("skipped") is not None:
         return Rotation(skipped=checks.text(given["skipped"], f"{where}.skipped"), evicted=evicted)
@@ -672,7 +685,7 @@ def _rotation(value: Any, where: str, call: _Call) -> Rotation:
 
 
 def _switched(given: Mapping[str, Any], where: str, call: _Call) -> dict[str, Any]:
-    """What the phases switch, status, confirm, revert and retire answer."""
+    """Return the answer of the phases switch, status, confirm, revert and retire."""
     parts: dict[str, Any] = {
         "status": checks.one_of(given.get("status"), f"{where}.status", get_args(Status)),
         "generation": optional(checks.generation, given.get("generation"), f"{where}.generation"),
@@ -681,6 +694,8 @@ def _switched(given: Mapping[str, Any], where: str, call: _Call) -> dict[str, An
         "window": optional(checks.seconds, given.get("window"), f"{where}.window"),
         "error": optional(checks.text, given.get("error"), f"{where}.error"),
     }
+    if call.phase == "status":
+        parts.update(_known_certificates(given, where))
     if call.phase in ("confirm", "retire"):
         parts["old_pair_refused"] = optional(checks.truth, given.get("old_pair_refused"), f"{where}.old_pair_refused")
         parts["removed"] = _generations(_some(given, "removed"), f"{where}.removed")
@@ -720,7 +735,7 @@ def _exporter_diffs(value: Any, asked: frozenset[str]) -> dict[str, tuple[str, .
 
 
 def _diff(given: Mapping[str, Any], where: str, most: int) -> list[str]:
-    """The lines of one diff, which is of facts, of text, or of lines that were made here before."""
+    """Return the lines of one diff, from facts, from text, or from lines that this function made before."""
     prepared = given.get("prepared")
     if prepared is None:
         sides = [optional(checks.fields, given.get(side), f"{where}.{side}") for side in ("before", "after")]
@@ -742,11 +757,11 @@ def parse_prometheus_host(
     exporters: Collection[str] | None,
     check_mode: bool,
 ) -> PrometheusAnswer:
-    """Turn the raw result of tt_prometheus_host into an answer.
+    """Return the answer in the raw result of tt_prometheus_host.
 
-    :param exporters: names of the exporters, as the call gave them (with ``.spare`` for one on its spare port); None where it
-        asked for all that the client has.
-    :raises Nonsense: with the field.
+    :param exporters: the exporters of the call (with ``.spare`` for one on its spare port); None if it asked for all
+        that the client has.
+    :raises Nonsense: naming the field.
     """
     asked = None if exporters is None else frozenset(exporters)
     given = checks.fields(raw, "the answer", 1000)
@@ -781,7 +796,7 @@ def parse_prometheus_host(
 
 
 def _named(value: Any, where: str, check: Any, asked: frozenset[str] | None = None) -> dict[str, Any]:
-    """A dict by name of an exporter."""
+    """Return a dict by exporter name."""
     found = {}
     for key, item in checks.fields(value, where).items():
         name = checks.name(key, where) if asked is None else checks.asked_name(key, where, asked)
@@ -833,7 +848,7 @@ def _definition(value: Any, where: str) -> dict[str, Any]:
         if key not in found:
             raise Nonsense(f"{where}.{key}", "is missing")
     try:
-        # What would fail there fails here, for this host alone.
+        # What would fail later fails here, for this host alone.
         jobs.build(found, "/")
     except TimesTenError as error:
         raise Nonsense(where, f"makes no job: {error.message}") from None
@@ -906,7 +921,9 @@ def _proof(value: Any, where: str, asked: frozenset[str] | None) -> Proof:
 
 
 def _fault(given: Mapping[str, Any], where: str) -> str | None:
-    """Why an exporter failed: the module says that it did and why, an answer that was parsed before says why."""
+    """Return why an exporter failed. The module says that it failed and why; an answer that was parsed before says only
+    why.
+    """
     failed = given.get("failed")
     if isinstance(failed, str):
         return checks.text(failed, f"{where}.failed", 2000)
@@ -928,12 +945,12 @@ def _reloaded(value: Any, where: str) -> str | None:
 
 
 def _for_each(check: Any) -> Any:
-    """A dict by name of any exporter of the client."""
+    """Return a check of a dict by name of any exporter of the client."""
     return lambda value, where, _asked: _named(value, where, check)
 
 
 def _alone(check: Any, *arguments: Any) -> Any:
-    """A value that names no exporter, or any."""
+    """Return a check of a value that does not depend on the exporters of the call."""
     return lambda value, where, _asked: check(value, where, *arguments)
 
 

@@ -1,10 +1,11 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is around a wave of a rotation: a silence of its alerts (``rotate_silence``), and an annotation when it is over (``rotate_annotation``).
+"""Acts around a wave of a rotation: silences its alerts (``rotate_silence``), and adds an annotation afterwards
+(``rotate_annotation``).
 
-Without these variables nobody is asked for anything. A silence that is asked for is there before anything live changes, or nothing changes; what
-goes wrong afterwards is told, and changes nothing of what became of the wave.
+Without these variables no server is asked. If a silence is wanted, it is made before anything in use changes, or the
+wave changes nothing. Errors after that are reported, and do not change the wave's outcome.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ ANNOTATION = "rotate_annotation"
 
 
 def check(run: Run) -> list[str]:
-    """Return what is wrong with the variables, as far as they alone tell it."""
+    """Return what is wrong with the variables, as far as they show it without asking a server."""
     messages = []
     for variable, url, example in (
         (
@@ -59,7 +60,9 @@ def check(run: Run) -> list[str]:
 
 
 def _halves(run: Run) -> list[str]:
-    """What does nothing without another variable; an address that is empty switches all of its variables off."""
+    """Return the variables that have no effect without another one. An empty address switches off all variables of its
+    server.
+    """
     messages = []
     if run.rotate_silence and run.rotate_silence_password and not run.rotate_silence_username:
         messages.append(f"{SILENCE}_password is set without {SILENCE}_username")
@@ -73,7 +76,7 @@ def _halves(run: Run) -> list[str]:
 
 
 def server(run: Run) -> web.Server | None:
-    """Return the Alertmanager of a run."""
+    """Return the Alertmanager of a run, or None."""
     if not run.rotate_silence:
         return None
     return web.Server(
@@ -87,7 +90,7 @@ def server(run: Run) -> web.Server | None:
 
 
 def fault(run: Run) -> str | None:
-    """Return why the Alertmanager of a run cannot be used; None where it can, or where there is none."""
+    """Return why the Alertmanager of a run cannot be used; None if it can, or there is none."""
     found = server(run)
     return None if found is None else silences.fault(found)
 
@@ -96,8 +99,8 @@ def fault(run: Run) -> str | None:
 class Before:
     """What was done before a wave.
 
-    :ivar rows: its plan; where there is no silence although one was asked for, nothing may be switched.
-    :ivar silence: the id of its silence; "" where there is none.
+    :ivar rows: the wave's plan. If a wanted silence could not be made, no row may be switched.
+    :ivar silence: the id of its silence; "" if there is none.
     """
 
     rows: Mapping[str, Row]
@@ -106,7 +109,7 @@ class Before:
 
 
 def before(run: Run, rows: Mapping[str, Row], who: str, check_mode: bool) -> Before:
-    """Silence what a wave is going to switch."""
+    """Silence the exporters that a wave is going to switch."""
     asked, subject = server(run), silences.subject_of(rows.values())
     if asked is None or subject is None:
         return Before(rows)
@@ -124,20 +127,20 @@ def before(run: Run, rows: Mapping[str, Row], who: str, check_mode: bool) -> Bef
 
 
 def end(run: Run, silence: str) -> list[str]:
-    """End the silence of a wave, whatever became of that; return what a person should know."""
+    """End the silence of a wave, whatever the wave's outcome. Return notes for the report."""
     asked = server(run)
     return silences.end_all(asked, [silence]) if asked is not None and silence else []
 
 
 def annotate(run: Run, began: float, outcomes: Mapping[str, str], check_mode: bool) -> list[str]:
-    """Add the annotation of a wave; return what a person should know.
+    """Add the annotation of a wave, and return notes for the report.
 
-    :param began: when it began, in seconds since the epoch.
-    :param outcomes: of the exporters that were touched, or in check mode would be.
+    :param began: start of the wave, in seconds since the epoch.
+    :param outcomes: by exporter that was touched or, in check mode, would be.
     """
     if not run.rotate_annotation or not outcomes:
         return []
-    # Most runs have none, and Ansible's loaders are not needed for anything else here.
+    # This import stands here because most runs make no annotation, and only annotations need Ansible's loaders.
     from ansible_collections.timesten.monitoring.plugins.plugin_utils import annotations
 
     url = run.rotate_annotation

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the controller meets a managed host: one module call, whose raw answer nobody but the parser sees.
+"""The border between controller and managed host: makes one module call, and only the parser sees its raw answer.
 
-A call never raises and never fails its task: what went wrong is an answer too, so that one host's failure ends neither the run nor the table
-at its end.
+A call never raises and never fails its task. A failure is an answer too, so one host's failure ends neither the run nor
+the table at its end.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Callable, Iterator, Mapping, Sequence
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, words
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, steps, words
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.rotation import Clock
 
@@ -28,9 +28,9 @@ _TIME = re.compile(r"^(\d{1,12}\.\d{1,9})\s*$", re.MULTILINE)
 
 
 def step_of(steps: Mapping[str, Step], option: str, value: Any) -> Step:
-    """Return what a phase or state is done by from the inventory.
+    """Return how a phase or state is carried out with arguments from the inventory.
 
-    :raises AnsibleError: if there is nothing, because it needs to be told what to do.
+    :raises AnsibleError: if it cannot be, because it needs arguments of its own.
     """
     if not isinstance(value, str) or value not in steps:
         raise AnsibleError(
@@ -40,15 +40,20 @@ def step_of(steps: Mapping[str, Step], option: str, value: Any) -> Step:
     return steps[value]
 
 
+def less_what_follows(printed: str) -> str:
+    """Return what a module printed up to the end of its answer, as Ansible finds that: with the last line that ends with a brace."""
+    return printed[: printed.rfind("}") + 1] or printed
+
+
 class HostAction(ActionBase):  # type: ignore[misc]
-    """An action that calls modules of a managed host and believes nothing of what comes back."""
+    """An action that calls modules on a managed host and trusts nothing in their answers."""
 
     inventory: Inventory
 
     def call(self, module: str, arguments: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        """Run a module on the host and return its raw result, or what kept it from running in the form of one.
+        """Run a module on the host. Return its raw result or, if it could not run, the reason in the form of a result.
 
-        :param module: a module of this collection, or a full name.
+        :param module: name of a module of this collection, or a full name.
         """
         try:
             return self.call_or_raise(module, arguments, task_vars)
@@ -57,20 +62,29 @@ class HostAction(ActionBase):  # type: ignore[misc]
         except AnsibleError as error:
             return {"failed": True, "msg": str(error)}
         finally:
-            # The next call may be another user's, who cannot use this one's directory.
+            # The next call may run as another user, who cannot use this user's temporary directory.
             with contextlib.suppress(AnsibleError):
                 self.cleanup(force=True)
 
     def call_or_raise(self, module: str, arguments: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Run a module on the host and return its raw result.
 
-        :raises AnsibleError: as any module call does, if the host cannot be reached.
+        :raises AnsibleError: if the host cannot be reached, as for any module call.
         """
         name = module if "." in module else f"timesten.monitoring.{module}"
         try:
             raw = dict(self._execute_module(module_name=name, module_args=dict(arguments), task_vars=task_vars))
         except answers.Nonsense as error:
             return {"failed": True, "msg": str(error)}
+        except AnsibleError:
+            raise
+        except (
+            Exception
+        ) as error:  # what Ansible reads of an answer before the parser can raise anything, RecursionError among it
+            return {
+                "failed": True,
+                "msg": f"the answer cannot be read: {type(error).__name__}: {answers.plain(str(error), 200)}",
+            }
         discovered = set(getattr(self, "_discovery_warnings", ()))
         warnings = raw.get("warnings")
         if isinstance(warnings, list):
@@ -78,7 +92,7 @@ class HostAction(ActionBase):  # type: ignore[misc]
         return raw
 
     def public(self, parse: Callable[[], Any]) -> dict[str, Any]:
-        """Return the result of a task that was given plain arguments: the module's documented values and nothing else."""
+        """Return the result of a task with plain arguments: only the documented return values."""
         try:
             answer = parse()
         except answers.Nonsense as error:
@@ -91,11 +105,14 @@ class HostAction(ActionBase):  # type: ignore[misc]
     def registered(
         self, parsed: Sequence[Any], handed_on: Mapping[str, Any], clock: Clock | None = None
     ) -> dict[str, Any]:
-        """Return the result of a task that took its arguments from the inventory: what the next step may read, and what a person sees.
+        """Return the result of a task with arguments from the inventory: the values for the next step, and what people
+        see.
 
-        In the playbooks of this collection the table at the end tells what failed, and fails; elsewhere nobody would.
+        In this collection's playbooks the table at the end reports failures and fails the run. Elsewhere the task
+        itself has to fail.
         """
-        found: dict[str, Any] = {"changed": any(answer.changed for answer in parsed), **handed_on}
+        changed = any(answer.changed for answer in parsed)
+        found: dict[str, Any] = {"changed": changed, "reading": steps.reading(), **handed_on}
         warnings = [
             words.in_words(text, words.EXPORTER if isinstance(answer, answers.ExporterHostAnswer) else words.PROMETHEUS)
             for answer in parsed
@@ -114,20 +131,25 @@ class HostAction(ActionBase):  # type: ignore[misc]
         return found
 
     def measured_clock(self) -> Clock:
-        """Return how far the host's clock is off; a host that does not tell is taken to have the controller's."""
+        """Return how far the host's clock is off. If the host does not tell, its clock counts as the controller's."""
         try:
             return self.clock()
         except AnsibleError:
             return Clock()
 
     def _parse_returned_data(self, res: dict[str, Any], *arguments: Any, **keywords: Any) -> Any:
-        """Refuse an answer of absurd size before it is parsed."""
-        answers.check_size(res.get("stdout", ""))
-        return super()._parse_returned_data(res, *arguments, **keywords)
+        """Refuse an answer of absurd size before it is parsed, and keep what follows it from the screen: Ansible would print that as it is."""
+        printed = res.get("stdout", "")
+        answers.check_size(printed)
+        data = super()._parse_returned_data({**res, "stdout": less_what_follows(printed)}, *arguments, **keywords)
+        if "module_stdout" in data:
+            # No answer: the reason why there is none may stand anywhere.
+            data["module_stdout"] = printed
+        return data
 
     @contextlib.contextmanager
     def as_user(self, user: str | None) -> Iterator[None]:
-        """Run the calls inside as another user of the host; as the login user where there is none."""
+        """Run the calls inside as another user of the host; without a name, as the login user."""
         become = self._connection.become
         if become is None:
             yield
@@ -144,9 +166,9 @@ class HostAction(ActionBase):  # type: ignore[misc]
             become.set_option("become_user", before)
 
     def clock(self, rounds: int = 4) -> Clock:
-        """Ask the host's date over the open connection; the answer that came fastest counts.
+        """Ask for the host's date several times; the fastest answer counts.
 
-        :raises AnsibleError: if the host cannot be reached or tells no time.
+        :raises AnsibleError: if the host cannot be reached or returns no time.
         """
         measured = []
         for _round in range(max(1, rounds)):

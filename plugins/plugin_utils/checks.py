@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checks of single values that a managed host answered: each returns a plain Python value, or raises Nonsense.
+"""Checks single values in a managed host's answer: each function returns a plain Python value or raises Nonsense.
 
-Lengths are checked before patterns, so the time is linear in what the answer weighs.
+Lengths are checked before patterns, so the time grows only linearly with the answer's size.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.tls import age
 T = TypeVar("T")
 
 CERTIFICATES_LIMIT = 65536
-"""Characters of a CA file."""
+"""The largest number of characters of a CA file."""
 CERTIFICATES_MOST = 16
-"""Certificates of a CA file: a chain has three or four, a rotation that trusts old and new twice that."""
+"""The largest number of certificates in a CA file. A chain has three or four; a rotation that trusts old and new has
+twice as many.
+"""
 NAMES_MOST = 10_000
-"""Elements of a list or keys of a dict that may name exporters of other runs."""
+"""The largest number of elements or keys if they may name exporters of other runs."""
 
 _ESCAPE = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # cursor, colour, clear
@@ -36,7 +38,7 @@ _ESCAPE = re.compile(
     r"|\x1b[ -/]*[0-~]?"
 )
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0") | {chr(code) for code in range(0xFE00, 0xFE10)}
-"""Letters and marks without a shape; what else is invisible has a category of its own."""
+"""Letters and marks without a visible shape. Other invisible characters have Unicode categories of their own."""
 
 _GENERATION = r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}"
 _HOST = re.compile(r"[A-Za-z0-9*._:-]{1,253}\Z")
@@ -53,7 +55,7 @@ _B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
 
 
 class Nonsense(Exception):
-    """What a host answered cannot be an answer.
+    """A host's answer, or a part of it, that cannot be valid.
 
     :param where: the field, for example ``exporters[0].pairs[1].delivery``.
     :param what: what is wrong with it.
@@ -65,10 +67,10 @@ class Nonsense(Exception):
 
 
 def plain(text: str, limit: int) -> str:
-    """Return one line of at most ``limit`` characters that a terminal shows as it is.
+    """Return one line of at most ``limit`` characters without anything that a terminal would interpret.
 
-    Escape sequences, control characters, direction overrides and what has no width are removed. The result stays the same
-    when this is applied to it again.
+    Escape sequences, control characters, direction overrides and characters without width are removed. Applying the
+    function to its result changes nothing.
     """
     cut = len(text) > 8 * limit + 4096
     if cut:
@@ -88,10 +90,10 @@ def plain(text: str, limit: int) -> str:
 
 
 def shown(value: object) -> str:
-    """A clipped picture of a value for a message; never deep, never long."""
+    """Return a short text that shows a value in a message; nested values are not shown."""
     if isinstance(value, str):
         text = str.__str__(value[:81])
-        # The picture of what cannot be seen is its escape.
+        # An invisible character is shown as its escape.
         picture = ascii(text[:80])
         return picture if len(text) < 81 else f"{picture} ..."
     if value is None or isinstance(value, (bool, float)):
@@ -104,12 +106,12 @@ def shown(value: object) -> str:
 
 
 def optional(check: Callable[..., T], value: Any, where: str, *arguments: Any) -> T | None:
-    """The check's result, or None for null."""
+    """Return the check's result, or None for null."""
     return None if value is None else check(value, where, *arguments)
 
 
 def raw_text(value: Any, where: str, limit: int) -> str:
-    """A text of limited length, as it is."""
+    """Return a text of limited length, unchanged."""
     if not isinstance(value, str):
         raise Nonsense(where, f"is no text: {shown(value)}")
     if len(value) > limit:
@@ -118,14 +120,14 @@ def raw_text(value: Any, where: str, limit: int) -> str:
 
 
 def text(value: Any, where: str, limit: int = 500) -> str:
-    """A text for a person."""
+    """Return a text for people."""
     if not isinstance(value, str):
         raise Nonsense(where, f"is no text: {shown(value)}")
     return plain(str.__str__(value), limit)
 
 
 def matched(value: Any, where: str, pattern: re.Pattern[str], what: str, limit: int = 300) -> str:
-    """A text of a pattern that is anchored at its end."""
+    """Return a text that matches a pattern, which must be anchored at its end."""
     found = raw_text(value, where, limit)
     if not pattern.match(found):
         raise Nonsense(where, f"is {what}: {shown(found)}")
@@ -133,55 +135,57 @@ def matched(value: Any, where: str, pattern: re.Pattern[str], what: str, limit: 
 
 
 def one_of(value: Any, where: str, choices: tuple[str, ...]) -> Any:
-    """One of some words."""
+    """Return one of some words."""
     if not isinstance(value, str) or value not in choices:
         raise Nonsense(where, f"is none of {', '.join(choices)}: {shown(value)}")
     return choices[choices.index(value)]
 
 
 def truth(value: Any, where: str) -> bool:
-    """True or false."""
+    """Return true or false."""
     if not isinstance(value, bool):
         raise Nonsense(where, f"is neither true nor false: {shown(value)}")
     return value
 
 
 def whole(value: Any, where: str, least: int, most: int) -> int:
-    """A whole number within a range."""
+    """Return a whole number within a range."""
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise Nonsense(where, f"is no whole number from {least} to {most}: {shown(value)}")
     return int(value)
 
 
 def number(value: Any, where: str, least: float, most: float) -> float:
-    """A finite number within a range."""
+    """Return a finite number within a range."""
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value <= most:
         raise Nonsense(where, f"is no number from {least:g} to {most:g}: {shown(value)}")
     return float(value)
 
 
 def seconds(value: Any, where: str) -> float:
-    """How long something took or takes; at most a day."""
+    """Return a duration in seconds, at most a day."""
     return number(value, where, 0.0, 86400.0)
 
 
 def interval(value: Any, where: str) -> float:
-    """Seconds between two scrapes. ttExporter takes 15 a minute at most, so 0.1 s is far below what anybody could want."""
+    """Return the seconds between two scrapes. ttExporter accepts at most 15 a minute, so 0.1 s is far below any
+    sensible value.
+    """
     return number(value, where, 0.1, 86400.0)
 
 
 def moment(value: Any, where: str) -> float:
-    """Seconds since the epoch, from 2001 to 2286: no clock that is older or newer can be reasoned with."""
+    """Return a moment in seconds since the epoch, from 2001 to 2286. A clock outside that range is of no use."""
     return number(value, where, 1e9, 1e10)
 
 
 def port(value: Any, where: str) -> int:
-    """A TCP port."""
+    """Return a TCP port."""
     return whole(value, where, 1, 65535)
 
 
 def items(value: Any, where: str, most: int) -> list[Any]:
-    """A list of limited length."""
+    """Return a list of limited length."""
     if not isinstance(value, list):
         raise Nonsense(where, f"is no list: {shown(value)}")
     if len(value) > most:
@@ -190,7 +194,7 @@ def items(value: Any, where: str, most: int) -> list[Any]:
 
 
 def fields(value: Any, where: str, most: int = NAMES_MOST) -> Mapping[str, Any]:
-    """A dict of limited size whose keys are texts."""
+    """Return a dict of limited size whose keys are texts."""
     if not isinstance(value, dict):
         raise Nonsense(where, f"is no dict: {shown(value)}")
     if len(value) > most:
@@ -202,7 +206,7 @@ def fields(value: Any, where: str, most: int = NAMES_MOST) -> Mapping[str, Any]:
 
 
 def texts(value: Any, where: str, most: int = 50, limit: int = 500) -> tuple[str, ...]:
-    """Texts for a person; of a longer list, the last one says how many more there are."""
+    """Return texts for people. For a longer list, the last text says how many more there are."""
     found = items(value, where, NAMES_MOST)
     kept = found if len(found) <= most else found[: most - 1]
     lines = [text(item, f"{where}[{index}]", limit) for index, item in enumerate(kept)]
@@ -212,7 +216,7 @@ def texts(value: Any, where: str, most: int = 50, limit: int = 500) -> tuple[str
 
 
 def name(value: Any, where: str) -> str:
-    """The name of an exporter, a job or a client."""
+    """Return the name of an exporter, a job or a client."""
     found = raw_text(value, where, 100)
     try:
         return names.check_name(found, where)
@@ -221,7 +225,7 @@ def name(value: Any, where: str) -> str:
 
 
 def asked_name(value: Any, where: str, asked: frozenset[str]) -> str:
-    """A name that the call asked for; what comes from a host names nobody else."""
+    """Return a name that the call asked for: a host speaks for no other name."""
     found = name(value, where)
     if found not in asked:
         raise Nonsense(where, f"is a name that this call did not ask for: {shown(found)}")
@@ -231,7 +235,7 @@ def asked_name(value: Any, where: str, asked: frozenset[str]) -> str:
 def distinct_names(
     value: Any, where: str, asked: frozenset[str] | None = None, most: int = NAMES_MOST
 ) -> tuple[str, ...]:
-    """Names, each once; all of them asked for, if ``asked`` is given."""
+    """Return names without duplicates. If ``asked`` is given, the call must have asked for all of them."""
     found: list[str] = []
     for index, item in enumerate(items(value, where, most)):
         place = f"{where}[{index}]"
@@ -242,7 +246,7 @@ def distinct_names(
 
 
 def host(value: Any, where: str, wildcard: bool = True) -> str:
-    """A host name or an address, without the scope of an address: ipaddress lets any text be one."""
+    """Return a host name or an address without scope, because ipaddress accepts any text as scope."""
     found = matched(value, where, _HOST, "neither a host name nor an address")
     try:
         return names.check_host(found, where, wildcard)
@@ -251,12 +255,12 @@ def host(value: Any, where: str, wildcard: bool = True) -> str:
 
 
 def hosts(value: Any, where: str) -> tuple[str, ...]:
-    """The alternative names of a certificate."""
+    """Return the alternative names of a certificate."""
     return tuple(host(item, f"{where}[{index}]") for index, item in enumerate(items(value, where, 100)))
 
 
 def sha256(value: Any, where: str) -> str:
-    """A fingerprint."""
+    """Return a SHA-256 fingerprint."""
     return matched(value, where, _SHA256, "no SHA-256 in lower-case hexadecimal")
 
 
@@ -265,17 +269,17 @@ _DELIVERY_NAME = re.compile(_GENERATION + r"-[1-9][0-9]{0,8}\Z")
 
 
 def generation(value: Any, where: str) -> str:
-    """The id of a generation."""
+    """Return the id of a generation."""
     return matched(value, where, _GENERATION_NAME, "no generation's name")
 
 
 def delivery(value: Any, where: str) -> str:
-    """The name of a delivery."""
+    """Return the name of a delivery."""
     return matched(value, where, _DELIVERY_NAME, "no delivery's name")
 
 
 def timestamp(value: Any, where: str) -> str:
-    """A moment in UTC, as all results write it."""
+    """Return a moment in UTC in the form of all results."""
     found = matched(value, where, _TIMESTAMP, "no moment like 2026-11-24T10:49:00Z")
     match = _TIMESTAMP.match(found)
     try:
@@ -286,12 +290,12 @@ def timestamp(value: Any, where: str) -> str:
 
 
 def unit(value: Any, where: str) -> str:
-    """The name of a systemd unit."""
+    """Return the name of a systemd unit."""
     return matched(value, where, _UNIT, "no systemd unit's name")
 
 
 def path(value: Any, where: str) -> str:
-    """An absolute path without anything that a terminal would not show."""
+    """Return an absolute path without characters that a terminal does not show."""
     found = matched(value, where, _PATH, "no absolute path", 4096)
     if plain(found, 4096) != found:
         raise Nonsense(where, f"is no absolute path: {shown(found)}")
@@ -299,7 +303,7 @@ def path(value: Any, where: str) -> str:
 
 
 def base64_bytes(value: Any, where: str, limit: int) -> bytes:
-    """What a base64 text holds."""
+    """Return the bytes of a base64 text."""
     found = raw_text(value, where, limit)
     try:
         return base64.b64decode(found, validate=True)
@@ -308,7 +312,7 @@ def base64_bytes(value: Any, where: str, limit: int) -> bytes:
 
 
 def transport_key(value: Any, where: str) -> str:
-    """A public transport key: an uncompressed point that is on P-256."""
+    """Return a public transport key: an uncompressed point on P-256."""
     point = base64_bytes(value, where, 88)
     x, y = int.from_bytes(point[1:33], "big"), int.from_bytes(point[33:], "big")
     fits = len(point) == 65 and point[0] == 4 and x < _P and y < _P
@@ -318,7 +322,7 @@ def transport_key(value: Any, where: str) -> str:
 
 
 def certificates(value: Any, where: str, most: int = CERTIFICATES_MOST) -> tuple[str, tuple[bytes, ...]]:
-    """Certificates of a PEM text: the text without anything else that was in it, and the DER of each."""
+    """Return the certificates of a PEM text: the text without anything else in it, and the DER of each."""
     found = raw_text(value, where, CERTIFICATES_LIMIT)
     blocks = _BLOCK.findall(found)
     if not blocks or found.count(_BEGIN) != len(blocks):
@@ -335,7 +339,7 @@ def certificates(value: Any, where: str, most: int = CERTIFICATES_MOST) -> tuple
 
 
 def _is_sequence(der: bytes) -> bool:
-    """Whether this is one DER sequence, no byte less or more."""
+    """Tell whether this is exactly one DER sequence."""
     if len(der) < 128 or der[0] != 0x30 or der[1] not in (0x81, 0x82, 0x83):
         return False
     size = der[1] & 0x0F
@@ -356,9 +360,9 @@ _NAMED = ("exporter", "client", "generation", "fingerprint", "recipient")
 
 
 def bundle(value: Any, where: str, expected: Mapping[str, str]) -> str:
-    """A sealed key, for exactly what is expected, written as :func:`tls.seal.seal` does.
+    """Return a sealed key for exactly the expected fields, in the form of :func:`tls.seal.seal`.
 
-    :param expected: the fields that it has to name.
+    :param expected: the fields that it must name, with their values.
     """
     found = raw_text(value, where, seal.BUNDLE_LIMIT)
     try:
@@ -382,7 +386,7 @@ def bundle(value: Any, where: str, expected: Mapping[str, str]) -> str:
 
 
 def age_bundle(value: Any, where: str) -> str:
-    """A key that is encrypted in the age format for one X25519 recipient, written as :func:`tls.age.armor` does."""
+    """Return a private key encrypted in the age format for one X25519 recipient, in the form of :func:`tls.age.armor`."""
     found = raw_text(value, where, age.LIMIT)
     try:
         age.check_armored(found)
@@ -392,7 +396,7 @@ def age_bundle(value: Any, where: str) -> str:
 
 
 def json_value(value: Any, where: str, depth: int = 8, most: int = 200) -> Any:
-    """Plain JSON of limited depth and size, without control characters: what a user adds to a job of his own."""
+    """Return plain JSON of limited depth and size without control characters, for parts that a user adds to a job."""
     if depth < 0:
         raise Nonsense(where, "is nested too deep")
     if isinstance(value, str):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What monitors TimesTen already: parsed as everything that comes from a host, put together, and said as a table and as an inventory."""
+"""Shows what already monitors TimesTen: parses the hosts' answers, matches them, and prints a table and an inventory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ansible_collections.timesten.monitoring.plugins.plugin_utils import checks
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.checks import Nonsense, optional
 
 REGISTERED = "timesten_discovered"
-"""The names that the tasks register begin with this, and end with what was looked for."""
+"""The names of the variables that the tasks register: this, followed by what was looked for."""
 
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\$?\Z")
 _MOST_EXPORTERS = 100
@@ -25,7 +25,7 @@ _MOST_JOBS = 1000
 _MOST_TAKERS = 20
 _MOST_MOUNTS = 10
 CONFIG, STORE, URL_PORT = "/etc/prometheus/prometheus.yml", "/etc/prometheus/timesten", 9090
-"""The defaults of the role, which an inventory need not repeat."""
+"""The role's defaults, which an inventory need not repeat."""
 PROBLEMS = {
     "mounted alone": "is seen through a mount of that file alone: mount its directory",
     "in the container alone": "is not on the host: mount a directory that has it",
@@ -35,7 +35,7 @@ PROBLEMS = {
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """One exporter, or one wallet that nothing serves; see the module tt_discover."""
+    """One exporter, or one wallet that no process serves; see the module tt_discover."""
 
     owner: str
     listening: bool
@@ -49,7 +49,7 @@ class Found:
     not_after: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The element that it was parsed from."""
+        """Return the element that this was parsed from."""
         return dataclasses.asdict(self)
 
 
@@ -64,7 +64,7 @@ class Job:
     exporter: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The element that it was parsed from."""
+        """Return the element that this was parsed from."""
         return {**dataclasses.asdict(self), "targets": list(self.targets)}
 
 
@@ -82,12 +82,12 @@ class Taker:
     problem: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The element that it was parsed from."""
+        """Return the element that this was parsed from."""
         return {**dataclasses.asdict(self), "path_map": dict(self.path_map)}
 
 
 def _safe(check: Callable[[Any, str], str]) -> Callable[[Any, str], str]:
-    """What goes into an inventory must not be a template there."""
+    """Return a check that also refuses templates: its value goes into an inventory, where a template would be run."""
 
     def safe(value: Any, where: str) -> str:
         found = check(value, where)
@@ -102,9 +102,9 @@ _text, _path = _safe(checks.text), _safe(checks.path)
 
 
 def parse_exporters(raw: object) -> tuple[Found, ...]:
-    """Turn the raw result of looking for exporters into what was found.
+    """Return the exporters in the raw result of looking for exporters.
 
-    :raises Nonsense: with the field.
+    :raises Nonsense: naming the field.
     """
     elements = checks.items(checks.fields(raw, "the answer", 1000).get("exporters"), "exporters", _MOST_EXPORTERS)
     return tuple(_found(element, f"exporters[{index}]") for index, element in enumerate(elements))
@@ -127,9 +127,9 @@ def _found(element: Any, where: str) -> Found:
 
 
 def parse_jobs(raw: object) -> tuple[Job, ...]:
-    """Turn the raw result of looking for jobs into what was found.
+    """Return the jobs in the raw result of looking for jobs.
 
-    :raises Nonsense: with the field.
+    :raises Nonsense: naming the field.
     """
     elements = checks.items(checks.fields(raw, "the answer", 1000).get("jobs"), "jobs", _MOST_JOBS)
     found = []
@@ -150,9 +150,9 @@ def parse_jobs(raw: object) -> tuple[Job, ...]:
 
 
 def parse_takers(raw: object) -> tuple[Taker, ...]:
-    """Turn the raw result of looking for jobs into what scrapes there.
+    """Return the scraping processes in the raw result of looking for jobs.
 
-    :raises Nonsense: with the field.
+    :raises Nonsense: naming the field.
     """
     elements = checks.items(checks.fields(raw, "the answer", 1000).get("takers") or [], "takers", _MOST_TAKERS)
     found = []
@@ -183,7 +183,7 @@ def parse_takers(raw: object) -> tuple[Taker, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Scraped:
-    """An exporter with the jobs that scrape it, each with its Prometheus host, and the host of the target that they name."""
+    """An exporter with its jobs, each with its Prometheus host and the host name in its target."""
 
     host: str
     found: Found
@@ -196,12 +196,12 @@ def matched(
     jobs: Mapping[str, Sequence[Job]],
     known_as: Mapping[str, Sequence[str]],
 ) -> tuple[list[Scraped], list[tuple[str, Job]]]:
-    """Tell which jobs scrape which exporters.
+    """Match jobs and exporters.
 
-    :param exporters: by exporter host.
-    :param jobs: by Prometheus host.
-    :param known_as: by exporter host, its names and addresses.
-    :returns: the exporters, and the jobs that fit none of them.
+    :param exporters: the exporters by exporter host.
+    :param jobs: the jobs by Prometheus host.
+    :param known_as: names and addresses by exporter host.
+    :returns: the exporters with their jobs, and the jobs that match no exporter.
     """
     rows = []
     used = set()
@@ -222,7 +222,7 @@ def matched(
 
 
 def _address(port: int | None) -> Callable[[str], str | None]:
-    """What takes the host out of a target on a port; None for another port."""
+    """Return a function that returns the host part of a target on this port, or None for another port."""
 
     def address(target: str) -> str | None:
         host, _colon, given = target.rpartition(":")
@@ -242,10 +242,10 @@ def lines(
     failed: Mapping[str, str],
     takers: Mapping[str, Sequence[Taker]] | None = None,
 ) -> list[str]:
-    """The table, a line for each exporter, and what it does not show.
+    """Return the table with a line for each exporter, and notes about what the table does not show.
 
-    :param failed: by host, why it could not be looked at.
-    :param takers: by Prometheus host, what scrapes there.
+    :param failed: by host, why nothing could be read.
+    :param takers: by Prometheus host, the processes that scrape.
     """
     table = [_COLUMNS, *(_cells(row) for row in rows)]
     widths = [max(len(cells[column]) for cells in table) for column in range(len(_COLUMNS))]
@@ -287,9 +287,9 @@ def _cells(row: Scraped) -> tuple[str, ...]:
 def inventory(
     rows: Sequence[Scraped], servers: Sequence[str], takers: Mapping[str, Sequence[Taker]] | None = None
 ) -> str:
-    """The variables that describe what runs, as an inventory to paste.
+    """Return the variables that describe the present state, as an inventory to paste.
 
-    :param takers: by Prometheus host, what scrapes there.
+    :param takers: by Prometheus host, the processes that scrape.
     """
     exporters: dict[str, dict[str, Any]] = {}
     for host in dict.fromkeys(row.host for row in rows):
@@ -309,7 +309,7 @@ def inventory(
 
 
 def _of_takers(takers: Sequence[Taker]) -> dict[str, Any]:
-    """What the variables of a Prometheus host have to say of the processes that jobs can be given to."""
+    """Return the variables of a Prometheus host for the processes that can be given jobs."""
     usable = [taker for taker in takers if taker.config_file is not None and taker.problem is None]
     if len(usable) <= 1:
         return {f"prometheus_host_{key}": value for taker in usable for key, value in _client(taker, "").items()}
@@ -320,7 +320,7 @@ def _of_takers(takers: Sequence[Taker]) -> dict[str, Any]:
 
 
 def _name_of(taker: Taker, takers: Sequence[Taker]) -> str:
-    """A name for one of several: its kind where that is enough, else its port, else its process."""
+    """Return a name for one of several processes: its kind if that is unique, else with its port, else with its pid."""
     if [other.kind for other in takers].count(taker.kind) == 1:
         return {"prometheus": "prometheus", "scrape_file": "vmagent"}[taker.kind]
     ports = [other.port for other in takers]
@@ -328,9 +328,9 @@ def _name_of(taker: Taker, takers: Sequence[Taker]) -> str:
 
 
 def _client(taker: Taker, instance: str) -> dict[str, Any]:
-    """The variables of one client, without their prefix, where they are not the defaults."""
+    """Return the variables of one client without their prefix, as far as they differ from the defaults."""
     path = str(taker.config_file)
-    # Each of several needs a store of its own.
+    # If there are several clients, each needs its own store.
     store = posixpath.join(posixpath.dirname(path), f"timesten-{instance}" if instance else "timesten")
     client: dict[str, Any] = {}
     if taker.kind == "scrape_file":
@@ -346,7 +346,7 @@ def _client(taker: Taker, instance: str) -> dict[str, Any]:
     if taker.kind == "prometheus" and taker.port is not None and (instance or taker.port != URL_PORT):
         client["url"] = f"http://127.0.0.1:{taker.port}"
     if instance and taker.kind == "prometheus" and not taker.lifecycle:
-        # The unit prometheus is that of one of them at most.
+        # The unit prometheus belongs to at most one of several.
         client["reload"] = "signal"
     return client
 
@@ -384,7 +384,7 @@ def _element(host: str, row: Scraped) -> dict[str, Any]:
 
 
 def _instance(host: str, row: Scraped, running: Sequence[Scraped]) -> str:
-    """A name for one of several exporters of a host: as it is, else of its instance, else of its port."""
+    """Return a name for one of several exporters of a host: its own, else that of its instance, else its port."""
     named = (row.found.exporter or "").removeprefix(f"{host}-")
     if row.found.exporter and named != row.found.exporter:
         return named

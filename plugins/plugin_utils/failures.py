@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Why a module call failed: one line for a person, with the way out where it is known."""
+"""Tells why a module call failed: one line for people, with advice if the cause is known."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ NO_ANSWER = "its host did not answer for it"
 
 _KEYS = ("msg", "module_stderr", "module_stdout")
 _LIMIT = 1500
+_PRINTED = 500
+"""Characters of what a module printed that is no answer."""
 _READ = 65536
-"""Characters of a text that are looked at: the last ones, since errors stand at the end."""
+"""The number of characters that are searched, from the end of a text, because errors stand there."""
 _TRACEBACK = "Traceback (most recent call last)"
 _EMPTY_WORDS = re.compile(
     r"MODULE FAILURE|Module result deserialization failed|Task failed: Module failed", re.IGNORECASE
 )
-"""What ansible-core says where the module itself could not say anything."""
+"""ansible-core's texts for a module that could not give a message itself."""
 _CLOSED = re.compile(r"(?:Shared connection|Connection) to \S{1,300} closed\.\Z")
 
 _PYTHON = (
@@ -32,7 +34,8 @@ _PYTHON = (
 )
 _UNPRIVILEGED = (
     "Becoming an unprivileged user needs pipelining, so that no file has to change hands: set 'pipelining = True' in the "
-    "[ssh_connection] section of ansible.cfg, and have no requiretty in sudoers."
+    "[ssh_connection] section of ansible.cfg, and have no requiretty in sudoers. With ansible_become_method=su, which cannot use "
+    "pipelining, install the package acl on the host."
 )
 _SUDO = (
     "Becoming another user failed: the login user needs sudo (or another method, ansible_become_method) for the owner of "
@@ -69,9 +72,9 @@ _ADVICE = (
 
 
 def reason(raw: Mapping[str, Any]) -> str:
-    """Why a call failed, in one line, with advice where a package or a setting is the cause."""
+    """Return why a call failed, in one line, with advice if a package or a setting is the cause."""
     parts = [part for part in (_said(raw.get(key), key) for key in _KEYS) if part]
-    # A traceback's last line is the better message than the words that only say that there is one.
+    # The last line of a traceback says more than the text that only announces a traceback.
     telling = [part for part in parts if not _EMPTY_WORDS.match(part)] or parts
     found = plain("; ".join(dict.fromkeys(telling)), _LIMIT) or "the module call failed without a message"
     if found.endswith(tuple(advice for _pattern, advice in _ADVICE)):
@@ -88,10 +91,12 @@ def _end(value: object) -> str:
 
 
 def _said(value: object, key: str) -> str:
-    """A text as one line; what ssh adds to the output is left out; of a traceback the last line holds the error."""
+    """Return a text as one line, without what ssh adds to the output. Of a traceback, return the last line, which holds
+    the error.
+    """
     text = _end(value)
     lines = [plain(line, _LIMIT) for line in text.splitlines()]
     lines = [line for line in lines if line and (key == "msg" or not _CLOSED.match(line))]
     if _TRACEBACK in text:
         lines = lines[-1:]
-    return plain(" ".join(lines[:100]), _LIMIT)
+    return plain(" ".join(lines[:100]), _LIMIT if key == "msg" else _PRINTED)

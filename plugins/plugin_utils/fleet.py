@@ -1,10 +1,11 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The inventory, read once: what all hosts' variables ask for, typed, and everything that is wrong with them.
+"""Reads the inventory once: all hosts' variables with their types, and everything that is wrong with them.
 
-Types come from the roles' argument_specs (and from :data:`RUN` for what a playbook takes with -e) and from nowhere else. Whether a value is right is
-decided by the same functions that the hosts use, so nothing is accepted here that a host refuses without looking around.
+Types come only from the roles' argument_specs, and from :data:`RUN` for variables that a playbook takes with -e. The
+same functions check values here and on the hosts, so everything that a host would refuse without looking around is
+refused here.
 """
 
 from __future__ import annotations
@@ -36,13 +37,15 @@ GROUP = {EXPORTER: EXPORTERS, PROMETHEUS: SERVERS}
 
 OPERATIONS = ("site", "verify", "rotate", "rollback", "evict", "remove")
 ROTATING = ("site", "rotate", "rollback", "evict")
-"""Operations that may rotate."""
+"""The operations that may rotate."""
 ONE_OF = (
     "one of -e remove_exporter=<exporter>, -e remove_prometheus=<client or Prometheus host>, -e remove_everything=true"
 )
 
 NEW_WALLETS = "ansible-playbook timesten.monitoring.rotate -e exporter_host_keep_generations=0"
-"""Gives all exporters new wallets and keeps no older one: whoever has no new pair has no access, and no rollback gives it back."""
+"""Gives all exporters new wallets and keeps no older one: without a new pair a client has no access, and no rollback
+restores it.
+"""
 
 RUN: dict[str, dict[str, Any]] = {
     "timesten_serial": {"type": "list", "elements": "str"},
@@ -74,9 +77,9 @@ RUN: dict[str, dict[str, Any]] = {
     "remove_prometheus": {"type": "str"},
     "remove_everything": {"type": "bool"},
 }
-"""What the playbooks take with ``-e``."""
+"""The variables that the playbooks take with ``-e``."""
 
-# What roles and playbooks set themselves. A later play of the same run finds it among a host's variables.
+# Roles and playbooks set these themselves. A later play of the same run finds them among a host's variables.
 _FACTS = steps.REGISTERED | {"rotate_wave_hosts", "rotate_due", "timesten_operation", "timesten_exporters"}
 
 
@@ -90,9 +93,10 @@ class Problems(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Exporter:
-    """One exporter as the inventory asks for it.
+    """One exporter as the inventory describes it.
 
-    :ivar definition: the element of ``exporters`` of tt_exporter_host. Not in the repr, because its environment may hold secrets.
+    :ivar definition: the element of ``exporters`` for tt_exporter_host. It is not in the repr because its environment
+        may hold secrets.
     """
 
     name: str
@@ -122,9 +126,10 @@ class ExporterHost:
 
 @dataclasses.dataclass(frozen=True)
 class Client:
-    """One Prometheus instance as the inventory asks for it.
+    """One Prometheus instance as the inventory describes it.
 
-    :ivar options: arguments of tt_prometheus_host, without the name. Not in the repr, because they may hold a password.
+    :ivar options: arguments for tt_prometheus_host without the name. They are not in the repr because they may hold a
+        password.
     :ivar rules: whether our rule file is wanted.
     """
 
@@ -138,12 +143,12 @@ class Client:
 
     @property
     def is_asked(self) -> bool:
-        """Whether what it scrapes is asked of it; what is not asked is proven by handshakes alone."""
+        """Tell whether it can be asked for its targets. If not, only handshakes prove its pairs."""
         return bool(self.options.get("prometheus_running", True)) and self.options.get("kind") != "scrape_file"
 
     @property
     def own(self) -> dict[str, Any]:
-        """What two clients of a host must not share, by option."""
+        """Return, by option, the values that two clients of a host must not share."""
         if self.options.get("kind") == "scrape_file":
             return {"scrape_file": self.options.get("scrape_file"), "store": self.options.get("store")}
         beside = rules_beside(self.options["store"]) if self.options.get("store") else None
@@ -155,7 +160,7 @@ class Client:
 class PrometheusHost:
     """One host of the group prometheus_servers.
 
-    :ivar remove: None where the variable is not set.
+    :ivar remove: None if the variable is not set.
     """
 
     host: str
@@ -169,7 +174,7 @@ class PrometheusHost:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What the playbooks take with ``-e``; None where it is not given and has no default."""
+    """The variables that the playbooks take with ``-e``; None if one is not set and has no default."""
 
     timesten_serial: tuple[str, ...] = ("100%",)
     timesten_max_fail_percentage: float = 100.0
@@ -201,15 +206,16 @@ class Run:
     remove_everything: bool = False
 
     def folder_of(self, outsider: Outsider) -> str:
-        """The directory of an outsider on this controller."""
+        """Return the directory of an outsider on this controller."""
         return outsiders.folder(self.timesten_outsiders_dir, outsider.name)
 
 
 @dataclasses.dataclass(frozen=True)
 class Fleet:
-    """All hosts whose variables are right, and the run.
+    """All hosts with valid variables, and the run.
 
-    :ivar inventory: the hosts of both groups, those with wrong variables among them; by this a remembered fleet is recognized.
+    :ivar inventory: the hosts of both groups, including those with invalid variables. A remembered fleet is recognized
+        by it.
     """
 
     exporter_hosts: Mapping[str, ExporterHost]
@@ -219,19 +225,19 @@ class Fleet:
 
     @property
     def exporters(self) -> dict[str, Exporter]:
-        """All exporters by name."""
+        """Return all exporters by name."""
         return {item.name: item for host in self.exporter_hosts.values() for item in host.exporters}
 
     @property
     def clients(self) -> dict[str, Client]:
-        """All clients by name."""
+        """Return all clients by name."""
         return {item.name: item for host in self.prometheus_hosts.values() for item in host.clients}
 
     def clients_of(self, host: str) -> tuple[Client, ...]:
-        """The clients that get a pair of a host's exporters: those that both sides name."""
+        """Return the clients that get a pair of a host's exporters: those that both sides name."""
         found = self.exporter_hosts.get(host)
         if found is None:
-            return ()  # the role is used alone, outside of the group
+            return ()  # the role is used alone, on a host outside the group
         return tuple(
             client
             for name in found.prometheus_hosts
@@ -240,11 +246,11 @@ class Fleet:
         )
 
     def outsiders_of(self, exporter: str) -> tuple[Outsider, ...]:
-        """The outsiders that get a pair of an exporter."""
+        """Return the outsiders that get a pair of an exporter."""
         return tuple(outsider for outsider in self.run.timesten_outsiders if outsider.takes(exporter))
 
     def pairs(self) -> list[tuple[Exporter, Client]]:
-        """All pairs that the inventory asks for."""
+        """Return all pairs that the inventory asks for."""
         return [
             (exporter, client)
             for host in self.exporter_hosts.values()
@@ -259,8 +265,8 @@ class Fleet:
 def exporter_host(host: str, variables: Mapping[str, Any], servers: Sequence[str] = ()) -> ExporterHost:
     """Read one exporter host.
 
-    :param servers: the group prometheus_servers, which is the default of exporter_host_prometheus_hosts.
-    :raises Problems: with one message for each thing that is wrong.
+    :param servers: the group prometheus_servers, the default of exporter_host_prometheus_hosts.
+    :raises Problems: with one message for each fault.
     """
     values = _typed(EXPORTER, variables)
     elements = values.pop("exporters")
@@ -313,8 +319,8 @@ def exporter_host(host: str, variables: Mapping[str, Any], servers: Sequence[str
 def prometheus_host(host: str, variables: Mapping[str, Any], exporters: Sequence[str] = ()) -> PrometheusHost:
     """Read one Prometheus host.
 
-    :param exporters: the group timesten_exporters, which is the default of prometheus_host_exporter_hosts.
-    :raises Problems: with one message for each thing that is wrong.
+    :param exporters: the group timesten_exporters, the default of prometheus_host_exporter_hosts.
+    :raises Problems: with one message for each fault.
     """
     values = _typed(PROMETHEUS, variables)
     elements = values.pop("instances")
@@ -353,7 +359,7 @@ _ELEMENTS = {EXPORTER: "exporter_host_exporters", PROMETHEUS: "prometheus_host_i
 
 
 class _collect:
-    """Turns a refusal into a message of the list."""
+    """Turns an error into a message of the list."""
 
     def __init__(self, messages: list[str], role: str) -> None:
         self.messages, self.role = messages, role
@@ -369,7 +375,7 @@ class _collect:
 
 
 def _shared(values: Mapping[str, Any], elements: str) -> dict[str, Any]:
-    """The values that an element takes where it says nothing itself."""
+    """Return the values for an element that does not set them itself."""
     role = elements.rpartition("_")[0]
     return {key: values[key] for key in words.specs(role)[elements]["options"] if values.get(key) is not None}
 
@@ -385,7 +391,7 @@ def _name(host: str, element: Mapping[str, Any], elements: str, count: int, inde
 
 
 def _define(host: str, element: Mapping[str, Any], shared: Mapping[str, Any], count: int, index: int) -> dict[str, Any]:
-    """One complete element of ``exporters`` of tt_exporter_host."""
+    """Return one complete element of ``exporters`` for tt_exporter_host."""
     merged = {**shared, **element}
     merged["name"] = _name(host, element, _ELEMENTS[EXPORTER], count, index)
     merged.pop("instance", None)
@@ -406,12 +412,14 @@ def _check_definition(
             "exporter_host_timesten_home is not set; set it to the home of the TimesTen instance, the directory that holds bin/ttenv"
         )
     try:
-        # First, because the directory is made of them. Whether that is somebody's home is for the host to say.
+        # The name is checked first, because the directory contains it. Only the host can tell whether the directory is
+        # a home.
         names.check_name(definition["name"], f"{place}name")
         names.check_path(definition["timesten_home"], f"{place}timesten_home")
         found = exporter_definition.define({**definition, "allow_home": True}, place)
         if found.boot == "systemd":
-            # Ansible compiles on the controller too what is imported, at each run, and most fleets have no units.
+            # This import stands here because Ansible compiles imports on the controller too, at each run, and most
+            # fleets have no units.
             from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import units
 
             units.unit_texts(found, values["owner"], values["boot_after"])
@@ -423,7 +431,7 @@ def _check_definition(
 
 
 def _of_variable(message: str, role: str, index: int, element: Mapping[str, Any]) -> str:
-    """Name the role's variable where the element leaves the option to it, else the element's key."""
+    """Replace the option in a message by the element's key or, if the element does not set it, by the role's variable."""
     place = rf"{_ELEMENTS[role]}\[{index}\]\."
 
     def name(found: re.Match[str]) -> str:
@@ -440,7 +448,7 @@ def _client(host: str, element: Mapping[str, Any], shared: Mapping[str, Any], co
     merged = {**shared, **element}
     merged.pop("instance", None)
     if "running" in merged:
-        # The role's variable is prometheus_host_running already.
+        # The role's variable prometheus_host_running has another name than the option.
         merged["prometheus_running"] = merged.pop("running")
     own = {key: merged.pop(key) for key in ("rules", "alerts", "alert_thresholds") if key in merged}
     return Client(name=name, host=host, layout=merged["layout"], options=merged, **own)
@@ -478,7 +486,7 @@ def _check_own(client: Client, others: Sequence[Client]) -> None:
 
 
 def _on_host(options: Mapping[str, Any], role: str) -> dict[str, Any]:
-    """A copy for the checks, in which ~ and $HOME, which the host resolves, stand for some absolute path."""
+    """Return a copy for the checks, with an absolute path instead of ~ and $HOME, which only the host can resolve."""
     listed = words.specs(role)[_ELEMENTS[role]]["options"]
     return {
         key: f"/{value}"
@@ -494,9 +502,9 @@ def _on_host(options: Mapping[str, Any], role: str) -> dict[str, Any]:
 
 
 def _typed(role: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a host's variables for a role by option, with its defaults and types.
+    """Return a host's variables for a role by option, with defaults and types.
 
-    :raises Problems: with one message for each value that has the wrong type.
+    :raises Problems: with one message for each value of the wrong type.
     """
     options = words.specs(role)
     messages: list[str] = []
@@ -513,7 +521,7 @@ def _typed(role: str, variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _given(variables: Mapping[str, Any], options: Mapping[str, Any], messages: list[str]) -> dict[str, Any]:
-    """Return what is set of the options; null stands for "not set"."""
+    """Return the options that are set; null counts as not set."""
     found = {}
     for name in options:
         if name not in variables:
@@ -521,7 +529,7 @@ def _given(variables: Mapping[str, Any], options: Mapping[str, Any], messages: l
         try:
             value = _plain(variables[name])
         except AnsibleError as error:
-            # The message of a template that fails may show what it works on.
+            # The message of a failed template may show the values that it works on.
             text = (
                 f"its template or its vault cannot be read ({type(error).__name__})" if _is_secret(name) else str(error)
             )
@@ -533,7 +541,7 @@ def _given(variables: Mapping[str, Any], options: Mapping[str, Any], messages: l
 
 
 def _plain(value: Any) -> Any:
-    """A copy without the tags of Ansible 2.19 and the encrypted texts of those before."""
+    """Return a copy without the tags of Ansible 2.19 and the encrypted texts of earlier versions."""
     if isinstance(value, Mapping):
         return {str(key) if isinstance(key, str) else key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set)):
@@ -550,7 +558,7 @@ def _is_secret(name: str) -> bool:
 
 
 def _validated(given: Mapping[str, Any], options: Mapping[str, Any], messages: list[str]) -> dict[str, Any]:
-    """Return the values with the types of a specification."""
+    """Return the values with the types of the specification."""
     fine: dict[str, Any] = {}
     for name, value in given.items():
         fault = _fault(name, value, options[name])
@@ -558,7 +566,7 @@ def _validated(given: Mapping[str, Any], options: Mapping[str, Any], messages: l
             fine[name] = value
         else:
             messages.append(fault)
-    # Paths stay as they are written: ~ is the host's.
+    # Paths stay as written, because ~ is the host's.
     validator = ArgumentSpecValidator(_without_paths(options))
     validated = validator.validate(copy.deepcopy(fine))
     messages += [_said(message, options) for message in validated.error_messages]
@@ -580,7 +588,7 @@ def _without_paths(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fault(name: str, value: Any, spec: Mapping[str, Any]) -> str | None:
-    """Tell what Ansible would turn silently into something else: a list into its text, true into 1."""
+    """Return what is wrong with a value that Ansible would silently convert: a list to its text, true to 1."""
     if spec.get("elements") == "dict" and not isinstance(value, (Mapping, bool)):
         return _element_fault(name, value, spec)
     return argspec.wrong_type(name, value, spec, "" if _is_secret(name) else f"{argspec.show(value)} ")
@@ -588,7 +596,7 @@ def _fault(name: str, value: Any, spec: Mapping[str, Any]) -> str | None:
 
 def _element_fault(name: str, value: Any, spec: Mapping[str, Any]) -> str | None:
     if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
-        # Not shown: it may hold an environment.
+        # The value is not shown because it may hold an environment.
         example = {"name": "team-b", "public_key": "age1..."} if "public_key" in spec["options"] else {"instance": "a"}
         return f"{name} is not a list of mappings, one for each of them; give for example [{example}]"
     if not value and name in _ELEMENTS.values():
@@ -605,7 +613,7 @@ def _element_fault(name: str, value: Any, spec: Mapping[str, Any]) -> str | None
 
 
 def _said(message: str, options: Mapping[str, Any]) -> str:
-    """What the validator says; without the value where that may be a secret."""
+    """Return the validator's message, without the value if that may be secret."""
     for name in options:
         for key in (name, *options[name].get("options", {})):
             if _is_secret(key) and re.search(rf"\b{key}\b", message):
@@ -617,15 +625,15 @@ def _said(message: str, options: Mapping[str, Any]) -> str:
 
 
 def read_run(variables: Mapping[str, Any]) -> Run:
-    """Read what the playbooks take with ``-e``.
+    """Return the variables that the playbooks take with ``-e``.
 
-    :raises Problems: with one message for each value that is wrong.
+    :raises Problems: with one message for each wrong value.
     """
     messages: list[str] = []
     given = _given(variables, RUN, messages)
     serial = given.get("timesten_serial")
     if isinstance(serial, str):
-        # Ansible's keyword takes no list with commas.
+        # Ansible's keyword does not take a list with commas.
         given["timesten_serial"] = [serial.replace(",", ";")]
     elif isinstance(serial, int) and not isinstance(serial, bool):
         given["timesten_serial"] = [str(serial)]
@@ -717,18 +725,19 @@ def _known() -> set[str]:
 
 
 def unknown(name: str, extra: bool = False) -> str | None:
-    """Tell why a variable cannot be meant as it is written; None where it is one of ours or nobody's business.
+    """Return why a variable is probably misspelt; None if it is one of ours or not our concern.
 
-    Ours are: all names with the full prefix of a role; names that differ from one of ours in one letter, or in upper case; ``exporter_<option>``;
-    and ``<prefix>_<option>`` where the prefix without underscores is at most two letters away from a role's. ``prometheus_<option>`` belongs to other
-    collections (``prometheus_config_file``). With ``-e``, which is said to this run, also every name that begins like one of ours, and every option by its
-    name in the module.
+    The following count as ours: every name with the full prefix of a role; a name that differs from one of ours in one
+    letter or in case; ``exporter_<option>``; and ``<prefix>_<option>`` if the prefix without underscores differs in at
+    most two letters from a role's. ``prometheus_<option>`` belongs to other collections (``prometheus_config_file``). A
+    variable given with ``-e`` is meant for this run, so a name that begins like one of ours, or that is an option of a
+    module, counts too.
 
     :param extra: whether it was given with ``-e``.
     """
     known = _known()
     if extra and name in _FACTS:
-        # It would stand above what the tasks of the run find out.
+        # It would override what the tasks of the run set.
         return f"{name} is not a variable for people: the playbooks set it themselves; leave it out"
     if name in known or name in _FACTS or name.startswith(("reference_exporter_", "ansible_", "__")):
         return None
@@ -746,7 +755,7 @@ def unknown(name: str, extra: bool = False) -> str | None:
 
 
 def _meant(name: str, known: Collection[str]) -> str | None:
-    """The variable of ours that is meant by a name without the full prefix of a role."""
+    """Return the variable of ours that is probably meant by a name without a role's full prefix."""
     if len(name) > 7:
         for item in sorted(known):
             if item == name or words.one_letter_away(item, name):
@@ -767,10 +776,10 @@ def _meant(name: str, known: Collection[str]) -> str | None:
 
 
 def _near(one: str, other: str) -> bool:
-    """Tell whether two letters at most are different."""
+    """Tell whether at most two letters differ."""
     if one == other or words.one_letter_away(one, other):
         return True
-    # One letter of the first taken away or changed, and then one more.
+    # Remove or change one letter of the first, then allow one more difference.
     return len(one) > 8 and any(
         words.one_letter_away(one[:i] + one[i + 1 :], other) or one[:i] + one[i + 1 :] == other for i in range(len(one))
     )
@@ -799,7 +808,7 @@ def _meant_with_extra(name: str, known: Collection[str]) -> str | None:
 
 @dataclasses.dataclass
 class _Reading:
-    """A fleet, and what is wrong: with the run (by the empty name) and with each host."""
+    """A fleet and its faults: those of the run (below the empty name) and those of each host."""
 
     fleet: Fleet
     faults: dict[str, list[str]]
@@ -808,7 +817,9 @@ class _Reading:
 def _each_once(
     hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence[str]]
 ) -> dict[str, Mapping[str, Any]]:
-    """Return the variables of all hosts. Ansible puts a host's variables together each time that it is asked for them."""
+    """Return the variables of all hosts. Ansible computes a host's variables anew each time they are asked for, so ask
+    once.
+    """
     return {host: hostvars[host] for group in (EXPORTERS, SERVERS) for host in groups.get(group) or ()}
 
 
@@ -833,7 +844,7 @@ def _read(hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequen
     except Problems as error:
         faults[""] = error.messages
     faults.setdefault("", []).extend(_outsider_problems(exporter_hosts, prometheus_hosts, run, exporters, servers))
-    # A host that has no strategy of its own would take part in the steps of another one.
+    # A host without the strategy would take part in the steps of another strategy.
     both: dict[str, str | None] = {
         **dict.fromkeys(
             ("timesten_outsiders", *(name for name in RUN if name.startswith((around.SILENCE, around.ANNOTATION))))
@@ -851,9 +862,9 @@ def _read(hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequen
 def _differing(
     hostvars: Mapping[str, Mapping[str, Any]], hosts: Sequence[str], variable: str, default: str | None
 ) -> set[str]:
-    """The texts of what hosts say of a variable of the run; one where they agree.
+    """Return the texts of a run variable's values on the hosts; one text if they agree.
 
-    :param default: what a host means that does not say it; None where only those count that do.
+    :param default: the value of a host that does not set it; None if only hosts that set it count.
     """
     given = [hostvars[host].get(variable, default) for host in hosts]
     return {repr(value) for value in given if value not in (None, "")}
@@ -866,7 +877,7 @@ def _outsider_problems(
     exporters: Sequence[str],
     servers: Sequence[str],
 ) -> list[str]:
-    """What is wrong with the outsiders beside the rest of the inventory."""
+    """Return the faults of the outsiders in relation to the rest of the inventory."""
     messages = []
     taken = {name.lower(): f"the Prometheus host {name}" for name in servers}
     for host in prometheus_hosts.values():
@@ -877,7 +888,7 @@ def _outsider_problems(
             messages.append(
                 f"timesten_outsiders: {outsider.name!r} is the name of {taken[outsider.name.lower()]}; choose another"
             )
-        # The exporters of a host with wrong variables are not known.
+        # If a host has invalid variables, its exporters are unknown.
         for name in (outsider.exporters or ()) if len(exporter_hosts) == len(exporters) else ():
             if name not in known:
                 messages.append(
@@ -890,7 +901,9 @@ def _outsider_problems(
 
 
 def _of_run(hostvars: Mapping[str, Mapping[str, Any]], hosts: Sequence[str]) -> dict[str, Any]:
-    """What is set of the run's variables: with -e every host has it, else the first host that has it decides."""
+    """Return the run's variables that are set. With -e every host has them; otherwise the first host that has one
+    decides.
+    """
     found: dict[str, Any] = {}
     for host in hosts:
         for name in RUN:
@@ -900,13 +913,13 @@ def _of_run(hostvars: Mapping[str, Mapping[str, Any]], hosts: Sequence[str]) -> 
 
 
 def read(hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence[str]]) -> tuple[Fleet, list[str]]:
-    """Read all hosts; those whose variables are wrong are left out of the fleet, and named by a message."""
+    """Read all hosts. Hosts with invalid variables are left out of the fleet and named in a message."""
     found = _read(_each_once(hostvars, groups), groups)
     return found.fleet, _texts(found.faults)
 
 
 def _texts(faults: Mapping[str, Sequence[str]]) -> list[str]:
-    """One text for each fault, with the hosts that have it; the same fault of many hosts is told once."""
+    """Return one text for each fault with its hosts; a fault of many hosts appears once."""
     hosts: dict[str, list[str]] = {}
     for host, messages in faults.items():
         for message in messages:
@@ -926,12 +939,13 @@ def problems(
     operation: str = "site",
     extra_vars: Collection[str] = (),
 ) -> list[str]:
-    """Return everything that a run can be refused for before a host is touched, one message each. Where that is nothing, what was read is kept.
+    """Return every reason to refuse a run before a host is touched, one message each. If there is none, keep what was
+    read.
 
-    :param hosts: hosts of the run; only their variables are checked, and names across all hosts.
-    :param limit: the value of ``--limit``; None where any limit will do.
+    :param hosts: hosts of the run. Only their variables are checked, and names across all hosts.
+    :param limit: the value of ``--limit``; None if any limit is allowed.
     :param operation: the playbook, one of :data:`OPERATIONS`.
-    :param extra_vars: names of the variables that were given with ``-e``.
+    :param extra_vars: names of the variables given with ``-e``.
     """
     missing = [
         f"the inventory has no host in the group {group}, to which the hosts belong that run {what}; is it the right inventory (-i)?"
@@ -952,6 +966,8 @@ def problems(
     faults = {host: list(messages) for host, messages in found.faults.items() if not host or host in mine}
     for host, messages in _variable_problems(hostvars, groups, mine, extra_vars).items():
         faults.setdefault(host, []).extend(messages)
+    for host in mine.intersection((*groups[EXPORTERS], *groups[SERVERS])):
+        faults.setdefault(host, []).extend(_chosen_by_hosts(hostvars[host]))
     for host, messages in _reference_problems(found.fleet, mine).items():
         faults.setdefault(host, []).extend(messages)
     texts = _texts(faults)
@@ -961,11 +977,14 @@ def problems(
     texts += _run_problems(found.fleet, found.faults, mine, operation)
     if not texts:
         remember(found.fleet)
+        steps.begin()
     return list(dict.fromkeys(re.sub(r"\s+", " ", text) for text in texts))
 
 
 def _unread_for_outsiders(found: _Reading, mine: Collection[str]) -> list[str]:
-    """What an outsider has is written from the whole inventory, so a host that cannot be read would lose its pairs there."""
+    """Refuse a run that would lose pairs: an outsider's directory is written from the whole inventory, and a host in it
+    cannot be read.
+    """
     unread = [host for host in found.faults if host and host not in mine and host in found.fleet.inventory[0]]
     if not found.fleet.run.timesten_outsiders or not unread:
         return []
@@ -981,7 +1000,7 @@ def _variable_problems(
     hosts: Collection[str],
     extra_vars: Collection[str],
 ) -> dict[str, list[str]]:
-    """Variables that nobody reads: misspelt ones, and a role's on hosts of the other role alone."""
+    """Return variables that nothing reads: misspelt ones, and a role's variables on hosts of the other role only."""
     faults: dict[str, list[str]] = {}
     judged: dict[str, str | None] = {}
     for name in sorted(extra_vars):
@@ -1012,12 +1031,25 @@ def _variable_problems(
     return faults
 
 
+def _chosen_by_hosts(variables: Mapping[str, Any]) -> list[str]:
+    """Tell which variables of ours are facts: these stand above the inventory, and a host says of itself what it likes."""
+    facts = variables.get("ansible_facts")
+    ours = _known() | _FACTS
+    found = sorted(str(name) for name in facts if name in ours) if isinstance(facts, Mapping) else []
+    if not found:
+        return []
+    return [
+        f"{', '.join(found)}: among the facts of the host, which it can choose itself, and which stand above the inventory. Set what is meant in the "
+        "inventory, and clear the fact cache: ansible-playbook --flush-cache"
+    ]
+
+
 def _reference_problems(fleet: Fleet, hosts: Collection[str]) -> dict[str, list[str]]:
-    """Hosts and clients that a host's variables name and that do not exist."""
+    """Return hosts and clients that a host's variables name and that do not exist."""
     faults: dict[str, list[str]] = {}
     exporters, servers = fleet.inventory
     clients = [*fleet.clients, *(outsider.name for outsider in fleet.run.timesten_outsiders)]
-    # Where a Prometheus host has wrong variables, its clients are not known.
+    # If a Prometheus host has invalid variables, its clients are unknown.
     complete = len(fleet.prometheus_hosts) == len(servers)
     for item in fleet.exporter_hosts.values():
         for variable, given, known, what in (
@@ -1051,7 +1083,7 @@ def _limit_problem(groups: Mapping[str, Sequence[str]], hosts: set[str], limit: 
     if not missing and mine:
         return []
     left_out = "every exporter host" if not missing else ", ".join(missing)
-    # What the limit says of exporter hosts is kept, or else one is named as an example.
+    # Keep the limit's exporter hosts; if it names none, take one as an example.
     wanted = ":".join(mine) if 0 < len(mine) < len(groups[EXPORTERS]) else groups[EXPORTERS][0]
     return [
         f"--limit {limit} leaves out {left_out}; an exporter and all its Prometheus hosts have to be in the same run: "
@@ -1070,7 +1102,7 @@ def _purge_problem(fleet: Fleet, groups: Mapping[str, Sequence[str]], hosts: set
 
 
 def _same_names(fleet: Fleet, hosts: set[str]) -> list[str]:
-    """What two exporters, or two clients, have in common although it has to be different."""
+    """Return what two exporters or two clients share although it must differ."""
     exporters: dict[str, list[tuple[str, str]]] = {}
     targets: dict[str, list[tuple[str, str]]] = {}
     clients: dict[str, list[tuple[str, str]]] = {}
@@ -1090,7 +1122,7 @@ def _same_names(fleet: Fleet, hosts: set[str]) -> list[str]:
 
 
 def _twice(what: str, owners: Mapping[str, Sequence[tuple[str, str]]], hosts: set[str]) -> Iterator[str]:
-    """Tell which values have several owners, of which at least one is part of the run."""
+    """Return values with several owners, of which at least one is part of the run."""
     for found in owners.values():
         owning = [host for _name, host in found]
         if len(found) > 1 and hosts.intersection(owning):
@@ -1098,15 +1130,15 @@ def _twice(what: str, owners: Mapping[str, Sequence[tuple[str, str]]], hosts: se
 
 
 def _run_problems(fleet: Fleet, faults: Mapping[str, Sequence[str]], hosts: set[str], operation: str) -> Iterator[str]:
-    """Names after ``-e`` that do not exist or are not part of the run."""
+    """Return names given with ``-e`` that do not exist or are not part of the run."""
     exporters, servers = fleet.inventory
     run = fleet.run
     yield from _report_problems(run)
-    # Whoever looks or removes switches nothing.
+    # An operation that only looks or removes switches nothing.
     unusable = around.fault(run) if operation in ROTATING else None
     if unusable is not None:
         yield unusable
-    # The exporters and clients of a host with wrong variables are not known.
+    # If a host has invalid variables, its exporters and clients are unknown.
     if not any(host in faults for host in exporters):
         for name in run.rotate_exporters or ():
             owner = fleet.exporters.get(name)
@@ -1130,7 +1162,7 @@ def _run_problems(fleet: Fleet, faults: Mapping[str, Sequence[str]], hosts: set[
 
 
 def _report_problems(run: Run) -> Iterator[str]:
-    """What keeps the reports from being written."""
+    """Return why the reports cannot be written."""
     for variable, path in (
         ("timesten_report", run.timesten_report),
         ("timesten_report_html", run.timesten_report_html),
@@ -1144,10 +1176,10 @@ def _report_problems(run: Run) -> Iterator[str]:
 
 
 def _remove_problems(fleet: Fleet) -> Iterator[str]:
-    """What is wrong with the one thing that has to be named.
+    """Return what is wrong with the one thing that has to be named for removal.
 
-    Its name may have left the inventory, however much it is like another: the hosts know whether there is such a thing, and say so before
-    anything is changed.
+    Its name may have left the inventory, however similar it is to another name. The hosts know whether it exists, and
+    say so before anything is changed.
     """
     run = fleet.run
     given = [item for item in (run.remove_exporter, run.remove_prometheus, run.remove_everything) if item]
@@ -1157,17 +1189,19 @@ def _remove_problems(fleet: Fleet) -> Iterator[str]:
 
 
 def _of_a_family(name: str, known: Collection[str]) -> bool:
-    """Tell whether a name differs from a known one in digits alone: prom3 is no slip for prom2."""
+    """Tell whether a name differs from a known one only in digits: prom3 is not a misspelt prom2."""
     return re.sub(r"\d+", "#", name) in {re.sub(r"\d+", "#", item) for item in known}
 
 
 def _takers(fleet: Fleet) -> list[str]:
-    """Names of all clients and outsiders."""
+    """Return the names of all clients and outsiders."""
     return sorted([*fleet.clients, *(outsider.name for outsider in fleet.run.timesten_outsiders)])
 
 
 def may_be_evicted(fleet: Fleet, name: str) -> bool:
-    """Tell whether the playbook evict takes a name: of a client, or of one of the same family that has left the inventory."""
+    """Tell whether the playbook evict accepts a name: that of a client, or one of the same family that has left the
+    inventory.
+    """
     takers = _takers(fleet)
     return name in takers or (
         name not in fleet.prometheus_hosts
@@ -1199,10 +1233,34 @@ def _evict_problem(fleet: Fleet, name: str) -> Iterator[str]:
 
 
 def how_to_take_access(fleet: Fleet, client: str) -> str:
-    """Say how a client that the exporters have forgotten loses its access, which its old pair gives it until there are new wallets."""
+    """Return how to take the access from a client that the exporters have forgotten: its old pair gives it access until
+    there are new wallets.
+    """
     if may_be_evicted(fleet, client):
         return f"ansible-playbook timesten.monitoring.evict -e evict={client}{', while it is in the inventory' if client in _takers(fleet) else ''}"
     return NEW_WALLETS
+
+
+def left_out(groups: Mapping[str, Sequence[str]], options: Mapping[str, Any]) -> str | None:
+    """Return why options of ansible-playbook leave out what every run needs: its check and its report; None if they do not.
+
+    Ansible would end such a run with status 0, whatever was seen.
+
+    :param options: those of the command line, as Ansible keeps them.
+    """
+    skipped = sorted({"always", "tagged"}.intersection(options.get("skip_tags") or ()))
+    if skipped:
+        return f"--skip-tags {skipped[0]} leaves out the check before the run and the report after it: run it without"
+    task = options.get("start_at_task")
+    if task:
+        return (
+            f"--start-at-task {task!r} leaves out what stands before that task, and nothing could be proven without it: run it without; "
+            "whatever is done already stays as it is"
+        )
+    limit = options.get("subset")
+    if limit and not groups.get("all"):
+        return f"the inventory has no hosts at all, so that --limit {limit} finds none: is it the right inventory (-i)?"
+    return None
 
 
 # --- for the playbooks ------------------------------------------------------------------------------------------------
@@ -1212,14 +1270,16 @@ _remembered: list[Fleet] = []
 
 
 def remember(fleet: Fleet) -> None:
-    """Keep what was read. The preflight runs in Ansible's main process; the processes of the tasks are forked from that and inherit it."""
+    """Keep what was read. The preflight runs in Ansible's main process, and the processes of the tasks are forked from
+    it and inherit this.
+    """
     _remembered[:] = [fleet]
 
 
 def recall(hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequence[str]]) -> Fleet:
-    """Return the fleet that was remembered, or read it where none was or it is of other hosts.
+    """Return the remembered fleet. Read it if none is remembered or the remembered one is of other hosts.
 
-    :raises Problems: if something is wrong with it then.
+    :raises Problems: if reading finds a fault.
     """
     inventory = (tuple(groups.get(EXPORTERS) or ()), tuple(groups.get(SERVERS) or ()))
     if _remembered and _remembered[0].inventory == inventory:
@@ -1232,7 +1292,9 @@ def recall(hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Seque
 
 
 def counts(fleet: Fleet, hosts: Collection[str]) -> str:
-    """Say how much of the fleet a run is about: ``2 exporter hosts, 3 exporters, 1 Prometheus host, 2 clients, 6 pairs``."""
+    """Describe the part of the fleet in a run: ``2 exporter hosts, 3 exporters, 1 Prometheus host, 2 clients, 6
+    pairs``.
+    """
     pairs = [pair for pair in fleet.pairs() if pair[0].host in hosts and pair[1].host in hosts]
     numbers = (
         (len([host for host in fleet.exporter_hosts if host in hosts]), "exporter host"),

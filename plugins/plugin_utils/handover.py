@@ -1,7 +1,9 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""When a run writes the outsiders' directories: at its end, before a rotation switches anything, after it has, and after a removal."""
+"""Writes the outsiders' directories: at the end of a run, before and after the switch of a rotation, and after a
+removal.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,10 @@ Answers = Mapping[str, ExporterHostAnswer]
 def sources(
     fleet: Fleet, outsider: Outsider, answers: Answers, only: Collection[str] | None = None, but: Collection[str] = ()
 ) -> list[Source]:
-    """Return the exporters that an outsider takes, with what their hosts answered.
+    """Return the exporters of an outsider with their hosts' answers.
 
-    :param only: names of exporters; all where None.
-    :param but: exporters whose answers do not count.
+    :param only: names of exporters; None means all.
+    :param but: exporters whose answers are ignored.
     """
     found = []
     for exporter in fleet.exporters.values():
@@ -41,7 +43,7 @@ def sources(
 
 
 def delivered(fleet: Fleet) -> dict[str, dict[str, Entry]]:
-    """Return what the directories hold, by outsider and exporter."""
+    """Return the content of the directories by outsider and exporter."""
     return {
         outsider.name: outsiders.read(fleet.run.folder_of(outsider), outsider.public_key)
         for outsider in fleet.run.timesten_outsiders
@@ -49,10 +51,10 @@ def delivered(fleet: Fleet) -> dict[str, dict[str, Entry]]:
 
 
 def at_the_end(inventory: Inventory, check_mode: bool) -> tuple[list[str], list[str]]:
-    """Write what the exporter hosts have answered to ``site``; return notes of what changed, and problems."""
+    """Write the exporter hosts' answers to ``site``. Return notes about changes, and problems."""
     fleet = inventory.fleet
     entries = inventory.registered("timesten_rotated").get("entries") or []
-    # These were switched after they had answered.
+    # These exporters were switched after they had answered.
     rotated = {entry["exporter"] for entry in entries if entry["outcome"] == "switched"}
     answers = inventory.exporters([host for host in fleet.exporter_hosts if host in inventory.hosts], steps.CONVERGED)
     notes, problems = [], []
@@ -73,9 +75,9 @@ def at_the_end(inventory: Inventory, check_mode: bool) -> tuple[list[str], list[
 
 
 def after_removal(inventory: Inventory, check_mode: bool) -> tuple[list[str], list[str]]:
-    """Take what the outsiders have of removed exporters out of their directories; return notes of what went, and problems.
+    """Remove the pairs of removed exporters from the outsiders' directories. Return notes about removals, and problems.
 
-    What an exporter that could not be removed has stays, and so does a directory that does not say whose it is.
+    The pairs of an exporter that could not be removed stay. A directory that does not name its outsider stays too.
     """
     fleet, removal = inventory.fleet, inventory.removal()
     if removal.forget or removal.problems:
@@ -113,19 +115,21 @@ def after_removal(inventory: Inventory, check_mode: bool) -> tuple[list[str], li
 
 
 def _clear_next(fleet: Fleet, outsider: Outsider, found: Collection[Source]) -> None:
-    """Remove what an interrupted rotation has left; an exporter that is being rotated by another run fails in this one."""
+    """Remove what an interrupted rotation left. It cannot belong to a running rotation: an exporter that another run
+    rotates fails in this run.
+    """
     fine = {source.exporter for source in found if source.answer is not None and not source.answer.failed}
     if set(outsiders.read(_next(fleet, outsider), outsider.public_key)) <= fine:
         outsiders.converge(_next(fleet, outsider), outsider, [], False)
 
 
 def before_the_switch(inventory: Inventory) -> dict[str, str]:
-    """Write what a wave is going to need into the directories ``next``.
+    """Write the pairs that a wave is going to need into the directories ``next``.
 
     :returns: by exporter, why that failed.
     """
     fleet = inventory.fleet
-    staged = inventory.exporters(inventory.wave(), steps.STAGED)
+    staged = inventory.staged(inventory.wave())
     taking_part = {
         name
         for answer in staged.values()
@@ -144,9 +148,9 @@ def before_the_switch(inventory: Inventory) -> dict[str, str]:
 
 
 def after_the_switch(inventory: Inventory, switched: Collection[str]) -> list[str]:
-    """Write what was switched to, and clear the directories ``next``; return problems."""
+    """Write the pairs of the switched exporters, and clear the directories ``next``. Return problems."""
     fleet = inventory.fleet
-    staged = inventory.exporters(inventory.wave(), steps.STAGED)
+    staged = inventory.staged(inventory.wave())
     others = set(fleet.exporters) - set(switched)
     problems = []
     for outsider in fleet.run.timesten_outsiders:
@@ -171,7 +175,9 @@ def _unwritten(outsider: Outsider, directory: str, error: OSError) -> str:
 
 
 def down(fleet: Fleet, switched: Collection[str], evicted: Collection[str], check_mode: bool) -> list[str]:
-    """Return a note for each outsider whose pairs a rotation has replaced: nobody here can make it follow."""
+    """Return a note for each outsider whose pairs a rotation has replaced, because nobody here can make it use the new
+    ones.
+    """
     notes = []
     for outsider in fleet.run.timesten_outsiders:
         mine = [name for name in switched if outsider.takes(name)]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an action knows of its run: the inventory, the run's own options, and what earlier steps have handed on."""
+"""What an action knows about its run: the inventory, the run's options, and the answers of earlier steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import E
 
 
 class Templated(Mapping[str, Any]):
-    """A task's variables, each templated when it is asked for."""
+    """A task's variables, each of which is templated only when it is read."""
 
     def __init__(self, templar: Any, variables: Mapping[str, Any]) -> None:
         self._templar = templar
@@ -45,32 +45,34 @@ class Inventory:
 
     @property
     def is_reported(self) -> bool:
-        """Whether a report ends this run: it is one of the playbooks."""
+        """Tell whether a report ends this run, that is, whether the run is one of this collection's playbooks."""
         return bool(self._variables.get("timesten_operation"))
 
     @functools.cached_property
     def fleet(self) -> Fleet:
-        """The whole fleet, read once before the first host was touched."""
+        """Return the whole fleet, which was read once before the first host was touched."""
         return fleets.recall(self._hostvars, self._groups)
 
     @functools.cached_property
     def run(self) -> Run:
-        """The run's own options. Those that a playbook sets itself come with its tasks."""
+        """Return the run's options. Options that a playbook sets itself come with its tasks."""
         return fleets.read_run(self._variables)
 
     @property
     def evicted(self) -> tuple[str, ...]:
-        """The clients that this run takes the access from."""
+        """Return the clients that lose their access in this run."""
         return () if self.run.evict is None else (self.run.evict,)
 
     def exporter_host(self) -> ExporterHost:
-        """This host: as it was read before the first host was touched; where a role is used alone, as its own variables say."""
+        """Return this host as it was read before the first host was touched. If a role is used alone, its own variables
+        are read.
+        """
         if self.is_reported and self.host in self.fleet.exporter_hosts:
             return self.fleet.exporter_hosts[self.host]
         return fleets.exporter_host(self.host, self._variables, self._groups.get(fleets.SERVERS, ()))
 
     def prometheus_host(self) -> PrometheusHost:
-        """This host, as :meth:`exporter_host`."""
+        """Return this host, as :meth:`exporter_host` does."""
         if self.is_reported and self.host in self.fleet.prometheus_hosts:
             return self.fleet.prometheus_hosts[self.host]
         return fleets.prometheus_host(self.host, self._variables, self._groups.get(fleets.EXPORTERS, ()))
@@ -78,21 +80,25 @@ class Inventory:
     # --- what earlier steps have answered
 
     def exporters(self, hosts: Iterable[str], step: str) -> dict[str, ExporterHostAnswer]:
-        """Answers of exporter hosts, by host."""
+        """Return the answers of exporter hosts, by host."""
         return steps.exporters(self._hostvars, hosts, step)
+
+    def staged(self, hosts: Iterable[str]) -> dict[str, ExporterHostAnswer]:
+        """Answers of the exporter hosts of a wave about the generations that are ready or, since the switch, served, by host."""
+        return steps.staged(self._hostvars, hosts)
 
     def clients(
         self, hosts: Iterable[str], step: str, only: Collection[str] | None = None
     ) -> dict[str, PrometheusAnswer]:
-        """Answers of Prometheus hosts, by client; ``only`` as of :func:`steps.clients`."""
+        """Return the answers of Prometheus hosts, by client; see :func:`steps.clients` for ``only``."""
         return steps.clients(self._hostvars, hosts, step, only)
 
     def clock(self, host: str, step: str) -> rotation.Clock:
-        """The clock that a step has measured."""
+        """Return the clock that a step has measured."""
         return steps.clock(self._hostvars, host, step)
 
     def too_many_failed(self) -> bool:
-        """Whether so many exporter hosts of earlier batches have failed that no further batch is begun."""
+        """Tell whether so many exporter hosts of earlier batches have failed that no further batch may begin."""
         most = self.fleet.run.timesten_max_fail_percentage
         if most >= 100:
             return False
@@ -106,37 +112,37 @@ class Inventory:
     # --- a rotation
 
     def wave(self) -> list[str]:
-        """The exporter hosts of the wave; none where nothing is rotated."""
+        """Return the exporter hosts of the wave; empty if nothing is rotated."""
         hosts = self._variables.get("rotate_wave_hosts")
         return list(hosts) if hosts else []
 
     def rotated(self) -> list[str] | None:
-        """Names of the exporters that are rotated; None stands for all."""
+        """Return the names of the exporters that are rotated; None means all."""
         due = self._variables.get("rotate_due")
         return list(due) if due is not None else (list(self.run.rotate_exporters or ()) or None)
 
     def registered(self, name: str) -> Mapping[str, Any]:
-        """What a step of the controller has registered."""
-        value = self._variables.get(name)
+        """Return what a step on the controller has registered."""
+        value = steps.current(self._variables.get(name))
         return value if isinstance(value, Mapping) else {}
 
     def rows(self, name: str) -> dict[str, rotation.Row]:
-        """The plan of a rotation."""
+        """Return the plan of a rotation."""
         rows = self.registered(name).get("rows") or {}
         return {exporter: rotation.Row.from_dict(row) for exporter, row in rows.items()}
 
     def verdicts(self) -> dict[str, rotation.Verdict]:
-        """What became of the switches."""
+        """Return the outcomes of the switches."""
         judged = self.registered("timesten_verdicts").get("verdicts") or {}
         return {exporter: rotation.Verdict(**item) for exporter, item in judged.items()}
 
     def leaving(self) -> dict[str, rotation.Leaving]:
-        """The ports that exporters leave."""
+        """Return the ports that exporters leave."""
         left = self.registered("timesten_leaving").get("leaving") or {}
         return {exporter: rotation.Leaving(**item) for exporter, item in left.items()}
 
     def switched(self) -> list[str]:
-        """Names of the exporters that have switched, as far as their hosts say."""
+        """Return the names of the exporters that have switched, as far as their hosts say."""
         rows = self.rows("timesten_go")
         answers = self.exporters(self.wave(), steps.SWITCHED)
         return [
@@ -155,5 +161,5 @@ class Inventory:
         return removal.plan(self.fleet, self.hosts, looked or None)
 
     def removal(self) -> removal.Removal:
-        """What is to be removed, and where."""
+        """Return what has to be removed, and where."""
         return self._removal

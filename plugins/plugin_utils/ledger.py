@@ -1,10 +1,11 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ledger: what the inventory asks for beside what was seen in this run. Its table is the end of every run, and its verdict the exit status.
+"""The ledger: compares what the inventory asks for with what this run has seen. Every run ends with its table, and its
+verdict is the exit status.
 
-A pair is one exporter seen by one client. It counts as proven only by an element of the client's own answer in this run; nothing that an
-exporter host says proves anything.
+A pair is one exporter seen by one client. It counts as proven only if the client's own answer in this run says so; an
+exporter host's answer proves nothing.
 """
 
 from __future__ import annotations
@@ -35,30 +36,32 @@ VERSION = 1
 
 State = Literal["proven", "predicted", "not asked", "kept", "evicted", "failed"]
 SATISFIED = ("proven", "predicted", "not asked", "kept")
-"""States of a pair that is as the inventory asks. An evicted one is not: only an exporter host says so, and the inventory asks for it still."""
+"""The states of a pair that is as the inventory asks. "evicted" is not one of them: only an exporter host says it, and
+the inventory still asks for the pair.
+"""
 MEND = "Mend what is named above and run it again."
 NOT_BEGUN = "it was not begun"
 NOT_ROTATED = "it was not rotated: "
 _INDIVIDUAL = 20
 """Up to so many rows are shown one by one; more are grouped."""
 _NAMES = 6
-"""So many names of a group are spelt out."""
+"""So many names of a group are listed."""
 _WIDTH = 36
-"""Characters of a name, or of the names of a group, in the table."""
+"""The largest number of characters of a name, or of a group's names, in the table."""
 _CHANGES = 8
-"""So many lines say what changed."""
+"""The largest number of lines about changes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
     """One exporter seen by one client.
 
-    :ivar reason: why it is not proven; None if it is.
-    :ivar because_of: the host whose own failure is the reason, so that the table says it once.
-    :ivar refused: whether everybody else was refused; None where that was not tried.
-    :ivar served: SHA-256 fingerprint of the certificate that the exporter serves, where it was seen.
-    :ivar expires: UTC time at which the first of its certificates ends, where that is known.
-    :ivar outsider: whether the client is an outsider, whose pair lies encrypted on the controller, and which nobody asks.
+    :ivar reason: why it is not proven, or None.
+    :ivar because_of: the host whose own failure is the reason; the table then gives the reason only once.
+    :ivar refused: whether everybody else was refused; None if that was not tried.
+    :ivar served: SHA-256 fingerprint of the certificate that the exporter serves, if it was seen.
+    :ivar expires: UTC time at which the first of its certificates ends, if it is known.
+    :ivar outsider: whether the client is an outsider. Its pair lies encrypted on the controller, and nobody asks it.
     """
 
     exporter: str
@@ -78,8 +81,8 @@ class Pair:
 class Host:
     """One host of the run.
 
-    :ivar changed: what changed, or in check mode would, one text each with the exporter's or client's name before it.
-    :ivar reason: why the host is not finished; None if it is.
+    :ivar changed: what changed or, in check mode, would change; each text begins with the exporter's or client's name.
+    :ivar reason: why the host is not finished, or None.
     """
 
     host: str
@@ -90,11 +93,12 @@ class Host:
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """What a run knows of one exporter, beside what was seen of its pairs.
+    """What a run knows about one exporter besides its pairs.
 
-    :ivar due: UTC time from which on its wallet is to be replaced; None where no host said it.
-    :ivar asked: scrapes a minute of all its clients, by the intervals that they had when the run began; None where these are not known.
-    :ivar limit: GETs a minute that it was told to accept; None where it was told nothing.
+    :ivar due: UTC time from which its wallet has to be replaced; None if no host said it.
+    :ivar asked: scrapes a minute of all its clients, by their intervals at the start of the run; None if those are
+        unknown.
+    :ivar limit: GETs a minute that it was told to accept; None if it was told no limit.
     """
 
     exporter: str
@@ -107,13 +111,13 @@ class Known:
 
 @dataclasses.dataclass(frozen=True)
 class Ledger:
-    """All that a run was asked for, and what was seen.
+    """Everything that a run was asked for, and what was seen.
 
     :ivar rotations: a line for each exporter that was to be rotated.
-    :ivar problems: what keeps the run from being finished beside hosts and pairs.
-    :ivar notes: what a person should know, without a say in the exit status.
-    :ivar exporters: what is known of the exporters that the run was about; none where it removes.
-    :ivar time: UTC time at which it was made.
+    :ivar problems: other reasons why the run is not finished, besides hosts and pairs.
+    :ivar notes: texts for people that do not change the exit status.
+    :ivar exporters: the exporters that the run concerned; empty for a removal.
+    :ivar time: UTC time at which the ledger was made.
     """
 
     operation: str
@@ -128,12 +132,12 @@ class Ledger:
 
     @property
     def failed_hosts(self) -> tuple[Host, ...]:
-        """The hosts that are not finished."""
+        """Return the hosts that are not finished."""
         return tuple(host for host in self.hosts if host.reason is not None)
 
     @property
     def good(self) -> bool:
-        """Whether everything that was asked for was seen, or in check mode predicted."""
+        """Tell whether everything that was asked for was seen or, in check mode, predicted."""
         return (
             bool(self.hosts)
             and not self.failed_hosts
@@ -142,7 +146,7 @@ class Ledger:
         )
 
     def verdict(self) -> str:
-        """The last line."""
+        """Return the last line."""
         if not self.hosts and self.problems:
             return f"Nothing was done. {MEND}"
         if not self.hosts:
@@ -165,7 +169,7 @@ class Ledger:
         return ", ".join(parts) + ("." if self.good else f". {MEND}")
 
     def lines(self) -> list[str]:
-        """The table and what stands under it, for people."""
+        """Return the table and the text below it, for people."""
         found: list[str] = []
         if self.rotations:
             found += ["Rotation:", *(f"  {line}" for line in self.rotations), ""]
@@ -185,14 +189,14 @@ class Ledger:
         return [*found, self.verdict()]
 
     def reasons(self) -> dict[str, list[str]]:
-        """Each reason once, with all whom it concerns."""
+        """Return each reason once, with everything that it concerns."""
         return _reasons(self.hosts, self.pairs, self.rotations)
 
     @classmethod
     def from_dict(cls, data: Any) -> Ledger:
-        """Return the ledger that a JSON form holds.
+        """Return the ledger of a JSON form.
 
-        :raises Nonsense: if it is none, or of another version.
+        :raises Nonsense: if the data is not one, or has another version.
         """
         given = checks.fields(data, "the ledger")
         if given.get("version") != VERSION:
@@ -210,7 +214,7 @@ class Ledger:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """The JSON form (docs/ledger.md)."""
+        """Return the JSON form (docs/ledger.md)."""
         return {
             "version": VERSION,
             "time": self.time,
@@ -231,7 +235,7 @@ class Ledger:
 # --- the JSON form ----------------------------------------------------------------------------------------------------
 
 _MOST = 1_000_000
-"""So many rows may a list of the JSON form have."""
+"""The largest number of rows in a list of the JSON form."""
 _Row = TypeVar("_Row")
 Check = Callable[[Any, str], Any]
 
@@ -302,10 +306,10 @@ _OTHERWISE = {
 class Seen:
     """The answers of a run.
 
-    :ivar exporters: of the exporter hosts, by host; None where the operation has no call for them.
-    :ivar clients: of the last call that had to prove something, by client.
-    :ivar verdicts: what became of rotations, by exporter.
-    :ivar delivered: what the outsiders' directories hold, by outsider and exporter.
+    :ivar exporters: answers of the exporter hosts, by host; None if the operation does not call them.
+    :ivar clients: answers of the last call that had to prove something, by client.
+    :ivar verdicts: outcomes of rotations, by exporter.
+    :ivar delivered: content of the outsiders' directories, by outsider and exporter.
     """
 
     exporters: Mapping[str, ExporterHostAnswer] | None
@@ -322,10 +326,10 @@ def pairs(
     only: Sequence[str] | None = None,
     without: Sequence[str] = (),
 ) -> tuple[Pair, ...]:
-    """Return every pair that the inventory asks for within the hosts of a run, and what was seen of it.
+    """Return every pair that the inventory asks for on the hosts of a run, with what was seen of it.
 
-    :param only: exporters that the run is about; all where None.
-    :param without: clients that the run takes the access from.
+    :param only: exporters that the run concerns; None means all.
+    :param without: clients that lose their access in this run.
     """
     mine = set(hosts)
     found = []
@@ -372,7 +376,7 @@ def _answer(exporter: Exporter, seen: Seen) -> ExporterAnswer | None:
 
 
 def _of_exporter(row: Pair, exporter: Exporter, seen: Seen, check_mode: bool) -> Pair | None:
-    """Return the row where the exporter's side alone settles it."""
+    """Return the row if the exporter's side alone decides it, else None."""
     verdict = seen.verdicts.get(exporter.name)
     if seen.exporters is not None:
         host, mine = seen.exporters.get(exporter.host), _answer(exporter, seen)
@@ -391,7 +395,7 @@ def _of_exporter(row: Pair, exporter: Exporter, seen: Seen, check_mode: bool) ->
 
 
 def _evicted(row: Pair) -> str:
-    """Say what to do about a client that lost its access and is still asked for."""
+    """Return what to do about a client that lost its access although the inventory still asks for its pair."""
     where = "timesten_outsiders" if row.outsider else "the inventory"
     return (
         f"{row.client} was evicted from it, and {where} still asks for the pair: take {row.client} out of {where}, or readmit it: name it in "
@@ -400,7 +404,9 @@ def _evicted(row: Pair) -> str:
 
 
 def _outsider_pair(exporter: Exporter, outsider: Outsider, directory: str, seen: Seen, check_mode: bool) -> Pair:
-    """A pair that nobody proves: its row says whether it lies encrypted on the controller, and until when it is valid."""
+    """Return the row of a pair that nobody can prove: whether it lies encrypted on the controller, and until when it is
+    valid.
+    """
     mine = _answer(exporter, seen)
     has = seen.delivered.get(outsider.name, {}).get(exporter.name)
     ends = [_expires(mine, outsider.name, None, None), None if has is None else has.not_after]
@@ -433,7 +439,7 @@ def _judged(
 ) -> Pair:
     if answer.failed and _is_silent(proof, answer):
         return dataclasses.replace(row, reason=answer.failed, because_of=client.host)
-    # Verify asks no exporter host, and nobody else knows who was evicted.
+    # The playbook verify asks no exporter host, and only those know who was evicted.
     refused_as_others = verifies and row.up is False and row.accepted is False and row.refused
     perhaps = f". If it was evicted: {_evicted(row).partition(': ')[2]}" if refused_as_others else ""
     if proof.failed:
@@ -460,7 +466,7 @@ def _judged(
 
 
 def _is_silent(proof: Proof, answer: PrometheusAnswer) -> bool:
-    """Tell whether nothing was seen of an exporter, so that the reason is the one of the whole call."""
+    """Tell whether nothing was seen of an exporter, so that the whole call's reason applies to it."""
     tried = (
         proof.up,
         proof.accepted,
@@ -476,7 +482,7 @@ def _is_silent(proof: Proof, answer: PrometheusAnswer) -> bool:
 
 
 def _proof(answer: PrometheusAnswer, exporter: Exporter, mine: ExporterAnswer | None) -> Proof | None:
-    """Return the client's element for an exporter, on whichever of its ports it serves."""
+    """Return the client's element for an exporter, on either of its ports."""
     spare = names.on_port(exporter.name, True)
     order = [exporter.name, spare] if mine is None or not mine.spare else [spare, exporter.name]
     allowed = order if exporter.spare_port is not None else [exporter.name]
@@ -487,7 +493,7 @@ def _proof(answer: PrometheusAnswer, exporter: Exporter, mine: ExporterAnswer | 
 def _expires(
     mine: ExporterAnswer | None, client: str, answer: PrometheusAnswer | None, proof: Proof | None
 ) -> str | None:
-    """Return when the first certificate of a pair ends, as far as an answer tells."""
+    """Return when the first certificate of a pair ends, as far as an answer says."""
     ends = [] if proof is None else [proof.not_after]
     if mine is not None:
         ends += [pair.not_after for pair in mine.pairs.values() if pair.client == client]
@@ -503,9 +509,10 @@ def described(
     answers: Mapping[str, ExporterHostAnswer],
     inspected: Mapping[str, PrometheusAnswer],
 ) -> tuple[Known, ...]:
-    """Return what is known of the exporters of a run.
+    """Return what is known about the exporters of a run.
 
-    :param inspected: of all clients, before anything was changed: what the rate budget of an exporter is judged by.
+    :param inspected: answers of all clients before anything was changed. The rate budget of an exporter is based on
+        them.
     """
     mine = set(hosts)
     found = []
@@ -533,7 +540,7 @@ def described(
 
 
 def _interval(answer: PrometheusAnswer | None, exporter: Exporter) -> float | None:
-    """Return how often a client scrapes an exporter, in seconds."""
+    """Return the seconds between a client's scrapes of an exporter."""
     if answer is None:
         return None
     of_job = [answer.scrape_intervals.get(names.on_port(exporter.name, spare)) for spare in (False, True)]
@@ -541,11 +548,11 @@ def _interval(answer: PrometheusAnswer | None, exporter: Exporter) -> float | No
 
 
 def same_certificates(answers: Mapping[str, ExporterHostAnswer], found: Iterable[Pair] = ()) -> list[str]:
-    """Return a problem for each certificate that several exporters have: a cloned host brings its wallet along.
+    """Return a problem for each certificate that several exporters have. A cloned host brings its wallet along.
 
     Such exporters accept each other's clients.
 
-    :param found: pairs, for what was seen served.
+    :param found: pairs with the served certificates.
     """
     owners: dict[str, set[str]] = {}
     for pair in found:
@@ -568,7 +575,7 @@ def same_certificates(answers: Mapping[str, ExporterHostAnswer], found: Iterable
 
 
 def unscraped(fleet: Fleet, hosts: Iterable[str]) -> list[str]:
-    """Return a problem if exporters of a run have no client: nothing proves them, so they are no part of what is proven."""
+    """Return a problem if exporters of a run have no client, because then nothing proves them."""
     found = [
         exporter.name
         for host in hosts
@@ -586,7 +593,7 @@ def unscraped(fleet: Fleet, hosts: Iterable[str]) -> list[str]:
 
 
 def exporter_hosts(fleet: Fleet, hosts: Iterable[str], answers: Mapping[str, ExporterHostAnswer]) -> list[Host]:
-    """Return what became of the exporter hosts of a run."""
+    """Return the outcomes of a run's exporter hosts."""
     found = []
     for host in hosts:
         answer = answers.get(host)
@@ -599,7 +606,7 @@ def exporter_hosts(fleet: Fleet, hosts: Iterable[str], answers: Mapping[str, Exp
             if exporter.changed
         )
         failed = grouped((name, exporter.failed) for name, exporter in answer.exporters.items() if exporter.failed)
-        # A reason that all exporters of a host share is the host's.
+        # A reason that all exporters of a host share is the host's own reason.
         shared = len(failed) == 1 and len(failed[0][0]) == len(answer.exporters)
         told = [str(text) if shared else f"{some(found_for)}: {text}" for found_for, text in failed]
         reason = "; ".join(told) or answer.failed
@@ -613,9 +620,9 @@ def prometheus_hosts(
     answers: Mapping[str, PrometheusAnswer],
     only: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Host]:
-    """Return what became of the Prometheus hosts of a run.
+    """Return the outcomes of a run's Prometheus hosts.
 
-    :param only: the clients that the run is about, by host; all where None.
+    :param only: by host, the clients that the run concerns; None means all.
     """
     found = []
     for host in hosts:
@@ -636,7 +643,7 @@ def prometheus_hosts(
             if answer.changed:
                 changed += why + removed or ["changed"]
             asked = fleet.clients[client].is_asked
-            # The fault of one exporter is told by its pairs.
+            # The fault of a single exporter is reported by its pairs.
             told = any(
                 not _is_silent(proof, answer) and (proof.failed or proof_fault(proof, asked))
                 for proof in answer.exporters.values()
@@ -648,7 +655,7 @@ def prometheus_hosts(
 
 
 def unattended(answers: Mapping[str, ExporterHostAnswer]) -> list[str]:
-    """Return a note of the exporters that nothing starts after a reboot, although that was left to their hosts."""
+    """Return a note of the exporters that nothing starts after a reboot, although the choice was left to their hosts."""
     found: dict[str, list[str]] = {}
     for answer in answers.values():
         for exporter in answer.exporters.values():
@@ -664,10 +671,10 @@ def unattended(answers: Mapping[str, ExporterHostAnswer]) -> list[str]:
 def departed(fleet: Fleet, answers: Mapping[str, PrometheusAnswer]) -> list[str]:
     """Return a note of the exporters that a Prometheus still scrapes although they have left the inventory.
 
-    Exporters that only this run leaves out, or whose host failed, have not left.
+    Exporters that this run merely leaves out, or whose host failed, have not left.
     """
     listed = set(fleet.exporters)
-    # The names of exporters of hosts that could not be read are not known, but how they begin.
+    # For hosts that could not be read, the exporters' names are unknown, but their beginnings are known.
     unread = [host for host in fleet.inventory[0] if host not in fleet.exporter_hosts]
     scraped: dict[str, list[str]] = {}
     for client, answer in answers.items():
@@ -684,8 +691,9 @@ def departed(fleet: Fleet, answers: Mapping[str, PrometheusAnswer]) -> list[str]
         for found, clients in grouped((n, tuple(c)) for n, c in sorted(scraped.items()))
     ]
     return [
-        f"Prometheus also scrapes exporters that are not in this inventory: {'; '.join(told)}. Another inventory's may stay. One that has left this "
-        "one goes with timesten.monitoring.remove -e remove_exporter=<name>, all of them with timesten.monitoring.site -e prometheus_host_purge=true."
+        f"Prometheus also scrapes exporters that are not in this inventory: {'; '.join(told)}. Exporters of another inventory may stay. "
+        "To remove one that has left this inventory, run timesten.monitoring.remove -e remove_exporter=<name>; to remove all of them, "
+        "run timesten.monitoring.site -e prometheus_host_purge=true."
     ]
 
 
@@ -712,7 +720,7 @@ def _fitting(found: Sequence[str], everything: int) -> str:
     if len(text) <= _WIDTH:
         return text
     if len(found) == 1:
-        # Hosts differ at the beginning of their names, instances at the end.
+        # Names of hosts differ at the beginning, names of instances at the end.
         return f"{text[: _WIDTH // 2 - 2]}...{text[1 - _WIDTH // 2 :]}"
     if len(found) == everything:
         return f"all {everything}"
@@ -724,14 +732,14 @@ def _fitting(found: Sequence[str], everything: int) -> str:
 
 
 def _table(rows: Sequence[Pair]) -> list[str]:
-    """Return the table; rows that are equal are one where there are many."""
+    """Return the table. If there are many rows, equal rows are merged into one."""
     head = ("exporter", "Prometheus", "target", "own pair", "others", "serves", "first end", "result")
     individual = len(rows) <= _INDIVIDUAL
     groups: dict[tuple[Any, ...], list[Pair]] = {}
     for pair in rows:
         key: tuple[Any, ...] = (pair.client, _cells(pair), pair.state)
         groups.setdefault((*key, pair.exporter) if individual else key, []).append(pair)
-    # Clients that say the same of the same exporters share a row.
+    # Clients with the same result for the same exporters share a row.
     shared: dict[tuple[Any, ...], list[list[Pair]]] = {}
     for key, members in groups.items():
         own = (key[0],) if individual else ()
@@ -772,7 +780,7 @@ _ALIKE = (
     (re.compile(r"\b\d{8}T\d{6}Z-[0-9a-f]{8}(?:-\d+)?"), "..."),
     (re.compile(r"\bprocess \d+"), "the process"),
 )
-"""What differs from exporter to exporter although the same has happened."""
+"""Parts of a text that differ from exporter to exporter although the same has happened."""
 
 
 def _alike(text: str) -> str:
@@ -782,7 +790,7 @@ def _alike(text: str) -> str:
 
 
 def changes(hosts: Iterable[Host]) -> list[tuple[list[str], str]]:
-    """Return what changed, each text once with the hosts that it is true of."""
+    """Return each change once, with the hosts that it happened on."""
     rows = []
     changed = [host for host in hosts if host.changed]
     for host in changed:
@@ -834,11 +842,11 @@ Outcome = Literal["switched", "planned", "left alone", "refused", "went back", "
 
 @dataclasses.dataclass(frozen=True)
 class Rotated:
-    """What became of one exporter that was to be rotated.
+    """The outcome of one exporter that was to be rotated.
 
-    :ivar good: whether that is what was asked for.
-    :ivar pairs: what its clients have proven, where it was switched.
-    :ivar evicted: the clients that have no access any more, as far as its host says.
+    :ivar good: whether this outcome is what was asked for.
+    :ivar pairs: what its clients have proven, if it was switched.
+    :ivar evicted: the clients without access now, as far as its host says.
     """
 
     exporter: str
@@ -852,16 +860,16 @@ class Rotated:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Rotated:
-        """Return what :func:`dataclasses.asdict` has taken apart."""
+        """Return the object for a result of :func:`dataclasses.asdict`."""
         kept = {**data, "evicted": tuple(data["evicted"]), "pairs": tuple(Pair(**pair) for pair in data["pairs"])}
         return cls(**kept)
 
 
 def rotations(inventory: Inventory, check_mode: bool) -> list[Rotated]:
-    """Return what became of the exporters of one wave."""
+    """Return the outcomes of one wave's exporters."""
     fleet, run = inventory.fleet, inventory.run
     wave, only = inventory.wave(), inventory.rotated()
-    staged = inventory.exporters(wave, steps.STAGED)
+    staged = inventory.staged(wave)
     rows = inventory.rows("timesten_plan" if check_mode else "timesten_go")
     judged = {} if check_mode else inventory.verdicts()
     ended = inventory.exporters(wave, steps.ENDED)
@@ -881,13 +889,14 @@ def rotations(inventory: Inventory, check_mode: bool) -> list[Rotated]:
             continue
         evicted = tuple(answer.rotation.evicted)
         if answer.rotation.skipped is not None:
-            # Whether an exporter may be left alone, the inventory and the run say.
+            # The inventory and the run decide whether an exporter may be left alone.
             may = exporter.insecure or exporter.state == "stopped" or run.rotate_only_due or bool(run.rotate_since)
-            # Who has no pair of an evicted client, for example because it was evicted before, has nothing to do.
+            # An exporter without a pair of the evicted client has nothing to do, for example because the client was
+            # evicted before.
             may = may or (bool(inventory.evicted) and not set(inventory.evicted).intersection(answer.pairs))
             text = f"left alone: {answer.rotation.skipped}"
             if not may:
-                text = f"nothing was switched: its host left it alone, which this run did not ask for ({answer.rotation.skipped})"
+                text = f"nothing was switched: its host left it alone although this run did not allow that ({answer.rotation.skipped})"
             outcome: Outcome = "left alone" if may else "failed"
             entries.append(Rotated(exporter.name, exporter.host, outcome, text, may, evicted=evicted))
             continue
@@ -928,9 +937,9 @@ def _rotated(
         text = f"not switched, and nothing live was changed: {row.refused}"
         return Rotated(row.exporter, row.host, "refused", text, False)
     if verdict is None:
-        return Rotated(row.exporter, row.host, "failed", "what became of its switch was not judged", False, True)
+        return Rotated(row.exporter, row.host, "failed", "the outcome of its switch was not judged", False, True)
     said, silent = _last_word(row, ended)
-    # With the strategy spare_port the end of one of the two processes ends a rotation.
+    # With the strategy spare_port a rotation ends when one of the two processes ends.
     gone, unheard = _last_word(row, retired)
     if verdict.action == "confirm" and said == "confirmed":
         took = "" if verdict.window is None else f", took {verdict.window:.2f} s of {timing}"
@@ -959,7 +968,7 @@ def _rotated(
 
 
 def _last_word(row: Row, answers: Mapping[str, ExporterHostAnswer]) -> tuple[str | None, str]:
-    """Return the status in a host's answer for an exporter, and what to say where it is not the one that was expected."""
+    """Return the status in a host's answer about an exporter, and what to report if it is not the expected one."""
     host = answers.get(row.host)
     answer = None if host is None else host.exporters.get(row.exporter)
     if answer is None:
@@ -990,7 +999,7 @@ def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
         return Ledger(operation, check_mode, found, tuple(hosts), problems=tuple(problems), exporters=facts)
     converged = inventory.exporters(exporter_names, steps.CONVERGED)
     inspected = inventory.clients(prometheus_names, steps.INSPECTED)
-    # A host that was not converged says why when it was looked at.
+    # A host that was not converged gave its reason when it was inspected.
     answered = {**{name: answer for name, answer in inspected.items() if answer.failed}, **clients}
     rotated = [Rotated.from_dict(item) for item in inventory.registered("timesten_rotated").get("entries") or []]
     seen = Seen(converged, answered, delivered=handover.delivered(fleet))
@@ -1019,12 +1028,12 @@ def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
 
 
 def _unwritten(inventory: Inventory) -> list[str]:
-    """Return why a rotation could not write what outsiders need."""
+    """Return why a rotation could not write the outsiders' pairs."""
     return list(inventory.registered("timesten_rotated").get("problems") or [])
 
 
 def _around(inventory: Inventory) -> list[str]:
-    """Return what a person should know of silences and annotations."""
+    """Return notes about silences and annotations."""
     return list(inventory.registered("timesten_rotated").get("notes") or [])
 
 
@@ -1042,7 +1051,9 @@ def _unrotated(entry: Rotated, found: Iterable[Pair]) -> list[Pair]:
 
 
 def repointed(fleet: Fleet, inspected: Mapping[str, PrometheusAnswer]) -> list[str]:
-    """Return a note of the exporters whose target was another one before this run: two inventories may want the same name."""
+    """Return a note of the exporters that had another target before this run, because two inventories may use the same
+    name.
+    """
     moved: dict[tuple[str, str, str], list[str]] = {}
     exporters = fleet.exporters
     for client, answer in inspected.items():
@@ -1115,7 +1126,7 @@ def _of_rotation(operation: str, inventory: Inventory, check_mode: bool) -> Ledg
 
 
 def _not_cleared(inventory: Inventory) -> list[Host]:
-    """The Prometheus hosts on which the end of a rotation did not do its work."""
+    """Return the Prometheus hosts on which the end of a rotation failed."""
     fleet, run, hosts = inventory.fleet, inventory.run, []
     left = inventory.clients(fleet.prometheus_hosts, steps.LEFT)
     released = inventory.clients(fleet.prometheus_hosts, steps.RELEASED)
@@ -1164,6 +1175,6 @@ def _of_removal(inventory: Inventory, check_mode: bool) -> Ledger:
                 f"there is no client {', '.join(removal.forget)}, neither in the inventory nor with a pair of an exporter of this run; nothing was "
                 f"changed. Those with a pair are {', '.join(have) or 'none'}."
             )
-    # What is left to do is said once the rest is done.
+    # Advice about further steps is given once the rest is done.
     done = not problems and all(host.reason is None for host in hosts)
     return Ledger("remove", check_mode, (), tuple(hosts), (), tuple(problems), removal.advice if done else ())

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Exporters whose target is another one than Prometheus scrapes: who has to follow, and what if somebody cannot."""
+"""Finds exporters whose target changes: which clients have to follow, and what happens if one cannot."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ansible_collections.timesten.monitoring.plugins.plugin_utils.fleet import E
 
 
 def moved(exporter: Exporter, known: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return the target of a job and the one that the inventory says, where they differ.
+    """Return the target of a job and that of the inventory, if they differ.
 
-    :param known: what the client has of the exporter.
+    :param known: what the client has stored about the exporter.
     """
     if "address" not in known or "port" not in known:
         return None
@@ -35,11 +35,13 @@ def _differs(exporter: Exporter, known: Mapping[str, Any]) -> tuple[str, str] | 
 def cannot_follow(
     exporters: Sequence[Exporter], away: Sequence[str], inspected: Mapping[str, PrometheusAnswer]
 ) -> dict[str, str]:
-    """Return the exporters whose target would change while a client that has to follow is away, and why they are refused.
+    """Return the exporters whose target would change while a client that has to follow is away, and why they are
+    refused.
 
-    Where nobody who scrapes it could be looked at, the exporter's host refuses by itself: it knows who has a pair, and is told who is away.
+    If no client that scrapes an exporter could be asked, its host refuses by itself: it knows which clients have a
+    pair, and is told which are away.
 
-    :param away: clients of these exporters that could not be looked at.
+    :param away: clients of these exporters that could not be asked.
     """
     refused: dict[str, str] = {}
     for exporter in exporters if away else ():

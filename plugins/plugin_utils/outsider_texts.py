@@ -1,7 +1,9 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The texts in an outsider's directory: configuration for what it may run, and how to decrypt its keys."""
+"""Writes the texts in an outsider's directory: configurations for programs that it may run, and how to decrypt its
+keys.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,13 @@ if TYPE_CHECKING:
     from ansible_collections.timesten.monitoring.plugins.plugin_utils.outsiders import Entry, Outsider
 
 PLACE = "/etc/timesten"
-"""Where the texts look for the decrypted files, each exporter's in a directory of its own."""
+"""The texts expect the decrypted files here, each exporter's in its own directory."""
 FILES = {"ca_file": "ca.crt", "cert_file": "client.crt", "key_file": "client.key"}
 _MADE = "Written by the collection timesten.monitoring; the next run writes it anew."
 
 
 def job(entry: Entry, interval: str) -> dict[str, Any]:
-    """Return the scrape job of one exporter, for a Prometheus or an OpenTelemetry collector."""
+    """Return the scrape job of one exporter, for Prometheus or an OpenTelemetry collector."""
     definition: dict[str, Any] = {
         "name": entry.exporter,
         "address": entry.address,
@@ -46,7 +48,7 @@ def job(entry: Entry, interval: str) -> dict[str, Any]:
 def texts(outsider: Outsider, entries: Sequence[Entry], material: Mapping[str, str]) -> dict[str, str]:
     """Return the texts by file name.
 
-    :param material: certificates by name, as they lie below the directory.
+    :param material: certificates, by file name below the directory.
     """
     configs = [job(entry, outsider.scrape_interval) for entry in entries]
     return {
@@ -65,7 +67,7 @@ def _yaml(*documents: Any) -> str:
 
 
 def _unique(found: Sequence[str], spell: Callable[[str], str]) -> dict[str, str]:
-    """Return another spelling of each name; those that would be equal get a number."""
+    """Return another spelling for each name; equal spellings get a number."""
     spelt: dict[str, str] = {}
     for name in found:
         base = spell(name)
@@ -80,7 +82,7 @@ def _unique(found: Sequence[str], spell: Callable[[str], str]) -> dict[str, str]
 
 
 def _collector(configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A receiver; the collector expands a dollar sign, and there is none in these values."""
+    """Return a receiver. The collector expands dollar signs, but these values contain none."""
     return {"receivers": {"prometheus/timesten": {"config": {"scrape_configs": list(configs)}}}}
 
 
@@ -112,7 +114,9 @@ def _alloy_scrape(label: str, config: Mapping[str, Any]) -> str:
 
 
 def object_names(exporters: Sequence[str]) -> dict[str, str]:
-    """Return the name of an exporter's objects in Kubernetes: lower-case letters, digits and hyphens, beginning and ending with no hyphen."""
+    """Return the name of an exporter's Kubernetes objects: lower-case letters, digits and hyphens, with no hyphen at
+    either end.
+    """
 
     def spell(name: str) -> str:
         return re.sub(r"[^a-z0-9]+", "-", f"timesten-{name.lower()}").strip("-")
@@ -121,7 +125,7 @@ def object_names(exporters: Sequence[str]) -> dict[str, str]:
 
 
 def _kubernetes(entries: Sequence[Entry], configs: Sequence[Mapping[str, Any]], material: Mapping[str, str]) -> str:
-    """A Secret with what is public, and a ScrapeConfig; the key's Secret is made from the decrypted key."""
+    """Return a Secret with the public parts, and a ScrapeConfig. The key's Secret is made from the decrypted key."""
     found = object_names([entry.exporter for entry in entries])
     documents: list[dict[str, Any]] = []
     for entry, config in zip(entries, configs):
@@ -168,7 +172,7 @@ def _scrape_config(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _decryption(secure: Sequence[str]) -> list[str]:
-    """How the owner of the key opens the pairs of these exporters."""
+    """Return how the owner of the key decrypts the pairs of these exporters."""
     return [
         "",
         "## Decrypt",

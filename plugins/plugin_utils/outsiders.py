@@ -1,10 +1,11 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Outsiders: takers of pairs that nobody here can log into. Each has a directory on the controller, with pairs that only it can open.
+"""Outsiders: takers of pairs that the run cannot log into. Each has a directory on the controller with pairs that only
+it can decrypt.
 
-The directory is written from the exporter hosts' parsed answers. ``pairs.json`` says what it holds; an entry whose files are not the ones
-that it names counts as not there, so that its pair is sent again.
+The directory is written from the exporter hosts' parsed answers. ``pairs.json`` lists its content. If the files of an
+entry do not match the entry, the pair counts as missing, so it is sent again.
 """
 
 from __future__ import annotations
@@ -28,22 +29,24 @@ from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import
 VERSION = 1
 STATE_FILE = "pairs.json"
 NEXT = "next"
-"""Below an outsider's directory: what a rotation is going to need, written before anything live changes."""
+"""The directory below an outsider's for pairs that a rotation is going to need. It is written before anything in use
+changes.
+"""
 OPTIONS: dict[str, Any] = {
     "name": {"type": "str", "required": True},
     "public_key": {"type": "str", "required": True},
     "exporters": {"type": "list", "elements": "str"},
     "scrape_interval": {"type": "str"},
 }
-"""Keys of an element of ``timesten_outsiders``."""
+"""The keys of an element of ``timesten_outsiders``."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Outsider:
-    """One taker, as the inventory names it.
+    """One outsider, as the inventory describes it.
 
     :ivar public_key: the age recipient.
-    :ivar exporters: names of the exporters that it takes; None stands for all.
+    :ivar exporters: names of the exporters that it scrapes; None means all.
     """
 
     name: str
@@ -53,16 +56,18 @@ class Outsider:
 
     @property
     def seconds(self) -> float:
-        """Its scrape interval."""
+        """Return its scrape interval in seconds."""
         return jobs.parse_duration(self.scrape_interval, "scrape_interval")
 
     def takes(self, exporter: str) -> bool:
-        """Tell whether it takes an exporter."""
+        """Tell whether it scrapes an exporter."""
         return self.exporters is None or exporter in self.exporters
 
 
 def define(elements: Sequence[Mapping[str, Any]]) -> tuple[tuple[Outsider, ...], list[str]]:
-    """Read ``timesten_outsiders``, whose types are right; return also everything that is wrong with it."""
+    """Return the outsiders of ``timesten_outsiders``, whose types were checked before, and everything that is wrong
+    with it.
+    """
     found: list[Outsider] = []
     messages: list[str] = []
     for index, element in enumerate(elements):
@@ -103,7 +108,7 @@ def _define(element: Mapping[str, Any], index: int) -> Outsider:
 
 
 def fault(path: str) -> str | None:
-    """Return why the outsiders' directories cannot be written; None if nothing is in the way."""
+    """Return why the outsiders' directories cannot be written, or None."""
     directory = reports.absolute(path)
     while not os.path.lexists(directory):
         directory = os.path.dirname(directory)
@@ -119,10 +124,10 @@ def fault(path: str) -> str | None:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """What an outsider's directory holds of one exporter. Of one that is insecure there is no pair.
+    """The content of an outsider's directory for one exporter. An insecure exporter has no pair.
 
-    :ivar usual_port: where ``port`` is the spare one.
-    :ivar key_sha256: of the encrypted key's file.
+    :ivar usual_port: the usual port, if ``port`` is the spare one.
+    :ivar key_sha256: SHA-256 of the encrypted key's file.
     """
 
     exporter: str
@@ -147,9 +152,10 @@ def folder(base: str, name: str) -> str:
 
 
 def read(directory: str, public_key: str, only: Collection[str] | None = None) -> dict[str, Entry]:
-    """Return what a directory holds for the holder of a key, by exporter, as far as its files are the ones that it names.
+    """Return the content of a directory for the holder of a key, by exporter. Entries whose files do not match are left
+    out.
 
-    :param only: names of exporters; all where None.
+    :param only: names of exporters; None means all.
     """
     try:
         with open(os.path.join(directory, STATE_FILE), encoding="utf-8") as file:
@@ -158,7 +164,7 @@ def read(directory: str, public_key: str, only: Collection[str] | None = None) -
             return {}
         rows = [Entry(**{**row, "alt_names": tuple(row["alt_names"])}) for row in data["exporters"]]
         for row in rows:
-            # Of what a job cannot be made, nothing is.
+            # If no job can be made of a row, it is left out.
             outsider_texts.job(row, "1m")
             if row.not_after is not None:
                 pem.parse_timestamp(row.not_after)
@@ -168,7 +174,7 @@ def read(directory: str, public_key: str, only: Collection[str] | None = None) -
             if (only is None or row.exporter in only) and (row.insecure or _is_whole(directory, row))
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, TimesTenError):
-        # Whoever damaged it gets everything anew.
+        # If somebody damaged the list, everything is written again.
         return {}
 
 
@@ -201,7 +207,7 @@ def _material(exporter: str) -> tuple[str, str, str]:
 
 
 def stored(entries: Mapping[str, Entry], exporter: str) -> dict[str, dict[str, Any]]:
-    """Return what an outsider has of one exporter, as tt_exporter_host takes it of a client, for either of its ports."""
+    """Return what an outsider has of one exporter, as tt_exporter_host takes it for a client, for both ports."""
     row = entries.get(exporter)
     if row is None or row.insecure:
         return {}
@@ -213,7 +219,7 @@ def stored(entries: Mapping[str, Entry], exporter: str) -> dict[str, dict[str, A
 def client(
     outsider: Outsider, entries: Mapping[str, Entry], exporters: Collection[str], readmit: bool
 ) -> dict[str, Any]:
-    """Return an outsider as tt_exporter_host takes a client.
+    """Return an outsider in the form in which tt_exporter_host takes a client.
 
     :param exporters: names of the host's exporters.
     """
@@ -233,7 +239,7 @@ def client(
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """One exporter for an outsider: where the inventory has it, and what its host answered; None where nothing is known in this run."""
+    """One exporter for an outsider: its place in the inventory, and its host's answer; None if this run has no answer."""
 
     exporter: str
     address: str
@@ -244,9 +250,9 @@ class Source:
 
 
 def entry(source: Source, outsider: str, known: Entry | None, check_mode: bool) -> tuple[Entry | None, dict[str, str]]:
-    """Return what the directory should hold of an exporter, and the files that are new, by name.
+    """Return the future entry of an exporter, and its new files by name.
 
-    What the answer does not tell stays as it is. An evicted outsider has nothing of it.
+    Values that the answer does not contain stay as they are. An evicted outsider gets no entry.
     """
     answer = source.answer
     if answer is None or answer.failed:
@@ -276,17 +282,17 @@ def entry(source: Source, outsider: str, known: Entry | None, check_mode: bool) 
         return dataclasses.replace(row, key_sha256=_digest(key)), files
     if known is not None and known.sha256 == pair.sha256:
         return dataclasses.replace(row, key_sha256=known.key_sha256), {}
-    # Check mode tells no more of what is going to be new; otherwise an answer without the pair gives nothing.
+    # In check mode the new values are not known; outside it an answer without the pair gives no entry.
     return (row if check_mode and (pair.certificate or LATER in (pair.delivery, pair.sha256)) else known), {}
 
 
 def converge(
     directory: str, outsider: Outsider, sources: Sequence[Source], check_mode: bool, merge: bool = True
 ) -> list[str]:
-    """Bring an outsider's directory to what it should hold; return the names of the exporters for which that changed something.
+    """Bring an outsider's directory to the wanted content. Return the names of the exporters whose content changed.
 
-    :param sources: the exporters that it takes; whatever else it holds goes.
-    :param merge: whether what is there and is not told anew stays.
+    :param sources: the exporters that it scrapes; the content for other exporters is removed.
+    :param merge: whether present content stays if no new content is known.
     :raises OSError: if something cannot be written.
     """
     there = read(directory, outsider.public_key)
@@ -327,7 +333,7 @@ def converge(
 
 
 def _remove(directory: str, found: Collection[str]) -> None:
-    """Remove files of ours, and the directories that are empty then."""
+    """Remove files of ours, and directories that are empty afterwards."""
     for name in found:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(directory, name))

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report as one self-contained page. All of it comes from a ledger, so that the JSON form alone gives the same page.
+"""Renders the report as one self-contained page. It uses only the ledger, so the JSON form alone gives the same page.
 
-Its size grows with exporters and clients, not with their product's text: equal rows are one, and each reason is told once. What is drawn is also
-said in words.
+The page grows with the number of exporters and clients, not with the number of pairs: equal rows are merged, and each
+reason appears once. Everything that is drawn is also written in words.
 """
 
 from __future__ import annotations
@@ -42,16 +42,17 @@ WORDS: dict[str, tuple[str, str, str]] = {
     "evicted": ("bad", "\u2298", "evicted"),
     "failed": ("bad", "\u2717", "not proven"),
 }
-"""Class, sign and word of each state of a pair: no state is told by its colour alone."""
+"""Class, sign and word of each state of a pair: no state is shown by colour alone."""
 
 _OPEN_ROWS = 40
-"""Up to so many exporters are shown at once; of more, those with a fault, and the others on request."""
+"""Up to so many exporters are shown at once. If there are more, only those with a fault are, and the others on request.
+"""
 _NODES = 12
-"""Up to so many exporters or clients are drawn one by one; of more, those that are alike are one."""
+"""Up to so many exporters or clients are drawn one by one; if there are more, similar ones are merged."""
 _GROUPS = 14
-"""So many groups are drawn at most; what is left is one more."""
+"""At most so many groups are drawn; the rest is one more group."""
 _LINES = 60
-"""So many lines of a list are shown."""
+"""At most so many lines of a list are shown."""
 _BARS = 24
 _DAY = datetime.timedelta(days=1)
 
@@ -59,12 +60,11 @@ _DAY = datetime.timedelta(days=1)
 def read(path: str) -> Ledger | None:
     """Return the ledger of a JSON file; None if there is no such file.
 
-    :raises TimesTenError: if it holds none.
+    :raises TimesTenError: if the file holds no ledger.
     """
     path = reports.absolute(path)
     try:
-        with open(path, encoding="utf-8") as file:
-            return Ledger.from_dict(json.load(file))
+        return Ledger.from_dict(json.loads(reports.read_text(path)))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -78,8 +78,8 @@ def read(path: str) -> Ledger | None:
 def render(made: Ledger, before: Ledger | None = None, trouble: str | None = None) -> str:
     """Return the page of a ledger.
 
-    :param before: the report before this one, where there is one.
-    :param trouble: why that could not be read.
+    :param before: the previous report, if there is one.
+    :param trouble: why the previous report could not be read.
     """
     now = parse_timestamp(made.time) if made.time else utcnow()
     reasons = [(f"reason-{number}", text, who) for number, (text, who) in enumerate(made.reasons().items(), 1)]
@@ -113,7 +113,7 @@ def render(made: Ledger, before: Ledger | None = None, trouble: str | None = Non
 
 
 def _words(time: str | None) -> str:
-    """Return a moment as people read it."""
+    """Return a moment in a form for people."""
     return "" if time is None else f"{time[:10]} {time[11:16]} UTC"
 
 
@@ -131,7 +131,7 @@ def _tiles(made: Ledger, now: datetime.datetime) -> list[tuple[str, str]]:
 
 
 def _distance(time: str, now: datetime.datetime) -> str:
-    """Return how far away a moment is, in days."""
+    """Return the distance of a moment, in days."""
     days = (parse_timestamp(time) - now).total_seconds() / 86400
     count = math.floor(abs(days))
     text = _plural(count, "day") if count else "less than a day"
@@ -149,10 +149,10 @@ def _cut(lines: Sequence[str]) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Matrix:
-    """Exporters in rows, clients in columns; a cell is None where the inventory asks for no such pair.
+    """Exporters in rows, clients in columns. A cell is None if the inventory asks for no such pair.
 
-    :ivar shown: the rows that everybody sees.
-    :ivar folded: those that are shown on request.
+    :ivar shown: the rows that are always shown.
+    :ivar folded: the rows that are shown on request.
     """
 
     clients: tuple[str, ...]
@@ -161,9 +161,9 @@ class Matrix:
 
 
 def matrix(pairs: Iterable[Pair], numbers: Mapping[str, int]) -> Matrix:
-    """Return the matrix of all pairs, the faulty exporters first.
+    """Return the matrix of all pairs, with faulty exporters first.
 
-    :param numbers: of the reasons.
+    :param numbers: the numbers of the reasons.
     """
     cells: dict[str, dict[str, tuple[State, int | None]]] = {}
     clients: dict[str, None] = {}
@@ -179,7 +179,7 @@ def matrix(pairs: Iterable[Pair], numbers: Mapping[str, int]) -> Matrix:
 
 
 def _number(pair: Pair, numbers: Mapping[str, int]) -> int | None:
-    """Return the number of a pair's reason. A host's reason may hold those of several of its exporters."""
+    """Return the number of a pair's reason. A host's reason may contain those of several of its exporters."""
     if pair.reason is None or pair.state in SATISFIED:
         return None
     found = numbers.get(pair.reason)
@@ -191,7 +191,7 @@ def _number(pair: Pair, numbers: Mapping[str, int]) -> int | None:
 
 @dataclasses.dataclass(frozen=True)
 class Node:
-    """One exporter or client, or several that are alike."""
+    """One exporter or client, or several similar ones."""
 
     names: tuple[str, ...]
     what: str
@@ -200,7 +200,7 @@ class Node:
 
     @property
     def label(self) -> str:
-        """What fits into its box."""
+        """Return the text that fits into its box."""
         if len(self.names) == 1:
             return _short(self.names[0], 30)
         text = f"{self.names[0]} \u2026 {self.names[-1]}"
@@ -208,7 +208,7 @@ class Node:
 
     @property
     def title(self) -> str:
-        """Its names, as far as they fit."""
+        """Return its names, as far as they fit."""
         return some(self.names)
 
 
@@ -224,7 +224,7 @@ class Edge:
 
 @dataclasses.dataclass(frozen=True)
 class Topology:
-    """Who scrapes whom."""
+    """A drawing of exporters, clients and the pairs between them."""
 
     height: float
     exporters: tuple[Node, ...]
@@ -232,7 +232,7 @@ class Topology:
     edges: tuple[Edge, ...]
 
     def lines(self) -> list[str]:
-        """The same in words."""
+        """Return the same in words."""
         return [
             f"{some(edge.target.names)} {'scrapes' if len(edge.target.names) == 1 else 'scrape'} {some(edge.source.names)}: {edge.word}"
             for edge in self.edges
@@ -243,7 +243,7 @@ _STEP = 54.0
 
 
 def topology(pairs: Iterable[Pair]) -> Topology:
-    """Return a drawing of exporters, clients and the pairs between them. It has at most 15 nodes on each side, however many there are."""
+    """Return a drawing of exporters, clients and the pairs between them. It has at most 15 nodes on each side."""
     states: dict[str, dict[str, State]] = {}
     columns: dict[str, dict[str, State]] = {}
     for pair in pairs:
@@ -264,7 +264,7 @@ def topology(pairs: Iterable[Pair]) -> Topology:
             ]
             if found:
                 edges.append(Edge(source, target, _worst(found)[0], _counted(found)))
-    # What has failed lies on top.
+    # Draw the failed ones last, so that they lie on top.
     edges.sort(key=lambda edge: edge.kind == "bad")
     return Topology(size * _STEP + 10, exporters, clients, tuple(edges))
 
@@ -273,7 +273,7 @@ def _groups(rows: Mapping[str, Mapping[str, State]]) -> list[tuple[str, ...]]:
     if len(rows) <= _NODES:
         return [(name,) for name in rows]
     found = [tuple(names) for names, _row in grouped((name, tuple(sorted(row.items()))) for name, row in rows.items())]
-    # The faulty first, since what is left over is shown as one.
+    # Put the faulty ones first, because the rest is merged into one group.
     found.sort(key=lambda names: (_worst(rows[names[0]].values())[0] != "bad", -len(names)))
     if len(found) > _GROUPS + 1:
         found = [*found[:_GROUPS], tuple(name for names in found[_GROUPS:] for name in names)]
@@ -322,7 +322,7 @@ def _short(text: str, width: int) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Bar:
-    """The pairs whose first certificate ends in one part of the axis."""
+    """The pairs whose first certificate ends within one part of the axis."""
 
     x: float
     width: float
@@ -334,7 +334,7 @@ class Bar:
 
 @dataclasses.dataclass(frozen=True)
 class Expiry:
-    """When the pairs end, on an axis of time from 40 to 680."""
+    """The ends of all pairs, on a time axis from 40 to 680."""
 
     bars: tuple[Bar, ...] = ()
     ticks: tuple[tuple[float, str], ...] = ()
@@ -344,32 +344,41 @@ class Expiry:
 
 
 def expiry(pairs: Sequence[Pair], now: datetime.datetime) -> Expiry:
-    """Return the ends of all pairs on an axis of time."""
+    """Return the ends of all pairs on a time axis."""
     ends = sorted(parse_timestamp(pair.expires) for pair in pairs if pair.expires)
     unknown = len(pairs) - len(ends)
     if not ends:
         return Expiry(unknown=unknown)
-    # A bar holds what has ended, or what has not: the moment of the run lies between two.
-    step = max(max(ends[-1], now) - min(ends[0], now), 28 * _DAY) * 1.02 / (_BARS - 1)
-    begin = now - math.ceil(max(now - ends[0], 0 * _DAY) / step) * step
+    # Seconds, because the axis may reach beyond the last possible date: a certificate that never ends, ends in the year 9999.
+    first_end, last_end, moment = (item.timestamp() for item in (ends[0], ends[-1], now))
+    # A bar holds either past or future ends, because the moment of the run lies between two bars.
+    step = max(max(last_end, moment) - min(first_end, moment), 28 * 86400) * 1.02 / (_BARS - 1)
+    begin = moment - math.ceil(max(moment - first_end, 0) / step) * step
     span = step * _BARS
     width = 640 / _BARS
     buckets: dict[int, list[datetime.datetime]] = {}
     for end in ends:
-        buckets.setdefault(min(int((end - begin) / step), _BARS - 1), []).append(end)
+        buckets.setdefault(min(int((end.timestamp() - begin) / step), _BARS - 1), []).append(end)
     most = max(len(found) for found in buckets.values())
     bars = []
     for index, found in sorted(buckets.items()):
-        first, last = (moment.date().isoformat() for moment in (found[0], found[-1]))
+        first, last = (end.date().isoformat() for end in (found[0], found[-1]))
         when = first if first == last else f"{first} to {last}"
         title = f"{when}: {_plural(len(found), 'pair')} {'ends' if len(found) == 1 else 'end'}"
         kind = _urgency(found[0], now)
         bars.append(Bar(40 + index * width + 2, width - 4, max(5.0, 110 * len(found) / most), kind, len(found), title))
-    ticks = tuple((40 + 640 * part / 5, (begin + span * part / 5).date().isoformat()) for part in range(6))
+    ticks = tuple((40 + 640 * part / 5, _date(begin + span * part / 5)) for part in range(6))
     told = [
         f"{count} {_URGENCY[kind]}" for kind in _URGENCY if (count := sum(_urgency(end, now) == kind for end in ends))
     ]
-    return Expiry(tuple(bars), ticks, 40 + 640 * ((now - begin) / span), ", ".join(told), unknown)
+    return Expiry(tuple(bars), ticks, 40 + 640 * ((moment - begin) / span), ", ".join(told), unknown)
+
+
+def _date(moment: float) -> str:
+    """The day of a moment, or the first or last one that there is."""
+    first, last = (end.replace(tzinfo=datetime.timezone.utc) for end in (datetime.datetime.min, datetime.datetime.max))
+    within = min(max(moment, first.timestamp()), last.timestamp() - 1)
+    return (first + datetime.timedelta(seconds=within - first.timestamp())).date().isoformat()
 
 
 _URGENCY = {
@@ -391,7 +400,7 @@ def _plural(count: int, word: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Due:
-    """One thing that is to be done, or ends."""
+    """One thing that has to be done or that ends."""
 
     date: str
     distance: str
@@ -408,7 +417,7 @@ _END = ("the first certificate ends", "the first certificates end")
 
 
 def due(made: Ledger, now: datetime.datetime) -> list[Due]:
-    """Return what is due next, the first first: one line for all of a day."""
+    """Return what is due next, earliest first, one line for all of a day."""
     firsts: dict[str, str] = {}
     for pair in made.pairs:
         if pair.expires:
@@ -430,7 +439,7 @@ def due(made: Ledger, now: datetime.datetime) -> list[Due]:
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """Exporters that are asked equally often, and may be."""
+    """Exporters with the same number of requests and the same limit."""
 
     who: str
     asked: str
@@ -441,7 +450,7 @@ class Budget:
 
 
 def budgets(made: Ledger) -> list[Budget]:
-    """Return how many GETs a minute are asked of the exporters, and how many they accept; the fullest first."""
+    """Return how many GETs a minute the exporters get and accept, the fullest first."""
     known = [item for item in made.exporters if item.asked is not None]
     found = []
     for names, (asked, limit) in grouped((item.exporter, (item.asked, item.limit)) for item in known):
@@ -460,7 +469,7 @@ def budgets(made: Ledger) -> list[Budget]:
 
 
 def since(before: Ledger, made: Ledger) -> list[str]:
-    """Return what differs from the report before."""
+    """Return what differs from the previous report."""
     old = {(pair.exporter, pair.client): pair for pair in before.pairs}
     new = {(pair.exporter, pair.client): pair for pair in made.pairs}
     lines = []

@@ -1,20 +1,22 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How far a task is: which of its hosts are done, and how long the others will take."""
+"""Tells how far a task is: how many hosts are done, and how long the others will take."""
 
 from __future__ import annotations
 
 import math
 
 LEAST = 10
-"""Of fewer hosts nothing is said: Ansible shows them one by one, and they are done soon."""
+"""For fewer hosts nothing is printed: Ansible shows them one by one, and they are done soon."""
 _QUIET = 10.0
-"""Longest time in seconds between two lines, as long as hosts come to their end."""
+"""The longest time in seconds between two lines, as long as hosts finish."""
 
 
 class Progress:
-    """One task over all hosts of its play, with all batches. It is told what happens and when, and returns what is to be said."""
+    """One task over all hosts of its play, in all batches. It is told of events with their times, and returns the lines
+    to print.
+    """
 
     def __init__(self, task: str, total: int, began: float) -> None:
         self.task, self.total = task, total
@@ -22,10 +24,10 @@ class Progress:
         self._began = self._said = began
 
     def host(self, now: float, skipped: bool = False) -> str | None:
-        """Count one more host; return a line where it is time for one."""
+        """Count one more host. Return a line if it is time for one."""
         self.done += 1
         if skipped:
-            # It took no time, and says nothing of how long the others take.
+            # A skipped host took no time, so it says nothing about the others.
             return None
         self.worked += 1
         tenths = self.done * 10 // self.total if self.total else 10
@@ -38,7 +40,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Write a time as people say it."""
+    """Return a duration in a form for people."""
     whole = math.ceil(seconds)
     if whole < 120:
         return f"{whole} s"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run of the playbook timesten.monitoring.remove takes away, and where."""
+"""Plans a run of the playbook timesten.monitoring.remove: what it removes, and where."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ GONE = (
 
 @dataclasses.dataclass(frozen=True)
 class Removal:
-    """What goes.
+    """What is removed.
 
-    :ivar exporters: names by exporter host: those that are removed, or that have to forget clients.
-    :ivar clients: names by Prometheus host: those that are cleared.
-    :ivar jobs: names of the jobs that the clients let go of; everything of ours where empty.
+    :ivar exporters: by exporter host, the exporters that are removed or have to forget clients.
+    :ivar clients: by Prometheus host, the clients that are cleared.
+    :ivar jobs: names of the jobs that the clients remove; if empty, they remove everything of ours.
     :ivar forget: clients that the exporters have to forget.
-    :ivar unlisted: whether what was named is not in the inventory.
+    :ivar unlisted: whether the named thing is missing in the inventory.
     :ivar problems: why nothing can be removed.
-    :ivar advice: what is left to do afterwards.
+    :ivar advice: what a person has to do afterwards.
     """
 
     exporters: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
@@ -41,10 +41,10 @@ class Removal:
 
 
 def plan(fleet: Fleet, hosts: Sequence[str], looked: Mapping[str, PrometheusAnswer] | None = None) -> Removal:
-    """Return what goes where, and what is wrong with that.
+    """Return what is removed where, and what prevents it.
 
     :param hosts: the hosts of the run.
-    :param looked: what the clients have answered, once they were looked at.
+    :param looked: the clients' answers, after they were asked.
     """
     run = fleet.run
     exporter, prometheus = run.remove_exporter, run.remove_prometheus

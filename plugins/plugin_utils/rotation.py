@@ -1,10 +1,12 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A rotation as the controller sees it: when each exporter may switch, who has to follow, and whether the switch is kept.
+"""A rotation from the controller's view: when each exporter may switch, which clients have to follow, and whether the
+switch is kept.
 
-Everything here is a pure function of the inventory and of parsed answers. What an exporter host says of its clients or of its strategy
-decides nothing: who has to prove an exporter, and whether it may use its spare port, comes from the inventory and the run.
+Everything here is a pure function of the inventory and of parsed answers. An exporter host's word about its clients or
+its strategy decides nothing: the inventory and the run say which clients have to prove an exporter, and whether it may
+use its spare port.
 """
 
 from __future__ import annotations
@@ -24,26 +26,28 @@ from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import
 
 GAP = "gap"
 SPARE_PORT = "spare_port"
-"""The strategy that restarts nothing."""
+"""This strategy restarts nothing."""
 
 Action = Literal["confirm", "revert", "release", "none"]
 
 _BEFORE = 0.05
-"""Seconds kept free before a scrape begins."""
+"""So many seconds before a scrape begins are kept free."""
 _AFTER = 0.1
-"""Seconds kept free after a scrape should have ended."""
+"""So many seconds after the expected end of a scrape are kept free."""
 _REACTION = 0.2
-"""Seconds that a Prometheus host needs to see the new certificate and to make its delivery current."""
+"""A Prometheus host needs so many seconds to see the new certificate and to make its delivery current."""
 _LONGER = 1.5
-"""The next restart may take longer than those that were measured by this factor."""
+"""The next restart may take longer than the measured ones by this factor."""
 _MOMENTS = 12
 _HORIZON = 600.0
-"""Seconds ahead that are looked at, at most: a host may name any interval, and one of a day beside one of a tenth of a second has no end."""
+"""At most so many seconds ahead are planned. A host may report any interval, and one of a day beside one of a tenth of
+a second would never end.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Clock:
-    """How far a host's clock is ahead of the controller's, in seconds, and by how much that may be wrong."""
+    """How many seconds a host's clock is ahead of the controller's, and the uncertainty of that."""
 
     offset: float = 0.0
     uncertainty: float = 0.0
@@ -51,7 +55,9 @@ class Clock:
 
 @dataclasses.dataclass(frozen=True)
 class Scrape:
-    """One scrape by the controller's clock, in seconds: when it began, how long it took, how often it comes, the clocks' uncertainty."""
+    """One scrape by the controller's clock, in seconds: its start, its duration, its interval, and the clocks'
+    uncertainty.
+    """
 
     began: float
     took: float
@@ -61,17 +67,17 @@ class Scrape:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What one exporter of a wave may do when, or why it may do nothing.
+    """What one exporter of a wave may do and when, or why it may not.
 
     :ivar clients: the clients that have to prove the exporter afterwards.
     :ivar job: the name of its job and deliveries on the Prometheus hosts.
     :ivar window: seconds that the switch may take.
     :ivar gap: seconds of the largest gap between scrapes.
     :ivar servers: the clients whose scrapes were seen.
-    :ivar moments: by the controller's clock; empty where there is nothing to wait for.
+    :ivar moments: the moments for the switch by the controller's clock; empty if it need not wait.
     :ivar period: seconds after which the scrapes repeat, if they do.
     :ivar confirm: seconds after the switch within which it has to be confirmed.
-    :ivar deadline: when it goes back if nobody has confirmed, by the controller's clock.
+    :ivar deadline: the time, by the controller's clock, at which an unconfirmed switch goes back.
     :ivar refused: why it may not switch.
     """
 
@@ -94,19 +100,20 @@ class Row:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Row:
-        """Return the row that :func:`dataclasses.asdict` has taken apart."""
+        """Return the row for a result of :func:`dataclasses.asdict`."""
         lists = {key: tuple(data[key]) for key in ("clients", "servers", "moments")}
         return cls(**{**data, **lists})
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What became of an exporter of a plan.
+    """The outcome of one exporter of a plan.
 
-    :ivar action: what its host has to do: keep the new generation, go back, or end a rotation that was not begun or has ended by itself.
+    :ivar action: what its host has to do: keep the new generation, go back, or end a rotation that did not begin or has
+        ended by itself.
     :ivar reason: why it is not kept.
-    :ivar status: what its host said of the switch; None where it said nothing.
-    :ivar leaves: with the strategy spare_port, whether it serves on both ports until one is left.
+    :ivar status: its host's status of the switch; None if the host gave none.
+    :ivar leaves: with the strategy spare_port, whether it serves on both ports until it leaves one.
     """
 
     exporter: str
@@ -120,13 +127,15 @@ class Verdict:
 
     @property
     def now(self) -> Action:
-        """What its host has to do at once: with spare_port the new process serves until nobody scrapes it any more."""
+        """Return what its host has to do at once. With spare_port the new process serves until no client scrapes it any
+        more.
+        """
         return "none" if self.leaves and self.action == "revert" else self.action
 
 
 @dataclasses.dataclass(frozen=True)
 class Leaving:
-    """The port that an exporter leaves: the job that goes, and what its host does then."""
+    """The port that an exporter leaves: the job to remove, and what its host does then."""
 
     exporter: str
     host: str
@@ -135,7 +144,9 @@ class Leaving:
 
 
 def pair_of(answer: ExporterAnswer, client: str) -> Pair | None:
-    """Return the pair of a client. Check mode makes neither generation nor pair, but tells for whom it would."""
+    """Return the pair of a client. In check mode there is neither generation nor pair, but the answer says who would
+    get one.
+    """
     pair, staged = answer.pairs.get(client), answer.rotation
     if pair is None and staged is not None and staged.to_generation == LATER and client in staged.clients:
         pair = Pair(client)
@@ -169,17 +180,18 @@ def gaps(scrapes: Iterable[Scrape], start: float, end: float) -> list[tuple[floa
 def switch_moments(
     scrapes: Sequence[Scrape], window: float, start: float, force: bool = False, count: int = _MOMENTS
 ) -> tuple[list[float], float]:
-    """Return up to ``count`` moments from ``start`` on at which ``window`` seconds are free, and the seconds of the largest gap.
+    """Return up to ``count`` moments from ``start`` on with ``window`` free seconds after them, and the seconds of the
+    largest gap.
 
-    The moments are the beginnings of the gaps that are nearly as large as the largest, so that a switch that takes longer than it should has
-    the most room.
+    The moments are the starts of the gaps that are nearly as long as the longest. A switch that takes longer than
+    expected then has the most time.
     """
     if not scrapes:
         return [start + number * 5.0 for number in range(count)], float("inf")
     longest = max(scrape.interval for scrape in scrapes)
     horizon = start + min(max(60.0, 4 * longest), _HORIZON)
     free = gaps(scrapes, start, horizon)
-    # The first gap begins at start, in its middle.
+    # ``start`` lies in the middle of the first gap.
     largest = max((end - begin for begin, end in free[1:]), default=0.0)
     needed = 0.8 * largest if force else max(window, 0.8 * largest)
     moments = [begin for begin, end in free if end - begin >= needed]
@@ -200,19 +212,19 @@ def plan(
     lead: float = 2.0,
     grace: Mapping[str, float] | None = None,
 ) -> dict[str, Row]:
-    """Return what each exporter of a wave may do when.
+    """Return what each exporter of a wave may do and when.
 
     :param staged: answers of the exporter hosts, by host.
     :param delivered: answers of the clients that could be asked, by client.
-    :param clocks: by host.
-    :param takers: by exporter, the clients that the inventory has for it, each with its host.
+    :param clocks: the hosts' clocks, by host.
+    :param takers: by exporter, its clients in the inventory, each with its host.
     :param spare_ports: the exporters that have a spare port in the inventory.
     :param now: the controller's clock, in seconds since the epoch.
     :param beside: whether this run asks for the strategy spare_port.
-    :param optional: clients that may fail to take part.
-    :param confirm: seconds, on top of three scrape intervals.
-    :param lead: seconds until the first moment, for the hosts to get ready.
-    :param grace: by exporter, seconds for which both of its ports are served once the new one is proven.
+    :param optional: clients that need not take part.
+    :param confirm: seconds, in addition to three scrape intervals.
+    :param lead: seconds until the first moment, in which the hosts get ready.
+    :param grace: by exporter, seconds for which it serves both ports after the new one is proven.
     """
     start = now + lead
     spare = set(spare_ports)
@@ -269,7 +281,7 @@ def _scrapes(
     own: Clock,
     optional: Sequence[str],
 ) -> tuple[dict[str, Scrape], list[str]]:
-    """Return the last scrape of each client by the controller's clock, and what keeps a client from taking part."""
+    """Return each client's last scrape by the controller's clock, and the reasons why clients cannot take part."""
     scrapes, missing = {}, []
     for client in clients:
         answer = delivered.get(client)
@@ -293,7 +305,7 @@ def _scrapes(
 def _timed(row: Row, scrapes: Mapping[str, Scrape], moments: Sequence[float], start: float, confirm: float) -> Row:
     intervals = {scrape.interval for scrape in scrapes.values()}
     limit = confirm + 3 * max(intervals, default=0.0)
-    # Where nothing is restarted, there is nothing to wait for.
+    # If nothing is restarted, there is no moment to wait for.
     beside = row.strategy == SPARE_PORT
     last = start + 2 * limit if beside else moments[-1]
     return dataclasses.replace(
@@ -318,12 +330,13 @@ def _refusal(window: float, largest: float, scrapes: Mapping[str, Scrape], has_s
 def takeover_order(
     name: str, inspected: Mapping[str, PrometheusAnswer], clocks: Mapping[str, Clock], own: Clock, now: float
 ) -> dict[str, Any]:
-    """Return the moments, by the exporter host's clock, at which a process that hand-written jobs scrape may be replaced.
+    """Return the moments, by the exporter host's clock, at which a process may be replaced that hand-written jobs
+    scrape.
 
-    It is done at any rate, so the largest gaps are good enough.
+    The process is replaced in any case, so the largest gaps are good enough.
 
-    :param inspected: by client, with the scrapes.
-    :param clocks: by client.
+    :param inspected: answers with the scrapes, by client.
+    :param clocks: the clocks, by client.
     """
     scrapes = []
     for client, answer in inspected.items():
@@ -339,9 +352,10 @@ def takeover_order(
 
 
 def orders(rows: Mapping[str, Row], clock: Clock, following: bool = False) -> dict[str, dict[str, Any]]:
-    """Return what one host has to know of a plan, by its own clock, as the modules' option ``switch`` takes it.
+    """Return a plan for one host by its own clock, in the form of the modules' option ``switch``.
 
-    :param following: for a Prometheus host, which knows the exporters by their jobs, and follows only those that are restarted.
+    :param following: whether it is for a Prometheus host, which uses the names of the jobs and follows only exporters
+        that are restarted.
     """
     return {
         (row.job if following else name): {
@@ -360,7 +374,7 @@ def orders(rows: Mapping[str, Row], clock: Clock, following: bool = False) -> di
 def go(
     rows: Mapping[str, Row], following: Mapping[str, PrometheusAnswer], optional: Sequence[str] = ()
 ) -> dict[str, Row]:
-    """Return the plan with those exporters refused that a client does not follow: it would lose scrapes."""
+    """Return the plan, with those exporters refused that a client does not follow, because it would lose scrapes."""
     decided = {}
     for name, row in rows.items():
         silent = []
@@ -385,11 +399,12 @@ def verdicts(
     optional: Sequence[str] = (),
     unasked: Iterable[str] = (),
 ) -> dict[str, Verdict]:
-    """Return for each exporter of a plan what became of it, and whether to keep it, to go back, or to end it.
+    """Return the outcome of each exporter of a plan, and whether to keep it, go back, or end it.
 
-    :param switched: what the exporter hosts said of the switch, by host.
-    :param proven: what the clients said afterwards, by client.
-    :param unasked: clients that are not asked what they scrape, as the inventory says: a handshake from their host has to do.
+    :param switched: the exporter hosts' answers about the switch, by host.
+    :param proven: the clients' answers afterwards, by client.
+    :param unasked: clients that, by the inventory, cannot be asked for their targets: a handshake from their host has
+        to be enough.
     """
     judged = {}
     silent = frozenset(unasked)
@@ -435,7 +450,7 @@ def _verdict(
 
 
 def unproven(job: str, client: str, answer: PrometheusAnswer | None, asked: bool = True) -> str | None:
-    """Return why a client has not proven an exporter in its answer; None if it has."""
+    """Return why a client has not proven an exporter in its answer, or None."""
     if answer is None:
         return f"{client}: it did not answer any more"
     proof = answer.exporters.get(job)
@@ -446,9 +461,10 @@ def unproven(job: str, client: str, answer: PrometheusAnswer | None, asked: bool
 
 
 def proof_fault(proof: Proof, asked: bool = True) -> str | None:
-    """Return what a proof lacks; None if the target is up and nothing else than the delivered pair gets in.
+    """Return what a proof lacks; None if the target is up and only the delivered pair gets access.
 
-    :param asked: whether the client is asked for its targets; else the handshake with the delivered pair has to be accepted.
+    :param asked: whether the client is asked for its targets. If not, the exporter has to accept a handshake with the
+        delivered pair.
     """
     if asked and not proof.up:
         return proof.last_error or proof.failed or "its target is not up"
@@ -469,9 +485,10 @@ def proof_fault(proof: Proof, asked: bool = True) -> str | None:
 def leaving(judged: Mapping[str, Verdict], ended: Mapping[str, ExporterHostAnswer]) -> dict[str, Leaving]:
     """Return which of their two ports exporters leave.
 
-    An exporter whose host did not answer whether it keeps the new one is left out: both jobs stay, until the next run.
+    An exporter is left out if its host did not say whether it keeps the new one: both jobs then stay until the next
+    run.
 
-    :param ended: what the exporter hosts answered to the verdict, by host.
+    :param ended: the exporter hosts' answers to the verdict, by host.
     """
     left = {}
     for name, verdict in judged.items():

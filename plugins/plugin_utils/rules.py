@@ -1,20 +1,20 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rules of Prometheus for TimesTen: what is recorded, what is alerted on, and from which threshold.
+"""The Prometheus rules for TimesTen: recorded series, alerts and their thresholds.
 
-The groups of :func:`common` are the same for every exporter. :func:`of_exporter` is one more group for each exporter, with
-what only the inventory and the exporter's host know: that it has to be there, when its certificates end, when its rotation
-is due. Names of recording rules are ``level:metric:operations``.
+The groups of :func:`common` are the same for every exporter. :func:`of_exporter` adds one group for each exporter with
+facts that only the inventory and the exporter's host know: that the exporter has to be there, when its certificates
+end, and when its rotation is due. Recording rules are named ``level:metric:operations``.
 
-Metrics are named as Oracle's monitoring guide names them. An alert on a metric that was seen in the pages of TimesTen 26.1 alone,
-or whose values nobody explains in public, is *unverified* and off unless it is switched on by name.
+Metric names are those of Oracle's monitoring guide. An alert is *unverified* if its metric occurs only in the
+documentation of TimesTen 26.1, or if the meaning of its values is not public. It is off unless somebody switches it on
+by name.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -64,10 +64,13 @@ THRESHOLDS: dict[str, float | str] = {
     "evicted_clients": 0,
     "generation_days": 400,
 }
-"""Every threshold with its default. A text is a duration of Prometheus."""
+"""Every threshold with its default. A text is a Prometheus duration."""
+
+_MOST = 1e15
+"""No threshold is as large; NaN and infinity are not smaller."""
 
 _DATABASE = "job, instance, exported_instance, dsn"
-# With honor_labels the exporter's own label instance is not renamed.
+# With honor_labels the exporter's own label instance keeps its name.
 _INSTANCE = "instance {{ or $labels.exported_instance $labels.instance }} (job {{ $labels.job }})"
 _DSN = "database {{ $labels.dsn }} of " + _INSTANCE
 _EXPORTER = "exporter {{ $labels.exporter }}"
@@ -93,8 +96,8 @@ class Recording:
 class Alert:
     """An alert. ``{name}`` in the expression is the threshold of that name.
 
-    :ivar duration: how long it has to be so.
-    :ivar unverified: why it is off unless somebody switches it on; "" where it is on.
+    :ivar duration: how long the condition has to hold.
+    :ivar unverified: why it is off by default; "" if it is on.
     """
 
     name: str
@@ -107,7 +110,9 @@ class Alert:
 
     @property
     def of(self) -> str:
-        """What it is about: a ``target`` with its labels, an ``exporter`` of the inventory, or "" for Prometheus itself."""
+        """Return the alert's subject: a ``target`` with its labels, an ``exporter`` of the inventory, or "" for
+        Prometheus itself.
+        """
         if "exporter:" in self.expr:
             return "exporter"
         return "target" if "timesten_" in self.expr else ""
@@ -115,11 +120,11 @@ class Alert:
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """One exporter as one client scrapes it. Times are seconds since the epoch; what is not known is left out.
+    """One exporter as one client scrapes it. Times are seconds since the epoch. Unknown values are left out.
 
     :ivar timeout: seconds that a scrape may take.
     :ivar honors_labels: whether the exporter's own label ``instance`` wins over the target's.
-    :ivar not_after: by kind (``ca``, ``server``, ``client``), the end of the certificate.
+    :ivar not_after: the end of each certificate by its kind (``ca``, ``server``, ``client``).
     :ivar due: when the next rotation is due.
     :ivar created: when the generation was made.
     :ivar evicted: number of clients that lost their access.
@@ -185,7 +190,7 @@ RECORDINGS: dict[str, tuple[Recording, ...]] = {
         Recording("dsn:timesten_replication_transactions:rate5m", _rate("timesten_replication_transaction_total")),
     ),
 }
-"""Recording rules by group, for alerts and dashboards alike."""
+"""Recording rules by group. Alerts and dashboards both use them."""
 
 
 def _fills_up(kind: str, watched: str) -> str:
@@ -566,20 +571,20 @@ ALERTS: dict[str, tuple[Alert, ...]] = {
 """Alerts by group."""
 
 
-# --- what the variables say ---------------------------------------------------------------------------------------------
+# --- the variables ----------------------------------------------------------------------------------------------------
 
 
 def all_alerts() -> dict[str, Alert]:
-    """Every alert by name, those that are off among them."""
+    """Return every alert by name, including those that are off."""
     return {alert.name: alert for alerts in ALERTS.values() for alert in alerts}
 
 
 def check(thresholds: Mapping[str, Any], switches: Mapping[str, Any]) -> None:
-    """Check what the variables of the role say.
+    """Check the role's variables.
 
-    :param thresholds: some of :data:`THRESHOLDS`.
+    :param thresholds: some keys of :data:`THRESHOLDS` with values.
     :param switches: names of alerts, with true or false.
-    :raises TimesTenError: naming what is wrong.
+    :raises TimesTenError: naming the wrong key or value.
     """
     for name, value in thresholds.items():
         _check_known(name, THRESHOLDS, "prometheus_host_alert_thresholds")
@@ -587,8 +592,10 @@ def check(thresholds: Mapping[str, Any], switches: Mapping[str, Any]) -> None:
         if isinstance(THRESHOLDS[name], str):
             if not isinstance(value, str) or not jobs.parse_duration(value, where):
                 raise TimesTenError(f"{where}: {value!r} is not a time such as {THRESHOLDS[name]!r}")
-        elif isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        elif isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < _MOST:
             raise TimesTenError(f"{where}: {value!r} is not a number")
+        elif "share" in name and not 0 <= value <= 1:
+            raise TimesTenError(f"{where}: {value!r} is not a share from 0 to 1; 90 % is 0.9")
     for name, value in switches.items():
         _check_known(name, all_alerts(), "prometheus_host_alerts")
         if not isinstance(value, bool):
@@ -618,17 +625,16 @@ def common(thresholds: Mapping[str, Any], switches: Mapping[str, Any]) -> str:
 
 
 def subject(client: Client, answer: ExporterAnswer, interval: float | None) -> Subject:
-    """Return what is known of an exporter after its host has answered; in check mode that may be little.
+    """Return what is known about an exporter after its host has answered. In check mode that may be little.
 
-    :param interval: seconds between two scrapes, where the client's own variables do not say.
+    :param interval: seconds between two scrapes, if the client's own variables do not set them.
     """
     options = client.options
     timeout, every = (
         jobs.parse_duration(options[key], key) if options.get(key) else None
         for key in ("scrape_timeout", "scrape_interval")
     )
-    # What only a handshake tells is not known yet while a rotation goes on: the rules would be others after the next run.
-    leaf = answer.server_certificate if answer.server_certificate_source == "export" else None
+    leaf = answer.server_certificate
     ends = {
         "ca": _seconds(answer.ca_not_after),
         "server": None if leaf is None else _seconds(leaf.not_after),
@@ -637,7 +643,7 @@ def subject(client: Client, answer: ExporterAnswer, interval: float | None) -> S
     return Subject(
         names.exporter_of(answer.name),
         client.name,
-        # Without a setting of its own, Prometheus takes 10 s and never more than the interval.
+        # Without a setting, Prometheus uses 10 s, but never more than the interval.
         timeout=timeout or min(10.0, every or interval or 10.0),
         honors_labels=bool(options.get("honor_labels")),
         not_after={} if answer.insecure else {kind: end for kind, end in ends.items() if end is not None},
@@ -654,7 +660,7 @@ def _seconds(text: str | None) -> float | None:
 
 
 def _created(generation: str | None) -> str | None:
-    """A generation is named after the moment at which it was made: 20261124T104900Z-1a2b3c4d."""
+    """Return the time of a generation, which is part of its name: 20261124T104900Z-1a2b3c4d."""
     if generation is None or generation == LATER:
         return None
     text = generation
@@ -664,7 +670,7 @@ def _created(generation: str | None) -> str | None:
 def of_exporter(subject: Subject) -> str:
     """Return the group of one exporter, as an item of the list ``groups``."""
     target = f'job="{JOB}",instance="{INSTANCE}"'
-    # With honor_labels the label instance of these is TimesTen's.
+    # With honor_labels, the label instance of these series comes from TimesTen.
     own = f'job="{JOB}"' if subject.honors_labels else target
     labels = {"exporter": subject.exporter, "client": subject.client}
     rules = [
@@ -699,7 +705,7 @@ def _number(value: Any) -> str:
 
 
 def _filled(text: str, values: Mapping[str, str]) -> str:
-    """Put thresholds in; ``{{ }}`` is Prometheus's own, and so is every other brace."""
+    """Insert the thresholds. ``{{ }}`` and all other braces belong to Prometheus."""
     return re.sub(r"(?<!\{)\{(\w+)\}(?!\})", lambda found: values.get(found.group(1), found.group()), text)
 
 

@@ -1,10 +1,11 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Silences of an Alertmanager around a rotation: exactly the exporters of a wave, as long as the wave lasts.
+"""Silences alerts in an Alertmanager during a rotation: exactly those of a wave's exporters, as long as the wave lasts.
 
-Alerts about an exporter have the labels ``exporter`` and ``client`` (``rules``), so these are what a silence matches: an exporter of the same name
-in another fleet has other clients. What a database says of itself has neither, and is silenced by nobody.
+Alerts about an exporter have the labels ``exporter`` and ``client`` (see ``rules``), and a silence matches these: an
+exporter of the same name in another fleet has other clients. Alerts about a database have neither label, so no silence
+covers them.
 """
 
 from __future__ import annotations
@@ -23,13 +24,19 @@ from ansible_collections.timesten.monitoring.plugins.plugin_utils.rotation impor
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.web import Server
 
 CREATED_BY = "timesten.monitoring"
-"""By this, and by the form of their matchers, our silences are known again."""
+"""Our silences are recognized by this name and by the form of their matchers."""
 AFTERWARDS = 120.0
-"""Seconds after the last deadline of a wave at which a silence that nobody ends is over: both sides have gone back, and are scraped again."""
+"""If nobody ends a silence, it ends so many seconds after the last deadline of its wave. By then both sides have gone
+back and are scraped again.
+"""
 LONGEST = 86400.0
-"""Seconds that a silence lasts at most if nobody ends it: a deadline depends on the scrape interval that a Prometheus host names."""
+"""The longest time of a silence in seconds, if nobody ends it. A deadline depends on the scrape interval that a
+Prometheus host reports, so it needs a bound.
+"""
 _EARLY = 600.0
-"""The Alertmanager's clock may be so many seconds behind, and the silence begins at once."""
+"""A silence starts so many seconds in the past, because the Alertmanager's clock may be behind and the silence has to
+be active at once.
+"""
 
 _ID = re.compile(r"[A-Za-z0-9-]{1,100}\Z")
 _PATH = "/api/v2/silences"
@@ -37,7 +44,7 @@ _PATH = "/api/v2/silences"
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """What is silenced: alerts that one of these clients has on one of these exporters."""
+    """What is silenced: alerts of some clients about some exporters."""
 
     exporters: tuple[str, ...]
     clients: tuple[str, ...]
@@ -48,7 +55,7 @@ class Subject:
 
 @dataclasses.dataclass(frozen=True)
 class Silence:
-    """One silence of ours that is in effect or will be."""
+    """One of our silences that is active or pending."""
 
     id: str
     subject: Subject
@@ -58,7 +65,9 @@ class Silence:
 
 
 def subject_of(rows: Iterable[Row]) -> Subject | None:
-    """Return what a wave's silence is about: the exporters that may be switched, and their clients; None where there are none."""
+    """Return the subject of a wave's silence: the exporters that may be switched, and their clients; None if there are
+    none.
+    """
     switched = [row for row in rows if row.refused is None]
     exporters = sorted({row.exporter for row in switched})
     clients = sorted({client for row in switched for client in row.clients})
@@ -71,7 +80,7 @@ def end_of(rows: Iterable[Row], now: float) -> float:
 
 
 def body(subject: Subject, now: float, end: float, who: str) -> dict[str, Any]:
-    """Return a silence as the Alertmanager takes it."""
+    """Return a silence in the Alertmanager's form."""
     return {
         "matchers": [
             {"name": name, "value": _pattern(values), "isRegex": True, "isEqual": True}
@@ -85,7 +94,7 @@ def body(subject: Subject, now: float, end: float, who: str) -> dict[str, Any]:
 
 
 def _pattern(values: Iterable[str]) -> str:
-    """The Alertmanager anchors it. Of what names may hold, the dot alone means something else."""
+    """Return a regular expression, which the Alertmanager anchors. In a valid name only the dot has a special meaning."""
     return "|".join(value.replace(".", r"\.") for value in values)
 
 
@@ -104,9 +113,10 @@ def _time(moment: float) -> str:
 
 
 def ours(listed: Any) -> list[Silence]:
-    """Return those of an Alertmanager's silences that rotations have made and that are not over. All others are nobody's business.
+    """Return those silences of an Alertmanager that rotations have made and that are not over. Other silences are
+    ignored.
 
-    :raises ValueError: if that is no list of silences.
+    :raises ValueError: if this is not a list of silences.
     """
     if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
         raise ValueError
@@ -146,9 +156,9 @@ def _subject(matchers: Any) -> Subject | None:
 
 
 def left_over(silences: Iterable[Silence], subject: Subject) -> list[Silence]:
-    """Return the silences that earlier runs have left for exporters that this run rotates now.
+    """Return the silences that earlier runs left for exporters that this run rotates now.
 
-    An exporter is rotated by one run at a time, so whoever made them is done with it.
+    Only one run at a time rotates an exporter, so an earlier run no longer needs its silence.
     """
     return [
         silence
@@ -163,10 +173,11 @@ def left_over(silences: Iterable[Silence], subject: Subject) -> list[Silence]:
 
 @functools.lru_cache(maxsize=4)
 def fault(server: Server) -> str | None:
-    """Return why an Alertmanager cannot be used; None where it can. It is asked once for a run, and nothing is made there."""
+    """Return why an Alertmanager cannot be used, or None. It is asked once per run, and nothing is created there."""
     try:
         _list(server)
-        # A silence without anything is none. Who may make silences is told so; who may not, is not let in.
+        # An empty silence is refused with an error, which shows that this user may make silences. Another user is
+        # denied access.
         status, answer = server.request("POST", _PATH, b"{}")
         if status not in (400, 422):
             raise _refused(server, "POST", _PATH, status, answer)
@@ -176,9 +187,9 @@ def fault(server: Server) -> str | None:
 
 
 def make(server: Server, subject: Subject, now: float, end: float, who: str) -> tuple[str, list[str]]:
-    """Make a silence in place of those that earlier runs have left; return its id, and what a person should know.
+    """Make a silence that replaces those of earlier runs. Return its id, and notes for the report.
 
-    :raises TimesTenError: if there is none now.
+    :raises TimesTenError: if the silence was not made.
     """
     before = left_over(_list(server), subject)
     data = json.dumps(body(subject, now, end, who)).encode()
@@ -191,13 +202,13 @@ def make(server: Server, subject: Subject, now: float, end: float, who: str) -> 
 
 
 def end_all(server: Server, silences: Collection[str]) -> list[str]:
-    """End silences; return why that failed, one text each."""
+    """End silences. Return why that failed, one text each."""
     notes = []
     for silence in silences:
         path = f"/api/v2/silence/{silence}"
         try:
             status, answer = server.request("DELETE", path)
-            # One that is over by itself, or that somebody has ended, is what was wanted.
+            # It is fine if the silence is already over, by itself or because somebody ended it.
             if status != 200 and not _is_over(server, path):
                 raise _refused(server, "DELETE", path, status, answer)
         except TimesTenError as error:
@@ -221,7 +232,7 @@ def _list(server: Server) -> list[Silence]:
 
 
 def _json(answer: bytes) -> Any:
-    """What an answer holds; None where that is no JSON."""
+    """Return the JSON value of an answer; None if it is not JSON."""
     try:
         return json.loads(answer)
     except (ValueError, RecursionError):

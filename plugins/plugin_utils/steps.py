@@ -1,10 +1,11 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How one step of a run hands its answer to the next: by the name of the variable that its task registers.
+"""Passes a step's answer to the next step, by the name of the variable that its task registers.
 
-An answer is registered after it was parsed, beside what was asked, and is parsed once more when it is read: whatever else has that name is no
-answer. It stands below a key of its own, so that a host's failure does not fail the task, and with it the run.
+An answer is registered after it was parsed, together with what was asked, and parsed again when it is read. A variable
+of the same name from elsewhere is therefore no answer. The answer has a key of its own, so a host's failure does not
+fail the task and the run.
 """
 
 from __future__ import annotations
@@ -57,15 +58,40 @@ REGISTERED = frozenset(
         "timesten_rotated",
     )
 )
-"""Names that tasks of this collection register: no variables of an inventory."""
+"""Names that tasks of this collection register. They are not variables of an inventory."""
+
+_CERTIFICATES = ("server_certificate", "server_certificate_source", "due", "due_at", "ca_not_after")
+"""What the phases ``stage`` and ``status`` both say of a generation's certificates."""
 
 Hostvars = Mapping[str, Mapping[str, Any]]
 
+_readings = [0]
+
+
+def begin() -> None:
+    """Begin a playbook of this collection; what earlier ones of the same ansible-playbook have registered is no answer any more.
+
+    Called in Ansible's main process, where the inventory is read; the processes of the tasks are forked from that and inherit it.
+    """
+    _readings[0] += 1
+
+
+def reading() -> int:
+    """Return the number of the playbook that runs, as each task registers it."""
+    return _readings[0]
+
+
+def current(registered: Any) -> Any:
+    """Return what a task has registered; None if that was in an earlier playbook of the same ansible-playbook."""
+    if isinstance(registered, Mapping) and registered.get("reading", _readings[0]) != _readings[0]:
+        return None
+    return registered
+
 
 def exporter_answer(registered: Any, host: str) -> ExporterHostAnswer | None:
-    """Return the answer in what a task of an exporter host has registered; None if there is none.
+    """Return the answer that a task of an exporter host has registered; None if there is none.
 
-    A task may have called the module several times, for different exporters: their answers are one.
+    If a task called the module several times for different exporters, the answers are merged into one.
     """
     if not isinstance(registered, Mapping) or not isinstance(registered.get("calls"), list):
         return None
@@ -80,7 +106,7 @@ def exporter_answer(registered: Any, host: str) -> ExporterHostAnswer | None:
 
 
 def _exporters_in_words(answer: ExporterHostAnswer) -> ExporterHostAnswer:
-    """Return an answer whose reasons speak of the role's variables."""
+    """Return an answer whose reasons use the role's variables instead of options."""
 
     def said(text: str | None) -> str | None:
         return None if text is None else words.in_words(text, words.EXPORTER)
@@ -97,7 +123,7 @@ def _exporters_in_words(answer: ExporterHostAnswer) -> ExporterHostAnswer:
 
 
 def _client_in_words(answer: PrometheusAnswer) -> PrometheusAnswer:
-    """Return an answer whose reasons speak of the role's variables."""
+    """Return an answer whose reasons use the role's variables instead of options."""
 
     def said(text: str) -> str:
         return words.in_words(text, words.PROMETHEUS)
@@ -112,7 +138,7 @@ def _client_in_words(answer: PrometheusAnswer) -> PrometheusAnswer:
 
 
 def joined(one: ExporterHostAnswer, other: ExporterHostAnswer) -> ExporterHostAnswer:
-    """Return two answers of one host as one; where both speak of an exporter, the later one counts."""
+    """Return two answers of one host as one. If both contain an exporter, the later one counts."""
     return dataclasses.replace(
         other,
         changed=one.changed or other.changed,
@@ -124,13 +150,13 @@ def joined(one: ExporterHostAnswer, other: ExporterHostAnswer) -> ExporterHostAn
 
 
 def failed_host(host: str, phase: answers.Phase, exporters: Iterable[str], reason: str) -> ExporterHostAnswer:
-    """Return the answer of an exporter host that could not answer for itself."""
+    """Return an answer for an exporter host that could not answer itself."""
     named = {name: ExporterAnswer(name, phase, False, reason) for name in exporters}
     return ExporterHostAnswer(host, phase, False, reason, (), named, {})
 
 
 def with_failures(answer: ExporterHostAnswer, refused: Mapping[str, str]) -> ExporterHostAnswer:
-    """Return an answer in which some exporters failed, because they were not even asked for."""
+    """Return an answer in which some exporters failed because they were not called at all."""
     failed = {name: ExporterAnswer(name, answer.phase, False, reason) for name, reason in refused.items()}
     told = "; ".join(
         [*([answer.failed] if answer.failed else []), *(f"{name}: {text}" for name, text in refused.items())]
@@ -139,12 +165,12 @@ def with_failures(answer: ExporterHostAnswer, refused: Mapping[str, str]) -> Exp
 
 
 def failed_client(host: str, state: answers.State, client: str, reason: str) -> PrometheusAnswer:
-    """Return the answer of a client that could not answer for itself."""
+    """Return an answer for a client that could not answer itself."""
     return PrometheusAnswer(host, state, client, False, reason)
 
 
 def prometheus_answers(registered: Any, host: str, only: Collection[str] | None = None) -> dict[str, PrometheusAnswer]:
-    """Return the answers in what a task of a Prometheus host has registered, by client; ``only`` as of :func:`clients`."""
+    """Return the answers that a task of a Prometheus host has registered, by client; see :func:`clients` for ``only``."""
     if not isinstance(registered, Mapping) or not isinstance(registered.get("clients"), list):
         return {}
     found = {}
@@ -161,17 +187,17 @@ def prometheus_answers(registered: Any, host: str, only: Collection[str] | None 
 def _registered(hostvars: Hostvars, host: str, step: str) -> Any:
     """Return what a task has registered on a host.
 
-    It holds no template, and Ansible's hostvars would look for one in each value of it, for each host that reads it.
+    It contains no template, but Ansible's hostvars would search each value for one, each time a host reads it.
     """
     if host not in hostvars:
         return None
     raw = getattr(hostvars, "raw_get", None)
     variables = hostvars[host] if raw is None else raw(host)
-    return variables.get(step) if isinstance(variables, Mapping) else None
+    return current(variables.get(step)) if isinstance(variables, Mapping) else None
 
 
 def exporters(hostvars: Hostvars, hosts: Iterable[str], step: str) -> dict[str, ExporterHostAnswer]:
-    """Return the answers of a step of the exporter hosts, by host; hosts that did not get there are left out."""
+    """Return the answers of a step of the exporter hosts, by host. Hosts that did not reach the step are left out."""
     found = {}
     for host in hosts:
         answer = exporter_answer(_registered(hostvars, host, step), host)
@@ -180,8 +206,27 @@ def exporters(hostvars: Hostvars, hosts: Iterable[str], step: str) -> dict[str, 
     return found
 
 
+def staged(hostvars: Hostvars, hosts: Iterable[str]) -> dict[str, ExporterHostAnswer]:
+    """Return what the exporter hosts of a wave made ready, with what is known of its certificates since it is served."""
+    seen = exporters(hostvars, hosts, SWITCHED)
+    return {
+        host: answer if host not in seen else dataclasses.replace(answer, exporters=_as_served(answer, seen[host]))
+        for host, answer in exporters(hostvars, hosts, STAGED).items()
+    }
+
+
+def _as_served(ready: ExporterHostAnswer, seen: ExporterHostAnswer) -> dict[str, ExporterAnswer]:
+    found = dict(ready.exporters)
+    for name, served in seen.exporters.items():
+        # A host that is silent about it has said before what it knows.
+        if name in found and served.generation == found[name].generation and served.server_certificate is not None:
+            told = {key: getattr(served, key) for key in _CERTIFICATES}
+            found[name] = dataclasses.replace(found[name], **told)
+    return found
+
+
 def _of(answer: Mapping[str, Any], only: Collection[str]) -> dict[str, Any]:
-    """Return the part of an answer about a fleet that is about some of its jobs."""
+    """Return the part of a fleet's answer that concerns some jobs."""
     parts = {
         key: answer.get(key) for key in ("stored", "definitions", "scrape_intervals", "in_the_way", "scrapes_by_hand")
     }
@@ -199,9 +244,10 @@ def _of(answer: Mapping[str, Any], only: Collection[str]) -> dict[str, Any]:
 def clients(
     hostvars: Hostvars, hosts: Iterable[str], step: str, only: Collection[str] | None = None
 ) -> dict[str, PrometheusAnswer]:
-    """Return the answers of a step of the Prometheus hosts, by client; clients that did not get there are left out.
+    """Return the answers of a step of the Prometheus hosts, by client. Clients that did not reach the step are left
+    out.
 
-    :param only: the jobs of the one who asks; else every host would read what is there of every other one.
+    :param only: the jobs of the host that asks. Otherwise every host would read the answers about all other hosts.
     """
     found: dict[str, PrometheusAnswer] = {}
     for host in hosts:
@@ -210,7 +256,7 @@ def clients(
 
 
 def clock(hostvars: Hostvars, host: str, step: str) -> Clock:
-    """Return the clock that a step has measured on a host; the controller's own where it has not."""
+    """Return the clock that a step has measured on a host; the controller's own if it has measured none."""
     registered = _registered(hostvars, host, step)
     measured = registered.get("clock") if isinstance(registered, Mapping) else None
     return Clock(**measured) if measured else Clock()

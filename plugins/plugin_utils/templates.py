@@ -1,7 +1,9 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a Prometheus host is told of the exporters: elements of ``exporters`` of tt_prometheus_host, and jobs for a template."""
+"""Builds what a Prometheus host is told about exporters: elements of ``exporters`` for tt_prometheus_host, and jobs for
+a template.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from ansible_collections.timesten.monitoring.plugins.plugin_utils.rotation impor
 
 
 def wanted(fleet: Fleet, client: str) -> list[dict[str, Any]]:
-    """Return the exporters that a client shall scrape, as far as the inventory tells."""
+    """Return the exporters that a client has to scrape, as far as the inventory describes them."""
     return [
         {"name": exporter.name, "address": exporter.address, "port": exporter.port, "insecure": exporter.insecure}
         for host in fleet.exporter_hosts.values()
@@ -28,7 +30,7 @@ def wanted(fleet: Fleet, client: str) -> list[dict[str, Any]]:
 
 
 def targets(fleet: Fleet) -> dict[str, list[str]]:
-    """Return the targets of all exporters of the inventory, by name: what it is recognized by where it has no name."""
+    """Return the targets of all exporters of the inventory, by name. An inventory without a name is recognized by them."""
     return {
         exporter.name: [names.target(exporter.address, port) for port in (exporter.port, exporter.spare_port) if port]
         for exporter in fleet.exporters.values()
@@ -38,12 +40,12 @@ def targets(fleet: Fleet) -> dict[str, list[str]]:
 def exporters(
     fleet: Fleet, answered: Mapping[str, ExporterHostAnswer], client: str, only: Sequence[str] | None = None
 ) -> list[dict[str, Any]]:
-    """Return the exporters of one client, from what their hosts answered.
+    """Return the exporters of one client, from their hosts' answers.
 
-    Name, address and port come from the inventory, never from the answer. An exporter whose host failed or was not reached is left out, so
-    that what is stored of it stays.
+    Name, address and port come from the inventory, never from the answer. If an exporter's host failed or was not
+    reached, the exporter is left out, so that what is stored of it stays.
 
-    :param only: names of exporters; all where None.
+    :param only: names of exporters; None means all.
     """
     found = []
     for exporter in fleet.exporters.values():
@@ -90,11 +92,12 @@ def jobs(
     both_ports: bool = False,
     others: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return the scrape jobs of one client after a call, as the module makes them, for a template of the whole configuration.
+    """Return one client's scrape jobs after a call, for a template of the whole configuration. The module makes them in
+    the same way.
 
-    :param options: the client's own.
-    :param definitions: what the client has, by exporter.
-    :param others: what it has of other fleets, which stays.
+    :param options: the client's own options.
+    :param definitions: the client's definitions, by exporter.
+    :param others: its definitions of other fleets, which stay.
     :raises TimesTenError: if a job cannot be made.
     """
     defaults = {key: options.get(key) for key in prometheus_jobs.JOB_OPTIONS}

@@ -1,7 +1,9 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HTTP requests of the controller, to servers of which no answer is believed: they end in time, and their answers have a largest size."""
+"""Sends HTTP requests from the controller to servers that are not trusted: every request ends in time, and answers have
+a largest size.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +25,16 @@ from ansible_collections.timesten.monitoring.plugins.plugin_utils.checks import 
 T = TypeVar("T")
 
 SECONDS = 15.0
-"""So long may one request take, from the connection to the last byte."""
+"""The longest time of one request in seconds, from the connection to the last byte."""
 LIMIT = 1 << 24
-"""Bytes of one answer. 10,000 silences are about 6 MB."""
+"""The largest answer in bytes. 10,000 silences have about 6 MB."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """A server of a run, and what it wants to know of who asks.
+    """A server that a run uses, with the credentials for it.
 
-    :ivar variable: the variable that names it; those of the rest begin with this name.
+    :ivar variable: the variable with its address; the names of the other variables begin with this name.
     :ivar headers: pairs of name and value.
     """
 
@@ -44,10 +46,10 @@ class Server:
     ca_file: str | None = None
 
     def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        """Return status and body of an answer. No proxy is used, and no redirection is followed.
+        """Return status and body of an answer. No proxy is used and no redirection is followed.
 
-        :param path: below the server's address, beginning with a slash.
-        :raises TimesTenError: if no whole answer comes, beginning with the variable.
+        :param path: path below the server's address, beginning with a slash.
+        :raises TimesTenError: if no complete answer comes; the message begins with the variable.
         """
         context = self._context()
         try:
@@ -56,12 +58,12 @@ class Server:
             raise TimesTenError(f"{self.variable}: {self.url} {self._why(error)}") from error
 
     def told(self, text: str, limit: int = 300) -> str:
-        """What a server said, as a person may see it: on one line, and without what it was told as a secret."""
+        """Return a server's text for people: on one line, and without the secrets that were sent to it."""
         secrets = [*(value for _name, value in self._all_headers()), self.password or ""]
         parts = {part for secret in secrets for part in (secret, json.dumps(secret)[1:-1], *secret.split())}
-        # Cut far behind what is shown, so that no secret is cut in two that could be seen.
+        # The first cut is far behind the part that is shown, so that no visible secret is cut in two and missed.
         text = plain(text, 1 << 16)
-        # Shorter ones would garble the text, and are found by trying anyway.
+        # Hiding shorter ones would garble the text, and they can be guessed anyway.
         for part in sorted((part for part in parts - {"Bearer", "Basic"} if len(part) > 3), key=len, reverse=True):
             text = text.replace(part, "***")
         return plain(text, limit)
@@ -74,7 +76,7 @@ class Server:
         return found
 
     def _context(self) -> ssl.SSLContext | None:
-        """What the server's certificate is judged by."""
+        """Return the SSL context that verifies the server's certificate."""
         if not self.url.startswith("https:"):
             return None
         try:
@@ -104,7 +106,7 @@ class Server:
         if len(found) > LIMIT:
             raise ValueError(f"its answer to {method} {path} has more than {LIMIT} bytes")
         if answer.length:
-            # With a limit, read() does not say that the connection ended too early.
+            # With a limit, read() does not report that the connection ended too early.
             raise ValueError(f"{answer.length} bytes are missing at the end of its answer")
         return answer.status, found
 
@@ -121,11 +123,11 @@ class Server:
 
 
 def within(seconds: float, call: Callable[[], T]) -> T:
-    """Return what a call returns, or raise what it raises.
+    """Return a call's result, or raise its exception.
 
-    A time-out of a socket begins anew with each byte, so a server could hold a run for ever.
+    A socket's time-out starts again with each byte, so without this limit a server could block a run for ever.
 
-    :raises TimeoutError: if that is not known in time; the call is left to itself.
+    :raises TimeoutError: if the call takes longer. It is then left running.
     """
     found: dict[str, Any] = {}
 
@@ -147,5 +149,5 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 
 
 def headers_of(given: Mapping[str, Any] | None) -> tuple[tuple[str, str], ...]:
-    """Headers in a form that can be compared."""
+    """Return headers in a form that can be compared."""
     return tuple(sorted((str(name), str(value)) for name, value in (given or {}).items()))

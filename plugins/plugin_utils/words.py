@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The words of a user: which variable stands for which module option, and a host's message told in variables."""
+"""Translates between a user's variables and a module's options, also in a host's messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXPORTER = "exporter_host"
 PROMETHEUS = "prometheus_host"
 ROLES = (EXPORTER, PROMETHEUS)
 
-# Module options that are not the variable less its prefix.
+# Options whose name is not the variable's without its prefix.
 _RENAMED = {
     EXPORTER: {
         "certificate_directory": "exporter_host_directory",
@@ -31,7 +31,7 @@ _RENAMED = {
     },
     PROMETHEUS: {"prometheus_running": "prometheus_host_running"},
 }
-# Variables that the modules never hear of, or under another name.
+# Variables that are no option, or are passed under another name.
 _NO_OPTION = {
     EXPORTER: {"directory", "become", "make_directory", "boot_after", "prometheus_hosts"},
     PROMETHEUS: {
@@ -45,9 +45,10 @@ _NO_OPTION = {
         "alert_thresholds",
     },
 }
-# What tt_prometheus_host is told of an exporter, although the exporter's host defines it.
+# Options of exporters that tt_prometheus_host gets too; the exporter's host defines them.
 _OF_EXPORTERS = ("address", "port", "insecure", "alt_names", "common_name", "spare_port")
-# Option names that are words of their own. They count as options only where one stands: at the beginning of a statement and before a colon, or after "set".
+# Option names that are also ordinary words. They count as options only at certain places: at the beginning of a
+# statement and before a colon, or after "set".
 _ORDINARY = frozenset(
     (
         "address",
@@ -87,7 +88,7 @@ _IMPOSSIBLE = re.compile(r",? or set allow_home: true")
 def specs(role: str) -> Mapping[str, Any]:
     """Return the options of a role's main entry point, by variable. Defaults that are templates are left out."""
     path = Path(__file__).resolve().parents[2] / "roles" / role / "meta" / "argument_specs.yml"
-    # The same loader in C where PyYAML has it: ours are large, and every run reads them.
+    # Use libyaml's loader if PyYAML has it: our specifications are large, and every run reads them.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     found = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 - a safe loader
     options: dict[str, Any] = found["argument_specs"]["main"]["options"]
@@ -98,7 +99,7 @@ def specs(role: str) -> Mapping[str, Any]:
 
 
 def variable(role: str, option: str) -> str | None:
-    """Return the variable that sets an option of the role's module; None where there is none."""
+    """Return the variable that sets an option of the role's module, or None."""
     renamed = _RENAMED[role].get(option)
     if renamed:
         return renamed
@@ -107,13 +108,13 @@ def variable(role: str, option: str) -> str | None:
         return name
     if role == PROMETHEUS and option in _OF_EXPORTERS:
         return f"{EXPORTER}_{option}"
-    # Keys of an element that have no variable of their own.
+    # These keys of an element have no variable of their own.
     listed: Mapping[str, Any] = specs(role).get(f"{role}_exporters", {}).get("options", {})
     return f"{role}_exporters" if option in listed and option != "instance" else None
 
 
 def option(role: str, name: str) -> str | None:
-    """Return the option of the role's module that a variable sets; None where the module does not hear of it."""
+    """Return the option of the role's module that a variable sets; None if the module does not get it."""
     for module_option, renamed in _RENAMED[role].items():
         if renamed == name:
             return module_option
@@ -122,9 +123,10 @@ def option(role: str, name: str) -> str | None:
 
 
 def in_words(message: str, role: str) -> str:
-    """Say a message of the role's module in the role's variables, for example ``set prometheus_host_reload_unit``.
+    """Return a message of the role's module with variables instead of options, for example ``set
+    prometheus_host_reload_unit``.
 
-    Names that are no ordinary words are replaced wherever they stand alone; the others only where an option is meant.
+    Names that are not ordinary words are replaced wherever they stand alone; the others only where an option is meant.
     """
     message = _IMPOSSIBLE.sub("", message)
     message = _ELEMENT.sub(functools.partial(_element, role), message)
@@ -160,11 +162,11 @@ def _patterns(role: str) -> tuple[re.Pattern[str], ...]:
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """Return the known name that is most like a name that is not."""
+    """Return the known name that is most similar to an unknown one."""
     folded = {str(item).lower(): str(item) for item in sorted(known, reverse=True)}
     wanted = name.lower()
     scored = [(difflib.SequenceMatcher(None, item, wanted).ratio(), item) for item in folded]
-    # Of several that are equally near, the one that begins alike: exp1 for exp12, not exp2.
+    # If several are equally similar, take the one with the same beginning: exp1 for exp12, not exp2.
     best = max(scored, key=lambda pair: (pair[0], _alike(pair[1], wanted)), default=(0.0, ""))
     return folded[best[1]] if best[0] >= cutoff else None
 
@@ -174,7 +176,7 @@ def _alike(one: str, other: str) -> int:
 
 
 def one_letter_away(one: str, other: str) -> bool:
-    """Tell whether one letter more, less, changed, or two exchanged makes one name of the other."""
+    """Tell whether two names differ by one letter added, removed or changed, or by two letters exchanged."""
     if one == other or abs(len(one) - len(other)) > 1:
         return False
     start = 0

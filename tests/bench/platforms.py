@@ -9,7 +9,6 @@ keeps what is noted of the others.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import re
@@ -17,14 +16,14 @@ import shutil
 import subprocess
 import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+from bench.rows import Book, Results
 from gates import environments
 from integration import site_kit as kit
 from integration.site_kit import HOMES, Fleet, Run, shell
@@ -32,8 +31,6 @@ from lab import lab as lab_module
 from lab import packages, pythons
 from lab.lab import Lab
 
-RESULTS = environments.ROOT / "docs" / "platforms.json"
-PAGE = environments.ROOT / "docs" / "platforms.md"
 SYSTEM = "/usr/bin/python3"
 UP = {("prom1", "exp1"): "up"}
 Prepare = Callable[[Lab, Fleet], None]
@@ -461,7 +458,7 @@ def run_row(name: str) -> dict[str, Any]:
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
-def tables(results: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def tables(results: Results) -> dict[str, str]:
     """The tables of the page, by the name that their marker has."""
     known = [results[name] for name in ROWS if name in results]
     hosts = [
@@ -494,42 +491,7 @@ def tables(results: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     }
 
 
-def written(page: str, results: Mapping[str, Mapping[str, Any]]) -> str:
-    """The page with the tables of these results."""
-    for name, table in tables(results).items():
-        begin, end = f"<!-- tested: {name} -->\n", "<!-- end of tested -->"
-        before, _begin, rest = page.partition(begin)
-        assert rest, f"the page has no {begin.strip()}"
-        page = before + begin + "\n" + table + "\n\n" + rest[rest.index(end) :]
-    return page
-
-
-def main() -> int:
-    """Run rows, and write results and page after each."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"{', '.join(ROWS)}; all where none is named")
-    names = parser.parse_args().rows or list(ROWS)
-    failed = []
-    for name in names:
-        try:
-            found = run_row(name)
-        except Exception:
-            traceback.print_exc()
-            failed.append(name)
-            print(f"{name}: FAILED", flush=True)
-            continue
-        print(f"{name}: {found}", flush=True)
-        # Read anew each time: several may run beside each other.
-        results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-        results[name] = found
-        kept = {key: results[key] for key in ROWS if key in results}
-        RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    if RESULTS.exists():
-        results = json.loads(RESULTS.read_text(encoding="utf-8"))
-        PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
-    print(f"{len(names) - len(failed)} rows worked, {len(failed)} failed{': ' if failed else ''}{', '.join(failed)}")
-    return 1 if failed else 0
-
+BOOK = Book("platforms", "platforms.md", list(ROWS), run_row, tables)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(BOOK.main(__doc__))

@@ -7,20 +7,22 @@
     rotation.py rotate --interval 15 --count 1 --servers 3 --limited
     rotation.py rotate --interval 2 --count 20 --strategy spare_port --start-delay 1
     rotation.py book --interval 5 --count 20
-    rotation.py kill --interval 2 --count 30
+    rotation.py kill --interval 2 --count 30 --who controller module leader follower exporter
     rotation.py kill --interval 2 --count 30 --strategy takeover
 
 ``rotate`` runs the playbook; a rotation that the plan refuses is counted apart. ``book`` does what the manual suggests: new wallet, restart, new
-files copied to one Prometheus host after the other. ``kill`` ends the controller, the exporter, or the detached process that leads or one that
-follows, with SIGKILL at a random moment of a rotation, runs it again at once, and asks whether both sides use one generation and every target is up.
-With the strategy ``takeover``, ``site`` takes over exporters that were started by hand, and count is that of each: of the controller, of modules, of
-the processes that restart an exporter, and of exporters; after each, ``site`` runs once more, and every exporter has to be there and proven.
+files copied to one Prometheus host after the other. ``kill`` ends the controller, modules, exporters, or the detached processes that lead or follow,
+with SIGKILL at a random moment of a rotation, count times each. The next ``site`` has to prove every pair, with one process for each exporter and
+one generation on both sides. With a spare port nobody follows. With the strategy ``takeover``, ``site`` takes over exporters that were started by
+hand, and count is that of each: of the controller, of modules, of the processes that restart an exporter, and of exporters; after each, ``site`` runs
+once more, and every exporter has to be there and proven.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -32,6 +34,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 
 if not __package__:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
@@ -45,8 +48,6 @@ from integration import rotation_kit, takeover_kit
 from integration.exporter_kit import until
 
 VERSIONS = ("2.42", "3.5", "2.53")
-LEADS = 6.0
-"""Seconds for which an exporter's leader is there, about."""
 
 
 def settle(fleet: rotation_kit.Fleet) -> None:
@@ -132,68 +133,207 @@ def by_the_book(fleet: rotation_kit.Fleet, count: int) -> dict[str, object]:
     return {"rotations": count, "failed_scrapes": failed, "longest_hole_intervals": round(hole, 2)}
 
 
-def worker(fleet: rotation_kit.Fleet, victim: str, chance: random.Random) -> int | None:
-    """Whom to kill now; None where that is the controller."""
-    if victim == "exporter":
-        return next((process.pid for process in fleet.instances["exp1"].exporters()), None)
-    record = {}
-    if victim == "leader" and fleet.record().get("status") in ("waiting", "switched"):
-        record = fleet.record()
-    if victim == "follower":
-        server = fleet.servers[chance.choice(list(fleet.servers))]
-        with contextlib.suppress(OSError, ValueError):
-            record = json.loads((server.directory / "timesten/.follow.json").read_text())
-    return int(record["pid"]) if rotation_kit.lives(record) else None
+class Rotations:
+    """Exporters are rotated again and again, and somebody is killed each time.
 
+    :ivar killed: how often who was killed.
+    :ivar failures: what was not as it has to be after the next ``site``.
+    """
 
-def kill(fleet: rotation_kit.Fleet, count: int, seed: int) -> dict[str, object]:
-    """Kill at random moments, run again, and ask whether both sides agree."""
-    strategy = ("-e", "rotate_strategy=spare_port") if fleet.spare else ()
-    chance = random.Random(seed)
-    began = time.monotonic()
-    fleet.play("rotate", "-e", "rotate_force=true", *strategy)
-    length = time.monotonic() - began
-    # With a spare port nobody follows.
-    killed = dict.fromkeys(("controller", "leader", "exporter", *(() if fleet.spare else ("follower",))), 0)
-    for number in range(count):
-        before = fleet.record().get("token")
-        run = fleet.begin("rotate", "-e", "rotate_force=true", "-e", "rotate_confirm=5", *strategy)
-        victim = min(killed, key=lambda who: (killed[who], chance.random()))
-        moment = time.monotonic() + chance.uniform(0.1, length)
-        if victim != "controller":
-            # Who leads and follows lives for a part of the run only.
-            until(lambda before=before: fleet.record().get("token") != before, 300, f"round {number}: the leader")
-            moment = time.monotonic() + chance.uniform(0.0, LEADS)
-        while time.monotonic() < moment and run.poll() is None:
-            assert (fleet.directory() / "current" / "manifest.json").is_file(), "no usable generation"
-            for name in fleet.servers:
-                places = list((fleet.servers[name].directory / "timesten").glob("exp1*/current/client.key"))
-                assert places, f"no usable delivery on {name}"
-            time.sleep(0.005)
-        pid = worker(fleet, victim, chance)
-        if pid is not None:
-            os.kill(pid, signal.SIGKILL)
-            run.wait(300)
-        else:
-            victim = "controller"
-            if run.poll() is None:
-                os.killpg(run.pid, signal.SIGKILL)
-            run.wait()
-        killed[victim] += 1
-        if victim == "exporter":
-            fleet.play("site")
-        fleet.play("rotate", "-e", "rotate_force=true", *strategy)
-        generation = fleet.current()
-        spare = json.loads((fleet.directory() / "current/manifest.json").read_text()).get("spare")
-        job = "exp1.spare" if spare else "exp1"
-        assert all(fleet.delivery(name, job=job).startswith(generation) for name in fleet.servers), (
-            f"round {number}: sides differ"
-        )
-        assert len(fleet.instances["exp1"].exporters()) == 1, f"round {number}: a process is left over"
-        assert all(set(fleet.targets(name)) == {f"timesten-{job}"} for name in fleet.servers), f"round {number}: jobs"
+    HOSTS = 3
+
+    def __init__(self, fleet: rotation_kit.Fleet, who: list[str], seed: int) -> None:
+        self.fleet = fleet
+        self.chance = random.Random(seed)
+        self.killed = dict.fromkeys(who, 0)
+        self.failures: list[str] = []
+        mark_modules(fleet)
+        self.strategy = ["-e", "rotate_force=true", *(["-e", "rotate_strategy=spare_port"] if fleet.spare else [])]
+        # For how long who is there, and how long a rotation takes.
+        begun = time.monotonic()
+        self.run = fleet.begin("rotate", *self.strategy)
+        seen: dict[tuple[str, str], list[float]] = {}
+        while self.run.poll() is None:
+            for kind in who:
+                for place, find in self.finders(kind).items():
+                    if self.has_begun(kind, place, find()):
+                        seen.setdefault((kind, place), [time.monotonic()] * 2)[1] = time.monotonic()
+            time.sleep(0.02)
+        self.length = time.monotonic() - begun
+        self.spans = {
+            kind: min([last - first for (other, _place), (first, last) in seen.items() if other == kind], default=1.0)
+            for kind in who
+        }
+        print(f"a rotation: {self.length:.1f} s, of that {self.spans}", file=sys.stderr, flush=True)
+
+    def finders(self, who: str) -> dict[str, Callable[[], int | None]]:
+        """Whom to kill, by the place where there is one each."""
+        fleet = self.fleet
+        if who == "module":
+            return {
+                name: functools.partial(module_of, self.run.pid, name) for name in (*fleet.instances, *fleet.servers)
+            }
+        if who == "follower":
+            return {
+                name: functools.partial(living, server.directory / "timesten/.follow.json")
+                for name, server in fleet.servers.items()
+            }
+        find = self.serving if who == "exporter" else self.leader
+        return {name: functools.partial(find, name) for name in fleet.instances}
+
+    def has_begun(self, kind: str, place: str, pid: int | None) -> bool:
+        """Whether one may be killed from now on: an exporter from the moment at which somebody leads its rotation."""
+        return pid is not None and (kind != "exporter" or self.leader(place) is not None)
+
+    def leader(self, exporter: str) -> int | None:
+        """The process that leads a rotation now."""
+        return living(self.fleet.directory(exporter) / "switch.json")
+
+    def serving(self, exporter: str) -> int | None:
+        """One of the processes that serve."""
+        files = [self.fleet.directory(exporter) / name for name in ("state.json", "state.json.spare")]
+        pids = [pid for pid in map(living, files) if pid is not None]
+        return self.chance.choice(pids) if pids else None
+
+    def is_complete(self) -> None:
+        """Both sides have something to use, at every moment."""
+        for exporter in self.fleet.instances:
+            assert (self.fleet.directory(exporter) / "current/manifest.json").is_file(), f"{exporter}: no generation"
+            for name, server in self.fleet.servers.items():
+                places = list((server.directory / "timesten").glob(f"{exporter}*/current/client.key"))
+                assert places, f"{exporter}: no usable delivery on {name}"
+
+    def victims(self, kinds: list[str]) -> list[tuple[str, str]]:
+        """Kill one of each kind in each place, at a moment that chance chooses while there is one; return kinds and places."""
+        find = {(kind, place): find for kind in kinds for place, find in self.finders(kind).items()}
+        left: dict[tuple[str, str], float | None] = dict.fromkeys(find)
+        for kind, place in find:
+            if kind == "module":
+                # There are several of each host, one after the other.
+                left[kind, place] = time.monotonic() + self.chance.uniform(0.0, 0.8 * self.length)
+        hit = []
+        while left and self.run.poll() is None:
+            self.is_complete()
+            for victim, moment in list(left.items()):
+                if moment is not None and time.monotonic() < moment:
+                    continue
+                pid = find[victim]()
+                if moment is None:
+                    if self.has_begun(*victim, pid):
+                        left[victim] = time.monotonic() + self.chance.uniform(0.0, 0.8 * self.spans[victim[0]])
+                elif pid is None:
+                    if victim[0] not in ("module", "exporter"):
+                        # It came to its end before its moment.
+                        del left[victim]
+                else:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                        hit.append(victim)
+                    del left[victim]
+            time.sleep(0.02)
+        return hit
+
+    def round(self) -> None:
+        """Kill in one rotation, and run ``site`` once: the controller, whose end is that of all modules, or one of all others in each place."""
         since = time.time()
-        until(lambda since=since: all_good(fleet, since), 60, f"round {number}: every target being up")
-    return {"killed": killed, "converged": count}
+        self.run = self.fleet.begin("rotate", "-e", "rotate_confirm=5", *self.strategy)
+        if min(self.killed, key=lambda who: self.killed[who]) == "controller":
+            moment = time.monotonic() + self.chance.uniform(0.1, self.length)
+            while self.run.poll() is None and time.monotonic() < moment:
+                self.is_complete()
+                time.sleep(0.005)
+            hit = [("controller", "")] if self.run.poll() is None else []
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.run.pid, signal.SIGKILL)
+        else:
+            hit = self.victims([kind for kind in self.killed if kind != "controller"])
+        self.run.wait(300)
+        for kind, _place in hit:
+            self.killed[kind] += 1
+        print(f"killed: {hit}", file=sys.stderr, flush=True)
+        try:
+            self.converged()
+        except AssertionError as error:
+            self.failures.append(f"{hit}, {since:.0f}: {error}")
+            print(self.failures[-1], file=sys.stderr, flush=True)
+            self.fleet.play("site", fails=None)
+
+    def converged(self) -> None:
+        """``site`` proves every pair, and both sides agree."""
+        fleet = self.fleet
+        fleet.play("site")
+        states = fleet.states()
+        wanted = {(exporter, server): "proven" for exporter in fleet.instances for server in fleet.servers}
+        assert states == wanted, states
+        jobs = set()
+        for exporter, instance in fleet.instances.items():
+            manifest = json.loads((fleet.directory(exporter) / "current/manifest.json").read_text())
+            job = f"{exporter}.spare" if manifest.get("spare") else exporter
+            jobs.add(f"timesten-{job}")
+            deliveries = {name: fleet.delivery(name, job=job) for name in fleet.servers}
+            generation = fleet.current(exporter)
+            assert all(found.startswith(generation) for found in deliveries.values()), (
+                exporter,
+                generation,
+                deliveries,
+            )
+            serving = instance.exporters()
+            assert len(serving) == 1, (exporter, serving)
+        targets = {name: fleet.targets(name) for name in fleet.servers}
+        assert all(set(found) == jobs for found in targets.values()), targets
+        since = time.time()
+        until(lambda: all_good(fleet, since), 60, "every target being up")
+
+
+def living(record: pathlib.Path) -> int | None:
+    """The process of a record, if it runs."""
+    with contextlib.suppress(OSError, ValueError):
+        values = json.loads(record.read_text())
+        return int(values["pid"]) if rotation_kit.lives(values) else None
+    return None
+
+
+def module_of(run: int, host: str) -> int | None:
+    """The module of a host that runs in a playbook now; what has detached itself is not below the playbook any more."""
+    parents = {}
+    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            text = path.read_text()
+            parents[int(path.parent.name)] = int(text[text.rindex(")") + 1 :].split()[1])
+    for pid in parents:
+        above = pid
+        while above not in (0, run):
+            above = parents.get(above, 0)
+        if above == run and pid != run:
+            with contextlib.suppress(OSError):
+                if f"BENCH_HOST={host}\0".encode() in pathlib.Path(f"/proc/{pid}/environ").read_bytes():
+                    return pid
+    return None
+
+
+def mark_modules(fleet: rotation_kit.Fleet) -> None:
+    """Have each host's modules run by an interpreter that tells whose they are."""
+    path = fleet.root / "inventory.json"
+    inventory = json.loads(path.read_text())
+    for group in inventory["all"]["children"].values():
+        for name, variables in group["hosts"].items():
+            python = fleet.root / f"python-{name}"
+            python.write_text(f'#!/bin/sh\nBENCH_HOST={name} exec {sys.executable} "$@"\n')
+            python.chmod(0o755)
+            variables["ansible_python_interpreter"] = str(python)
+    path.write_text(json.dumps(inventory))
+
+
+def kill(fleet: rotation_kit.Fleet, who: list[str], count: int, seed: int, until_: float | None) -> dict[str, object]:
+    """Kill each of them so often, or as often as there is time."""
+    rotations = Rotations(fleet, who, seed)
+    began = time.monotonic()
+    rounds = 0
+    while min(rotations.killed.values()) < count and (until_ is None or time.time() < until_):
+        rotations.round()
+        rounds += 1
+        print(rounds, rotations.killed, round(time.monotonic() - began), file=sys.stderr, flush=True)
+    return {"killed": rotations.killed, "rounds": rounds, "failures": rotations.failures}
 
 
 class Takeovers:
@@ -219,23 +359,12 @@ class Takeovers:
             server.directory / "prometheus.yml": (server.directory / "prometheus.yml").read_bytes()
             for server in fleet.servers.values()
         }
-        self._mark_modules()
+        mark_modules(fleet)
         self.site(self.made)
         self.by_hand_again(self.made[:1])
         began = time.monotonic()
         self.site(self.made[:1])
         self.length = time.monotonic() - began
-
-    def _mark_modules(self) -> None:
-        """Have each host's modules run by an interpreter that tells whose they are."""
-        path = self.fleet.root / "inventory.json"
-        inventory = json.loads(path.read_text())
-        for name, variables in inventory["all"]["children"]["timesten_exporters"]["hosts"].items():
-            python = self.fleet.root / f"python-{name}"
-            python.write_text(f'#!/bin/sh\nBENCH_HOST={name} exec {sys.executable} "$@"\n')
-            python.chmod(0o755)
-            variables["ansible_python_interpreter"] = str(python)
-        path.write_text(json.dumps(inventory))
 
     def by_hand_again(self, made: list[takeover_kit.ByHand]) -> None:
         """Undo all that the runs before have made, and start exporters as their owner does."""
@@ -368,12 +497,13 @@ def main() -> int:
     parser.add_argument("--limited", action="store_true", help="the reference exporter enforces its rate limit")
     parser.add_argument("--start-delay", default="0", help="seconds that the exporter needs to start, beyond its own")
     parser.add_argument("--strategy", default="gap", choices=["gap", "spare_port", "takeover"])
+    parser.add_argument("--who", nargs="+", default=["controller", "leader", "exporter"], help="whom to kill")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--minutes", type=float, help="of takeovers: begin no other round after these")
+    parser.add_argument("--minutes", type=float, help="of kills: begin no other round after these")
     options = parser.parse_args()
     root = pathlib.Path(tempfile.mkdtemp(prefix="rotation-bench-"))
     spare, takeover = options.strategy == "spare_port", options.strategy == "takeover"
-    exporters = Takeovers.HOSTS if takeover else 1
+    exporters = Takeovers.HOSTS if takeover else Rotations.HOSTS if options.what == "kill" else 1
     until_ = None if options.minutes is None else time.time() + 60 * options.minutes
     variants = {"RATE": "limited" if options.limited else "unlimited", "START_DELAY": options.start_delay}
     try:
@@ -385,7 +515,7 @@ def main() -> int:
             if takeover:
                 figures = take_over(fleet, options.count, options.seed, until_)
             elif options.what == "kill":
-                figures = kill(fleet, options.count, options.seed)
+                figures = kill(fleet, options.who, options.count, options.seed, until_)
             else:
                 figures = (rotate if options.what == "rotate" else by_the_book)(fleet, options.count)
     finally:

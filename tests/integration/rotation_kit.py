@@ -21,10 +21,12 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates, probe
 from integration.exporter_kit import Instance, free_port, until
 from lab import packages
 from waiting import fetch
 
+ENDS = "exporter:timesten_certificate_not_after_seconds:vector"
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -145,6 +147,12 @@ class Fleet:
                 start_new_session=True,
             )
 
+    def served(self, exporter: str = "exp1") -> dict[str, Any]:
+        """Facts of the certificate that an exporter serves."""
+        outcome = probe.tls("127.0.0.1", self.port(exporter), None)
+        assert outcome.certificate is not None, outcome
+        return certificates.facts_of_der(outcome.certificate)
+
     def targets(self, server: str) -> dict[str, tuple[str, str]]:
         """Health and address of the targets of our jobs, by job, as a Prometheus tells them."""
         answer = self.servers[server].get("/api/v1/targets?state=active")
@@ -152,6 +160,17 @@ class Fleet:
         return {
             item["scrapePool"]: (item["health"], item["scrapeUrl"].split("/")[2])
             for item in json.loads(answer)["data"]["activeTargets"]
+        }
+
+    def ends(self, server: str, exporter: str = "exp1") -> dict[str, float]:
+        """The ends of an exporter's certificates by kind, in seconds since the epoch, as the rules that a Prometheus runs have them."""
+        answer = self.servers[server].get("/api/v1/rules?type=record")
+        assert answer is not None, f"Prometheus {server} does not answer"
+        return {
+            rule["labels"]["kind"]: float(rule["query"][len("vector(") : -1])
+            for group in json.loads(answer)["data"]["groups"]
+            for rule in group["rules"]
+            if rule["name"] == ENDS and rule["labels"]["exporter"] == exporter
         }
 
     def losses(self, since: float, until_: float | None = None) -> tuple[int, float]:
@@ -262,6 +281,11 @@ def said(output: str) -> str:
     return " ".join(output.replace("\\n", " ").split())
 
 
+def changes_nothing(output: str) -> bool:
+    """Whether a run has changed nothing on one exporter's host and two servers'."""
+    return output.partition("PLAY RECAP")[2].count("changed=0") == 3
+
+
 def advised(text: str) -> list[list[str]]:
     """The commands that a text names: playbook and options."""
     found = re.findall(r"ansible-playbook timesten\.monitoring\.(\w+)((?: -e [\w.-]+=[\w-]+)+)", text)
@@ -316,7 +340,7 @@ def fleet(
         directory.mkdir(parents=True)
         # Without labels of its own, both would scrape at the same moments.
         (directory / "prometheus.yml").write_text(
-            f"global:\n  scrape_interval: {interval:g}s\n  scrape_timeout: {interval:g}s\n"
+            f"global:\n  scrape_interval: {interval:g}s\n  scrape_timeout: {interval:g}s\n  evaluation_interval: 5s\n"
             f"  external_labels: {{replica: 'number {number}'}}\nscrape_configs: []\n"
         )
         servers[f"prom{number}"] = Server(f"prom{number}", directory, packages.prometheus(version), free_port())

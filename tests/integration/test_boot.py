@@ -469,10 +469,12 @@ def test_a_unit_of_somebody_elses(lab: Lab, fleet: Fleet) -> None:
 
 
 def test_back_to_none(lab: Lab, fleet: Fleet) -> None:
-    before = starts(lab)
+    """Whoever ran by a unit runs on without it, so no moment at which a run may be killed leaves it down."""
+    before, pids_before = starts(lab), pids(lab)
     choose(fleet, dict.fromkeys(BOOT, "none"))
-    fleet.run()
-    assert more_starts(lab, before) == dict.fromkeys(WITH_UNIT, 1)
+    run = fleet.run()
+    assert more_starts(lab, before) == {} and pids(lab) == pids_before
+    assert not any("manager" in run.exporters()[name]["process"] for name in PLACES)
     for name, (host, _home) in PLACES.items():
         assert not lab.disk_file(host, f"{directory(name)}/run").exists()
         if name in WITH_UNIT:
@@ -484,6 +486,17 @@ def test_back_to_none(lab: Lab, fleet: Fleet) -> None:
     run = fleet.run()
     assert run.changed() == set()
     assert run.calls == {"exp1": 1, "exp2": 1, "exp3": 1, "exp4": 1, "prom1": 2}
+
+
+def test_what_ran_by_a_unit_is_restarted_and_started_without_it(lab: Lab, fleet: Fleet) -> None:
+    """systemd brings back nothing that it does not know any more."""
+    before, pids_before = starts(lab), pids(lab)
+    shell(lab, "exp1", f"kill -9 {pids_before['exp1']}")
+    fleet.tree["all"]["children"]["timesten_exporters"]["hosts"]["exp2"]["exporter_host_environment"] = {"OF": "none"}
+    run = fleet.run()
+    assert more_starts(lab, before) == dict.fromkeys(WITH_UNIT, 1)
+    assert not any("manager" in run.exporters()[name]["process"] for name in PLACES)
+    fleet.await_health(UP)
 
 
 # --- Prometheus under systemd -----------------------------------------------------------------------------------------

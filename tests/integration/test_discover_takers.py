@@ -16,8 +16,8 @@ import yaml
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import discover
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import discovery, fleet
 from integration import prometheus_kit as kit
+from integration.takers_kit import INSIDE, Vmagent, contain
 from integration.test_prometheus_host import make as make_host
-from integration.test_takers import INSIDE, Vmagent, contain
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="looks at processes of other users, which needs root")
 
@@ -58,7 +58,8 @@ def all_takers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("all_takers")
 def test_a_prometheus_in_a_container(make: Any) -> None:
     host = make("3.5", lifecycle=False)
-    etc = contain(host)
+    host.options.update(contain(host.prometheus))
+    etc = host.prometheus.config.parent
     [taker], variables = look(host.prometheus.process.pid)
     assert variables == {
         "prometheus_host_config_file": f"{etc}/prometheus.yml",

@@ -153,6 +153,8 @@ def test_every_variant(place, tmp_path, variants):
     assert found["server_certificate"]["common_name"] == "localhost"
     shown = variants["PKI"] == "self-signed" or variants["EXPORT"] != "ca"
     assert found["server_certificate_source"] == ("export" if shown else "handshake")
+    one = variants["PKI"] == "self-signed" or variants["EXPORT"] == "leaf"
+    assert (found["ca_not_after"] is None) == one, "a certificate is told once, as what it is"
     pair = place.delivered(first, tmp_path / "first")
     assert place.probe(**pair, server_name="localhost") == _tls_probe.ACCEPTED
     assert place.probe() == _tls_probe.REFUSED
@@ -782,19 +784,24 @@ def test_an_instance_that_was_made_anew_gets_a_new_wallet(place):
     kit.succeed("tt_exporter_host", place.host([place.having(found)], regenerate="never"), changed=False)
 
 
-@pytest.mark.parametrize("file", ["client.key", "client.crt"])
-@pytest.mark.parametrize("kind", ["fifo", "link"])
-def test_a_probe_pair_that_is_no_regular_file_is_issued_again_at_once(place, file, kind):
+@pytest.mark.parametrize(("file", "kind"), [("client.key", "fifo"), ("client.crt", "link"), ("client.key", "garbage")])
+def test_a_probe_pair_that_cannot_be_used_is_issued_again_and_costs_no_restart(place, file, kind):
     first = kit.succeed("tt_exporter_host", place.host(), changed=True)
+    (old,) = place.instance.exporters()
     path = pathlib.Path(place.generation, "clients/probe", file)
     path.unlink()
-    if kind == "fifo":
-        os.mkfifo(path)
-    else:
-        path.symlink_to("/etc/passwd")
+    make = {
+        "fifo": lambda: os.mkfifo(path),
+        "link": lambda: path.symlink_to("/etc/passwd"),
+        "garbage": lambda: path.write_bytes(b"\0\xff"),
+    }
+    make[kind]()
     found = kit.succeed("tt_exporter_host", place.host([place.having(first)]), changed=True)
-    assert found.seconds < 20 and found["exporters"][0]["why"][0].startswith("pair probe: ")
+    (why,) = found["exporters"][0]["why"]
+    assert found.seconds < 20 and why.startswith("pair probe: ")
     assert path.is_file() and not path.is_symlink()
+    assert [process.pid for process in place.instance.exporters()] == [old.pid]
+    kit.succeed("tt_exporter_host", place.host([place.having(first)]), changed=False)
 
 
 def test_the_names_that_jobs_verify_stay_until_the_jobs_have_moved(place):
@@ -1100,12 +1107,20 @@ def test_files_of_a_pair_are_mended(place, file):
 
 
 def test_current_points_elsewhere(place):
+    """Nothing is made beside the wallet that is in use."""
     kit.succeed("tt_wallet", {**place.options, "common_name": "localhost"}, changed=True)
-    link = os.path.join(place.directory, "current")
-    os.unlink(link)
-    os.symlink("/etc", link)
-    message = kit.failure("tt_wallet", {**place.options, "common_name": "localhost"})
-    assert "points at '/etc', which is no generation of this exporter" in message
+    link, generations = os.path.join(place.directory, "current"), os.path.join(place.directory, "generations")
+    before = os.listdir(generations)
+    for make, expected in (
+        (lambda: os.symlink("/etc", link), "points at '/etc', which is no generation of this exporter"),
+        (lambda: os.mkfifo(link), "is no link"),
+        (lambda: os.mkdir(link), "is no link"),
+    ):
+        os.unlink(link)
+        make()
+        message = kit.failure("tt_wallet", {**place.options, "common_name": "localhost"})
+        assert f"{link} {expected}; point it back" in message
+    assert os.listdir(generations) == before
 
 
 def test_lock_names_the_other_run(place):

@@ -167,6 +167,26 @@ def test_the_process_that_restarts_is_killed(killed: Killed, with_module: bool) 
     ends_well(killed)
 
 
+def test_the_process_that_restarts_is_killed_twice_in_its_rehearsal(killed: Killed) -> None:
+    """Its trials go with it, though they have not written their pid file yet; whoever served serves on."""
+    kit.succeed("tt_exporter_host", killed.arguments())
+    old, known = killed.serving(), {process.pid for process in killed.instance.processes()}
+
+    def trial() -> set[int]:
+        return {process.pid for process in killed.instance.processes()} - known
+
+    run = kit.spawn("tt_exporter_host", killed.arguments(port=kit.free_port()))
+    for _attempt in range(2):
+        kit.until(trial, 30, "the trial")
+        restarts = int(str(killed.record()["pid"]))
+        known |= trial()
+        os.kill(restarts, signal.SIGKILL)
+    found = kit.answer(run, time.monotonic())
+    assert found.failed and "was ended twice" in found["msg"] and f"process {old} is still there" in found["msg"], found
+    assert [process.pid for process in killed.instance.processes()] == [old] and killed.serves()
+    ends_well(killed)
+
+
 def test_module_killed_while_it_waits_for_the_gap(killed: Killed) -> None:
     """Nothing was stopped, and nothing is stopped later."""
     old = killed.serving()

@@ -30,12 +30,13 @@ TEXTS = {"README.md", "config.alloy", "kubernetes.yml", "otel-collector.yml", "p
 class Outsider:
     """Somebody who has nothing but an age identity, and the directory that was handed over."""
 
-    def __init__(self, root: Path, name: str) -> None:
+    def __init__(self, root: Path, name: str, age: Path | None = None) -> None:
         self.name = name
+        self.age = age or packages.age()
         self.directory = root / "outsiders" / name
         self.own = root / f"at-{name}"
         self.own.mkdir()
-        keygen = packages.age().with_name("age-keygen")
+        keygen = self.age.with_name("age-keygen")
         subprocess.run([keygen, "-o", str(self.own / "key.txt")], check=True, capture_output=True)
         public = subprocess.run([keygen, "-y", str(self.own / "key.txt")], check=True, capture_output=True, text=True)
         self.public_key = public.stdout.strip()
@@ -45,7 +46,7 @@ class Outsider:
         blocks = re.findall(r"```sh\n(.*?)```", (directory / "README.md").read_text(), re.DOTALL)
         script = "\n".join(blocks[:2]).replace("/etc/timesten", str(self.own / "timesten"))
         script = script.replace("key.txt", str(self.own / "key.txt"))
-        path = f"{packages.age().parent}{os.pathsep}{os.environ['PATH']}"
+        path = f"{self.age.parent}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
             ["sh", "-euc", script],
             cwd=directory,

@@ -342,6 +342,8 @@ def test_to_the_spare_port_with_the_same_series(make: Any, layout: str) -> None:
     assert not host.call(exporters=[kit.light(spare)], **options).result["changed"]
     assert "timesten-exp1" not in host.prometheus.targets() and not (host.prometheus.store / "exp1").exists()
     gone = host.call("absent", remove=["exp1", "exp1.spare"], **options).result
+    # With the last exporter the store goes, as where everything is removed.
+    assert not host.prometheus.store.exists()
     assert gone["removed"] == ["exp1.spare"]
 
 

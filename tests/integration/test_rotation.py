@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import parse_timestamp
 from integration import rotation_kit
 from integration.exporter_kit import until
 from integration.rotation_kit import said
@@ -99,6 +100,33 @@ def test_check_mode_shows_the_plan_and_changes_nothing(fleet: rotation_kit.Fleet
         fleet.current(),
         [fleet.delivery(name) for name in BOTH],
     )
+
+
+def shows(server: rotation_kit.Server, query: str, value: float) -> None:
+    """Wait until a query has one result, with this value."""
+    until(lambda: [float(item["value"][1]) for item in server.query(query)] == [value], 30, query)
+
+
+def test_rules_know_when_the_new_certificates_end(fleet: rotation_kit.Fleet) -> None:
+    """The exported file is a CA alone here: only who sees the new certificate served knows its end."""
+    before = fleet.served()
+    fleet.play("rotate", "-e", "rotate_force=true")
+    served = fleet.served()
+    assert served["sha256"] != before["sha256"] and manifest(fleet)["leaf_source"] == "handshake"
+    end = parse_timestamp(served["not_after"]).timestamp()
+    laid = {name: (fleet.servers[name].directory / "timesten.rules.yml").read_bytes() for name in BOTH}
+    for name in BOTH:
+        assert set(fleet.ends(name)) == {"ca", "server", "client"} and fleet.ends(name)["server"] == end
+        shows(fleet.servers[name], f'{rotation_kit.ENDS}{{exporter="exp1",client="{name}",kind="server"}}', end)
+    # The first run after it finds nothing to renew.
+    for options in (("--check",), ()):
+        assert rotation_kit.changes_nothing(fleet.play("site", *options))
+    assert laid == {name: (fleet.servers[name].directory / "timesten.rules.yml").read_bytes() for name in BOTH}
+    # Back to a generation that was served before: what was seen of it then is still known.
+    fleet.play("rollback", "-e", "rotate_force=true")
+    assert fleet.served()["sha256"] == before["sha256"]
+    ended = {parse_timestamp(before["not_after"]).timestamp()}
+    assert {fleet.ends(name)["server"] for name in BOTH} == ended
 
 
 def test_one_worker_task_for_each_host_and_step(fleet: rotation_kit.Fleet) -> None:

@@ -16,16 +16,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 def test_an_end_that_takes_longer_than_stop_timeout(tmp_path: pathlib.Path) -> None:
-    variables = {"exporter_host_stop_timeout": 1}
-    with rotation_kit.fleet(tmp_path, 2.0, ("3.5",), variables=variables, RATE="unlimited", STOP_DELAY="3") as fleet:
+    # Of the default, 10 s.
+    with rotation_kit.fleet(tmp_path, 2.0, ("3.5",), RATE="unlimited", STOP_DELAY="12") as fleet:
         fleet.play("site")
         before, (old,) = fleet.current(), fleet.instances["exp1"].exporters()
-        # Three seconds are no gap between scrapes of two.
+        # Twelve seconds are no gap between scrapes of two.
         output = fleet.play("rotate", "-e", "rotate_force=true")
         report = fleet.report()
         assert report["rotations"][0].partition(": ")[2].startswith("switched, "), output
         assert {pair["state"] for pair in report["pairs"]} == {"proven"}
-        assert fleet.current() != before
+        assert fleet.current() != before and fleet.record()["window"] > 12
         (new,) = fleet.instances["exp1"].exporters()
         assert new.pid != old.pid
         until(fleet.quiet, 60, "the end of the detached processes")

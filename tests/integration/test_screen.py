@@ -202,6 +202,23 @@ def test_tags_that_leave_everything_out_prove_nothing(small: Simulated, playbook
     assert status == 2 and "Mend what is named above and run it again." in output, output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("site", "--skip-tags", "always"), "--skip-tags always leaves out the check before the run and the report"),
+        (("report", "--skip-tags", "tagged"), "--skip-tags tagged leaves out"),
+        (("verify", "--start-at-task", "nosuch"), "--start-at-task 'nosuch' leaves out what stands before"),
+        (("discover", "--tags", "nosuch"), "no host was looked at"),
+        (("discover", "--skip-tags", "always"), "--skip-tags always leaves out"),
+    ],
+)
+def test_options_that_leave_out_the_report_are_no_success(
+    small: Simulated, arguments: tuple[str, ...], reason: str
+) -> None:
+    status, output = ended(small, f"timesten.monitoring.{arguments[0]}", *arguments[1:])
+    assert status != 0 and reason in output, output
+
+
 def test_one_host_that_is_cut_off_ends_nothing_for_the_others(small: Simulated) -> None:
     """Also where the configuration says that any error is everybody's."""
     tree = json.loads(small.inventory.read_text())
@@ -223,3 +240,34 @@ def test_one_host_that_is_cut_off_ends_nothing_for_the_others(small: Simulated) 
         done.stdout
     )
     assert done.stdout.count("onnection refused") == 1
+
+
+def test_each_playbook_of_a_run_tells_its_own(small: Simulated, tmp_path: Path) -> None:
+    """Two rotations and a site in one call of ansible-playbook: what the first has registered is there in the others."""
+    book = tmp_path / "book.yml"
+    imported = [{"import_playbook": f"timesten.monitoring.{name}"} for name in ("rotate", "rotate", "site")]
+    book.write_text(json.dumps(imported))
+    status, output = ended(small, str(book), "--check", "-e", "rotate_only_due=true")
+    assert status == 0, output
+    assert [
+        output.count(f"  {name}: left alone: its wallet is neither due nor changed") for name in small.exporters
+    ] == [
+        2,
+        2,
+    ]
+    assert "4 of 4 pairs predicted." in output
+
+
+def test_what_a_host_says_of_itself_is_no_variable(small: Simulated, tmp_path: Path) -> None:
+    """As another play gathers it: a fact stands above the inventory, also one that is a path of the controller."""
+    answer = small.place / "exp2" / "answer"
+    honest = answer.read_text()
+    told = {"timesten_report": str(tmp_path / "mine"), "exporter_host_owner": "root", "ansible_hostname": "exp2"}
+    gather = {"hosts": "exp2", "gather_facts": False, "tasks": [{"ansible.builtin.setup": {}}]}
+    book = tmp_path / "book.yml"
+    book.write_text(json.dumps([gather, {"import_playbook": "timesten.monitoring.site"}]))
+    answer.write_text(json.dumps({"changed": False, "ansible_facts": told}))
+    status, output = ended(small, str(book))
+    answer.write_text(honest)
+    assert status != 0 and "exp2: exporter_host_owner, timesten_report: among the facts of the host" in output, output
+    assert not (tmp_path / "mine").exists()

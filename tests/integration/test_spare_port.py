@@ -16,6 +16,7 @@ import pytest
 
 from integration import rotation_kit
 from integration.exporter_kit import free_port, until
+from integration.rotation_kit import changes_nothing
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
@@ -66,11 +67,6 @@ def series(fleet: rotation_kit.Fleet, server: str, since: float) -> set[tuple[st
 
 def usual(fleet: rotation_kit.Fleet) -> set[tuple[str, str]]:
     return {("timesten-exp1", f"localhost:{fleet.port('exp1')}")}
-
-
-def changes_nothing(output: str) -> bool:
-    recap = output.partition("PLAY RECAP")[2]
-    return recap.count("changed=0") == 3
 
 
 def holds_at_every_moment(fleet: rotation_kit.Fleet, server: str, since: float) -> bool:

@@ -5,21 +5,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import getpass
-import http.server
 import json
 import os
-import re
-import ssl
-import subprocess
-import threading
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +18,22 @@ import pytest
 import yaml
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import reload
-from gates.doc_examples import example
 from integration import prometheus_kit as kit
-from integration import rotation_kit
+from integration.takers_kit import (
+    API_KEY,
+    INSIDE,
+    ROLE,
+    TOKEN,
+    Vmagent,
+    behind_tls,
+    contain,
+    options,
+    proxy,
+    role,
+    with_vmagent,
+)
 from integration.test_prometheus_host import Host
 from integration.test_prometheus_host import make as make_host
-from lab import packages
-from waiting import fetch
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="runs Prometheus as another user, which needs root")
 
@@ -45,96 +45,33 @@ def make(make_host: Any) -> Any:
     return functools.partial(make_host, running=False)
 
 
-def variables(name: str, places: dict[str, str]) -> dict[str, Any]:
-    """The variables of an example of docs/which-prometheus.md, with places of this machine in it."""
-    text = example(name)
-    for old, new in places.items():
-        text = text.replace(old, new)
-    return dict(yaml.safe_load(text))
-
-
-def options(name: str, places: dict[str, str]) -> dict[str, Any]:
-    """The same, as options of the module."""
-    return {key.removeprefix("prometheus_host_"): value for key, value in variables(name, places).items()}
-
-
 # --- its own interface ------------------------------------------------------------------------------------------------
-
-# bcrypt of "test", as Prometheus's own documentation has it.
-HASHED = "$2b$12$hNf2lSsxfm0.i4a.1kVpSOVyBCfIB51VRjgBUyv6kdnyTlgWj81Ay"
-TOKEN, API_KEY = "token-of-the-proxy", "key-of-the-proxy"
-
-
-class _Proxy(http.server.BaseHTTPRequestHandler):
-    """Wants a token and a header, and passes on what comes with both, with the password that only it knows."""
-
-    def do_GET(self) -> None:
-        given = (self.headers.get("Authorization"), self.headers.get("X-Api-Key"))
-        if given != (f"Bearer {TOKEN}", API_KEY):
-            return self.reply(401, b"who are you?")
-        behind: Any = self.server
-        data = b"" if self.command == "POST" else None
-        request = urllib.request.Request(behind.url + self.path, data, method=self.command)
-        request.add_header("Authorization", "Basic YWRtaW46dGVzdA==")
-        try:
-            with urllib.request.urlopen(request, timeout=20, context=behind.trust) as answer:
-                return self.reply(answer.status, answer.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                return self.reply(error.code, error.read())
-
-    do_POST = do_GET
-
-    def reply(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_args: object) -> None:
-        pass
-
-
-def in_tls(place: Path, name: str) -> kit.Wallet:
-    """Write a server certificate and its key."""
-    wallet = kit.new_wallet()
-    for suffix, data in (("crt", wallet.pem.encode()), ("key", wallet.key_pem)):
-        (place / f"{name}.{suffix}").write_bytes(data)
-        (place / f"{name}.{suffix}").chmod(0o644)
-    return wallet
 
 
 @pytest.mark.parametrize("version", ["3.5"])
 def test_tls_basic_auth_prefix_and_an_authenticating_proxy(make: Any, version: str) -> None:
-    host = make(version, "--web.route-prefix=/prom")
-    place = host.prometheus.config.parent
-    server = in_tls(place, "server")
-    (place / "web.yml").write_text(
-        f"tls_server_config: {{cert_file: {place}/server.crt, key_file: {place}/server.key}}\n"
-        f"basic_auth_users: {{admin: '{HASHED}'}}\n"
-    )
-    host.prometheus.flags.append(f"--web.config.file={place}/web.yml")
+    host = make(version)
+    server, direct = behind_tls(host.prometheus)
     host.prometheus.start()
-    direct = {
-        **options("taker-web", {"prom1.example.com:9090": f"127.0.0.1:{host.prometheus.port}", ": ansible": ": admin"}),
-        "url_password": "test",
-        "url_ca_file": f"{place}/server.crt",
-    }
-    kit.until(lambda: host.call("inspected", **direct).result.get("version"), 30)
+    wrong = {**direct, "url_password": "not-the-password"}
+    refused = "asked as url_username 'admin'"
+    # While it starts, it is not answering, and the key is made.
+    kit.until(lambda: refused in host.call("inspected", **wrong).result.get("msg", ""), 90)
     element = host.exporter("exp1", kit.new_wallet(2)).element(host.call("inspected", **direct).result["transport_key"])
     done = host.call(exporters=[element], **direct)
     assert not done.failed and done.result["reloaded"] == "http" and done.result["exporters"][0]["up"], done.result
+    before = host.config
+    more = host.call(exporters=[{**kit.light(element), "labels": {"a": "b"}}], **wrong)
+    assert more.failed and refused in more.result["msg"] and "not-the-password" not in more.output
+    assert host.config == before
     again = host.call(exporters=[kit.light(element)], **direct)
     assert not again.failed and not again.result["changed"], again.result
     bare = host.call("verified", **{**direct, "url": direct["url"].replace("/prom", "")})
     assert bare.failed and "--web.route-prefix" in bare.result["msg"]
 
-    proxy: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Proxy)
-    proxy.url, proxy.trust = direct["url"].replace("/prom", ""), ssl.create_default_context(cadata=server.pem)
-    threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    try:
-        where = {"https://metrics.example.com/prometheus": f"http://127.0.0.1:{proxy.server_address[1]}/prom"}
-        behind = options("taker-proxy", where)
+    wanted = {"Authorization": f"Bearer {TOKEN}", "X-Api-Key": API_KEY}
+    with proxy(direct["url"].replace("/prom", ""), server.pem, wanted) as url:
+        behind = options("taker-proxy", {"https://metrics.example.com/prometheus": f"{url}/prom"})
         behind.update(url_bearer_token=TOKEN, url_headers={**behind["url_headers"], "X-Api-Key": API_KEY})
         changed = host.call(exporters=[{**kit.light(element), "labels": {"a": "b"}}], diff=True, **behind)
         assert not changed.failed and changed.result["reloaded"] == "http", changed.result
@@ -145,79 +82,10 @@ def test_tls_basic_auth_prefix_and_an_authenticating_proxy(make: Any, version: s
         for answer in (changed, proven, wrong):
             assert TOKEN not in answer.output and API_KEY not in answer.output
             assert "something-else" not in answer.output
-    finally:
-        proxy.shutdown()
-        proxy.server_close()
     assert not host.call("absent", **direct).failed and "timesten" not in host.config
 
 
 # --- a taker of a scrape file -----------------------------------------------------------------------------------------
-
-
-class Vmagent:
-    """A real vmagent, whose own configuration has a job of its owner."""
-
-    def __init__(self, root: Path, interval: float) -> None:
-        self.directory = root
-        self.port = kit.free_port()
-        self.file = root / "scrape.yml"
-        self.text = (
-            f"global: {{scrape_interval: {interval:g}s}}\nscrape_configs:\n"
-            f"- job_name: itself\n  stream_parse: true  # Prometheus has no such key\n"
-            f"  static_configs: [{{targets: ['127.0.0.1:{self.port}']}}]\n"
-        )
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self, *flags: str) -> None:
-        with (self.directory / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    packages.vmagent(),
-                    f"-promscrape.config={self.file}",
-                    f"-httpListenAddr=127.0.0.1:{self.port}",
-                    f"-remoteWrite.tmpDataPath={self.directory}/data",
-                    "-remoteWrite.url=http://127.0.0.1:1/",
-                    *flags,
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        kit.until(self.targets, 30, "vmagent being ready")
-
-    def get(self, path: str) -> bytes | None:
-        return fetch(f"http://127.0.0.1:{self.port}{path}")
-
-    def targets(self) -> dict[str, str]:
-        data = json.loads(self.get("/api/v1/targets") or b'{"data": {"activeTargets": []}}')["data"]
-        return {item["labels"]["job"]: item["health"] for item in data["activeTargets"]}
-
-    def failed_scrapes(self) -> int:
-        found = re.search(rb"^vm_promscrape_scrapes_failed_total(?:{.*})? (\d+)$", self.get("/metrics") or b"", re.M)
-        return int(found.group(1)) if found else 0
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-
-
-@contextlib.contextmanager
-def with_vmagent(root: Path, spare: bool = False) -> Iterator[tuple[rotation_kit.Fleet, Vmagent]]:
-    """One exporter, one Prometheus and one vmagent."""
-    with rotation_kit.fleet(root, 6.0, versions=("2.53",), spare=spare, RATE="unlimited") as fleet:
-        (root / "vm1").mkdir()
-        agent = Vmagent(root / "vm1", fleet.interval)
-        agent.file.write_text(agent.text)
-        inventory = json.loads((root / "inventory.json").read_text())
-        own = variables("taker-vmagent", {"/etc/vmagent": f"{root}/vm1", ": vmagent": f": {getpass.getuser()}"})
-        inventory["all"]["children"]["prometheus_servers"]["hosts"]["vm1"] = own
-        (root / "inventory.json").write_text(json.dumps(inventory, indent=1))
-        agent.start()
-        try:
-            yield fleet, agent
-        finally:
-            agent.stop()
 
 
 @pytest.mark.alone
@@ -230,7 +98,7 @@ def test_vmagent_takes_part_in_everything(tmp_path: Path) -> None:
         kit.until(lambda: agent.targets().get("timesten-exp1") == "up", 20, "vmagent scraping the exporter")
         assert agent.targets()["itself"] == "up"
 
-        since, failed, before = time.time(), agent.failed_scrapes(), fleet.current()
+        since, failed, before = time.time(), agent.scrapes()[0], fleet.current()
         output = fleet.play("rotate")
         assert fleet.current() != before and "switched" in output, output
         assert fleet.states() == both
@@ -238,14 +106,14 @@ def test_vmagent_takes_part_in_everything(tmp_path: Path) -> None:
         kit.until(lambda: agent.targets().get("timesten-exp1") == "up", 20, "vmagent scraping the new generation")
         lost, hole = fleet.losses(since)
         print(
-            f"lost by Prometheus {lost}, longest hole {hole:.2f} intervals, lost by vmagent {agent.failed_scrapes() - failed}"
+            f"lost by Prometheus {lost}, longest hole {hole:.2f} intervals, lost by vmagent {agent.scrapes()[0] - failed}"
         )
-        assert lost == 0 and agent.failed_scrapes() - failed <= 1
+        assert lost == 0 and agent.scrapes()[0] - failed <= 1
 
         fleet.play("evict", "-e", "evict=vm1", "-e", "rotate_force=true")
         assert fleet.states() == {("exp1", "prom1"): "proven"}
         kit.until(lambda: agent.targets().get("timesten-exp1") == "down", 20, "vmagent being refused")
-        kit.until(lambda: agent.failed_scrapes() > failed + 1, 20, "the failed scrapes being counted")
+        kit.until(lambda: agent.scrapes()[0] > failed + 1, 20, "the failed scrapes being counted")
         fleet.play("remove", "-e", "remove_exporter=exp1")
         assert agent.file.read_text() == agent.text
         kit.until(lambda: agent.targets() == {"itself": "up"}, 20, "vmagent having let go")
@@ -305,37 +173,12 @@ def test_vmagent_whose_configuration_names_a_list_of_jobs(tmp_path: Path) -> Non
 
 # --- in a container ---------------------------------------------------------------------------------------------------
 
-INSIDE = "/mnt/prometheus"
-"""Where the container has its configuration; on the host there is no such directory."""
-
-
-def contain(host: Host) -> Path:
-    """Start a Prometheus that has its configuration at another place than the host, below a directory that only root may enter there."""
-    private = host.prometheus.directory / "private"
-    private.mkdir(0o700)
-    etc = private / "etc"
-    host.prometheus.config.parent.rename(etc)
-    host.prometheus.config, host.prometheus.store = etc / "prometheus.yml", etc / "timesten"
-    places = {
-        "/srv/prometheus/etc": str(etc),
-        ": /etc/prometheus": f": {INSIDE}",
-        "65534": str(host.prometheus.entry.pw_uid),
-    }
-    host.options.update(options("taker-container", places))
-    assert host.options["config_file"] == str(host.prometheus.config)
-    host.prometheus.start(
-        f"mount -t tmpfs tmpfs /mnt; mkdir {INSIDE}; mount --bind {etc} {INSIDE}; mount -t tmpfs tmpfs {private}",
-        Path(INSIDE, "prometheus.yml"),
-    )
-    host.prometheus.wait()
-    return etc
-
 
 @pytest.mark.parametrize(("layout", "version"), [("inline", "2.42"), ("files", "3.5")])
 def test_in_a_container(make: Any, layout: str, version: str) -> None:
     host = make(version, lifecycle=False)
-    etc = contain(host)
-    host.options["layout"] = layout
+    host.options.update(contain(host.prometheus), layout=layout)
+    etc = host.prometheus.config.parent
     element = host.exporter("exp1", kit.new_wallet()).element(host.key())
     original = host.config
     for wrong, named in (
@@ -365,33 +208,6 @@ def test_in_a_container(make: Any, layout: str, version: str) -> None:
 
 # --- beside a role that writes the whole configuration ----------------------------------------------------------------
 
-ROLE = """\
-# Ansible managed
-global:
-  scrape_interval: 1s
-  scrape_timeout: 1s
-
-{files}scrape_configs:
-- job_name: prometheus
-  metrics_path: /metrics
-  static_configs:
-  - targets: [127.0.0.1:9]
-"""
-
-
-def role(host: Host, files: str = "") -> bool:
-    """What another role does: its template replaces the whole file, and a change is followed by a reload.
-
-    :returns: whether it changed anything.
-    """
-    text = ROLE.format(files=files)
-    if host.config == text:
-        return False
-    host.prometheus.config.write_text(text)
-    url = f"http://127.0.0.1:{host.prometheus.port}/-/reload"
-    urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=20).close()
-    return True
-
 
 def samples(host: Host, since: float) -> list[tuple[float, float]]:
     """The samples of ``up`` of the exporter, as Prometheus has stored them."""
@@ -401,14 +217,14 @@ def samples(host: Host, since: float) -> list[tuple[float, float]]:
 
 
 def test_beside_a_role_that_writes_the_whole_file(make: Any) -> None:
-    host = make("2.53", config=ROLE.format(files=""))
+    host = make("2.53", config=ROLE.format(files="", interval="1s"))
     host.prometheus.start()
     host.prometheus.wait()
     place = host.prometheus.config.parent / "scrape.d"
     place.mkdir()
     element = host.exporter("exp1", kit.new_wallet()).element(host.key())
     assert not host.call(exporters=[element]).failed
-    host.prometheus.config.write_text(ROLE.format(files=""))
+    host.prometheus.config.write_text(ROLE.format(files="", interval="1s"))
     wiped = host.call("verified")
     assert wiped.failed and f"scrape_config_files: [{place}/*.yml]" in wiped.result["msg"], wiped.result
     for times in (1, 2):
@@ -418,7 +234,7 @@ def test_beside_a_role_that_writes_the_whole_file(make: Any) -> None:
         state = json.loads((host.prometheus.store / ".state.json").read_text())
         assert state["rewritten"]["times"] == times
         files = f"scrape_config_files:\n- {place}/*.yml\n\n" if times == 2 else ""
-        assert role(host, files)
+        assert role(host.prometheus, files)
     named = host.call(exporters=[kit.light(element)], check=True).result["warnings"][0]
     assert f"set layout to files and scrape_file to {place}/timesten.yml" in named
 
@@ -427,14 +243,14 @@ def test_beside_a_role_that_writes_the_whole_file(make: Any) -> None:
     assert not host.call(exporters=[kit.light(element)]).failed
     since = time.time()
     for _order in ("ours first", "the role first"):
-        assert not role(host, files)
+        assert not role(host.prometheus, files)
         again = host.call(exporters=[kit.light(element)])
         assert not again.failed and not again.result["changed"] and not again.result.get("warnings"), again.result
     # Both have something to change, one after the other, in both orders.
-    assert role(host, files + "rule_files: []\n\n")
+    assert role(host.prometheus, files + "rule_files: []\n\n")
     changed = host.call(exporters=[{**kit.light(element), "honor_labels": True}])
     assert not changed.failed and changed.result["reloaded"], changed.result
-    assert role(host, files)
+    assert role(host.prometheus, files)
     last = host.call(exporters=[{**kit.light(element), "honor_labels": True}])
     assert not last.failed and not last.result["changed"]
     kit.until(lambda: len(samples(host, since)) >= 4, 20)
@@ -443,4 +259,4 @@ def test_beside_a_role_that_writes_the_whole_file(make: Any) -> None:
     print(f"{len(seen)} samples, longest hole {max(holes):.2f} s")
     assert all(value == 1 for _at, value in seen) and max(holes) < 1.9
     host.call("absent")
-    assert host.config == ROLE.format(files=files) and not list(place.iterdir())
+    assert host.config == ROLE.format(files=files, interval="1s") and not list(place.iterdir())

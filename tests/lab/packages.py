@@ -89,20 +89,20 @@ def alertmanager() -> Path:
     return package("prometheus-alertmanager") / "usr/bin/prometheus-alertmanager"
 
 
-def vmagent() -> Path:
-    """Return the unpacked vmagent of the oldest release.
+def vmagent(release: str = RELEASES[0]) -> Path:
+    """Return the unpacked vmagent of a release.
 
     :raises PackageError: apt failed.
     """
-    return package("victoria-metrics") / "usr/bin/vmagent"
+    return package("victoria-metrics", release=release) / "usr/bin/vmagent"
 
 
-def age() -> Path:
-    """Return the unpacked program ``age``; ``age-keygen`` lies beside it.
+def age(release: str = RELEASES[0]) -> Path:
+    """Return the unpacked program ``age`` of a release; ``age-keygen`` lies beside it.
 
     :raises PackageError: apt failed.
     """
-    return package("age") / "usr/bin/age"
+    return package("age", release=release) / "usr/bin/age"
 
 
 def grafana_collection() -> Path:
@@ -119,7 +119,7 @@ def package(name: str, *members: str, release: str = RELEASES[0]) -> Path:
 
     :param members: what is unpacked; all of it if none.
     """
-    tree = CACHE / name
+    tree = CACHE / (name if release == RELEASES[0] else f"{name}-{release}")
     if not tree.is_dir():
         with _locked():
             if not tree.is_dir():

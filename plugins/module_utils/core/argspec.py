@@ -42,14 +42,16 @@ class Option(TypedDict, total=False):
 class Options:
     """The options of a module, or the suboptions of one option, with the rules between them.
 
-    ``a | b`` has the options and the rules of both. Where both have an option of the same name, the one of ``b`` holds.
+    ``a | b`` has the options and the rules of both. If both have an option of the same name, the one of ``b`` counts.
     """
 
     options: Mapping[str, Option]
     required_if: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
-    """An option, one of its values, and the options that this value requires."""
+    """Each rule: an option, one of its values, and the options that this value requires."""
     used_by: Mapping[str, Mapping[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
-    """By an option that chooses: by other option, the choices that use it. All choices use an option that is not listed."""
+    """For a choosing option such as ``state``: the choices that use each other option. Every choice uses an option that
+    is not listed.
+    """
 
     def __or__(self, other: Options) -> Options:
         """Return an object with the options and the rules of both."""
@@ -63,7 +65,7 @@ class Options:
         )
 
     def only(self, *names: str) -> Options:
-        """Return an object with these options alone, without rules."""
+        """Return an object with only these options and no rules."""
         return Options({name: self.options[name] for name in names})
 
     def for_ansible(self) -> dict[str, Any]:
@@ -160,10 +162,10 @@ RUN = Options(
 def fault(
     given: Mapping[str, Any], options: Mapping[str, Any], lenient: tuple[str, ...] = (), place: str = ""
 ) -> str | None:
-    """Tell what is wrong with the first value that no option can hold; None where Ansible may convert them all.
+    """Return what is wrong with the first value that its option cannot hold; None if Ansible may convert all values.
 
-    :param options: the argument spec; what it does not have is Ansible's to refuse.
-    :param lenient: lists of mappings whose texts, but for the name, are judged later, one element at a time.
+    :param options: the argument spec. Ansible itself refuses options that it does not have.
+    :param lenient: lists of mappings whose texts, except the name, are checked later, one element at a time.
     :param place: prefix for messages, for example ``exporters[2].``.
     """
     for name, value in given.items():
@@ -200,10 +202,11 @@ def _fault_of(name: str, value: Any, spec: Mapping[str, Any], lenient: tuple[str
 
 
 def wrong_type(name: str, value: Any, spec: Mapping[str, Any], shown: str) -> str | None:
-    """Tell what Ansible would turn silently into something else, or end with a traceback on.
+    """Return what is wrong with a value that Ansible would silently convert, or that would end in a traceback; None if
+    nothing is.
 
     :param name: the option, for the message.
-    :param shown: the value as the message may show it, with a blank; empty where it may not.
+    :param shown: the value for the message, followed by a blank; empty if the message must not show it.
     """
     kind = spec.get("type", "str")
     if kind in ("str", "path", "int", "float", "bool") and isinstance(value, (Mapping, list)):
@@ -249,7 +252,7 @@ def _wrong_text(name: str, value: Any, spec: Mapping[str, Any], shown: str) -> s
 
 
 def _is_mapping(value: Any) -> bool:
-    """Tell whether this is a text that Ansible makes a mapping of: JSON, or ``key=value``."""
+    """Tell whether this is a text that Ansible converts to a mapping: JSON, or ``key=value``."""
     if not isinstance(value, str):
         return False
     from ansible.module_utils.common.validation import check_type_dict
@@ -261,7 +264,7 @@ def _is_mapping(value: Any) -> bool:
 
 
 def check_order(order: Any, place: str) -> Mapping[str, Any]:
-    """Return it, if it says when a rotation switches one exporter: ``moments`` and ``deadline``.
+    """Return the order if it says when a rotation switches one exporter: ``moments`` and ``deadline``.
 
     :raises TimesTenError: naming the key.
     """
@@ -276,12 +279,14 @@ def check_order(order: Any, place: str) -> Mapping[str, Any]:
 
 
 def is_number(value: Any) -> bool:
-    """Tell whether this is a number, neither true nor infinite."""
+    """Tell whether this is a finite number and not a truth value."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _LARGEST
 
 
 def _is_endless(value: Any) -> bool:
-    """Tell whether this is inf, nan or a number too large for either, with which Ansible's conversion to int ends in a traceback."""
+    """Tell whether this is inf, nan or a number too large for a float. Ansible's conversion to int ends in a traceback
+    for these.
+    """
     try:
         return not math.isfinite(float(value))
     except OverflowError:
@@ -291,6 +296,6 @@ def _is_endless(value: Any) -> bool:
 
 
 def show(value: Any) -> str:
-    """A value as a message shows it: short, and without a password that stands in an address."""
+    """Return a value for a message: short, and without a password in an address."""
     text = re.sub(r"//[^/\s]*@", "//...@", repr(value))
     return text if len(text) <= 80 else text[:77] + "..."

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one exception family of this collection."""
+"""The one family of exceptions of this collection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TimesTenError(Exception):
 
 
 def system_error(error: TimesTenError | OSError) -> TimesTenError:
-    """Return the failure that a system call's error is for a person; one that already is a failure comes back as it is."""
+    """Return a message for people from a system call's error. A failure that already has one is returned unchanged."""
     if isinstance(error, TimesTenError):
         return error
     where = f"{error.filename}: " if error.filename is not None else ""

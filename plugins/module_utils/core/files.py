@@ -1,7 +1,9 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files that are complete or absent: written beside and renamed, never through a link, never readable too early."""
+"""Reads and writes files safely: a file is complete or absent, no link is followed, and no secret is readable too
+early.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +21,15 @@ from typing import Any, Iterator
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 
 SIZE_LIMIT = 1 << 20
-"""Bytes. Nothing that is read here (certificates, keys, manifests, pid files) is near this size."""
+"""Bytes. All files that are read here (certificates, keys, manifests, pid files) are far smaller."""
 
 _NOT_REGULAR = "it is not a regular file"
 
 
 def _open_regular(path: str, flags: int, mode: int = 0o600) -> int:
-    """Open a regular file: a link in its last component is not followed, and a FIFO does not make us wait.
+    """Open a regular file. A link in the last component is not followed, and a FIFO does not block.
 
-    :raises OSError: with a text for people if it is a link or no regular file.
+    :raises OSError: with a readable text, if it is a link or not a regular file.
     """
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
@@ -46,9 +48,9 @@ def _open_regular(path: str, flags: int, mode: int = 0o600) -> int:
 
 
 def check_regular(path: str) -> None:
-    """Check a file that a library is going to open by its path, and would wait for or follow.
+    """Check a file before a library opens it by path, because the library would follow a link and wait for a FIFO.
 
-    :raises OSError: if it cannot be opened for reading, is a link or no regular file.
+    :raises OSError: if it cannot be opened for reading, or is a link or not a regular file.
     """
     os.close(_open_regular(path, os.O_RDONLY))
 
@@ -56,8 +58,8 @@ def check_regular(path: str) -> None:
 def read(path: str, limit: int = SIZE_LIMIT) -> bytes:
     """Read a regular file without following a link in its last component.
 
-    :raises FileNotFoundError: if there is none.
-    :raises TimesTenError: if it is a link, no regular file, larger than ``limit`` bytes, or cannot be read.
+    :raises FileNotFoundError: if there is no file.
+    :raises TimesTenError: if it is a link, not a regular file, larger than ``limit`` bytes, or unreadable.
     """
     try:
         descriptor = _open_regular(path, os.O_RDONLY)
@@ -69,7 +71,7 @@ def read(path: str, limit: int = SIZE_LIMIT) -> bytes:
                 f"{path} is a symbolic link; it has to be a file of its own, remove the link"
             ) from error
         if error.strerror == _NOT_REGULAR:
-            raise TimesTenError(f"{path} is not a regular file") from error
+            raise TimesTenError(f"{path} is not a regular file, which it has to be; move away what is there") from error
         raise TimesTenError(f"cannot read {path}: {error.strerror}") from error
     with os.fdopen(descriptor, "rb") as stream:
         data = stream.read(limit + 1)
@@ -84,13 +86,13 @@ def read_json(path: str, limit: int = SIZE_LIMIT) -> dict[str, Any] | None:
     """Read a JSON object; None if there is no file.
 
     :param limit: bytes.
-    :raises TimesTenError: if the file is no JSON object: it was cut or edited by hand.
+    :raises TimesTenError: if the file is not a JSON object, because it was truncated or edited by hand.
     """
     try:
         value = json.loads(read(path, limit).decode("utf-8"))
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TimesTenError(f"{path} is damaged ({error})") from error
     if not isinstance(value, dict):
         raise TimesTenError(f"{path} is damaged (no JSON object)")
@@ -98,10 +100,11 @@ def read_json(path: str, limit: int = SIZE_LIMIT) -> dict[str, Any] | None:
 
 
 def write(path: str, data: bytes, mode: int = 0o600, owner: tuple[int, int] | None = None) -> None:
-    """Write beside, set owner and mode, flush to disk, rename: a reader sees the old file or the new one.
+    """Write a file beside the old one, set owner and mode, flush it to disk, and rename it. A reader sees the old file
+    or the new one.
 
-    :param owner: (uid, gid), set before the rename; None keeps the caller's own.
-    :raises TimesTenError: naming the path and the system's reason; the old file is then untouched.
+    :param owner: (uid, gid), set before the rename; None keeps the caller's.
+    :raises TimesTenError: with the path and the system's error; the old file is then unchanged.
     """
     directory, name = os.path.split(path)
     temporary = os.path.join(directory, f".{name}.{secrets.token_hex(6)}")
@@ -126,12 +129,12 @@ def write(path: str, data: bytes, mode: int = 0o600, owner: tuple[int, int] | No
 
 
 def write_json(path: str, value: dict[str, Any], mode: int = 0o600, owner: tuple[int, int] | None = None) -> None:
-    """Write a JSON object as :func:`write` does, in a form that a person can read and a diff can show."""
+    """Write a JSON object as :func:`write` does, formatted for people and diffs."""
     write(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode("utf-8"), mode, owner)
 
 
 def sync_directory(path: str) -> None:
-    """Flush a directory, so that a rename in it survives a power cut."""
+    """Flush a directory to disk, so that a rename in it survives a power failure."""
     descriptor = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -140,9 +143,9 @@ def sync_directory(path: str) -> None:
 
 
 def make_directory(path: str, mode: int = 0o700, owner: tuple[int, int] | None = None) -> None:
-    """Create one directory if it is missing, and give it mode and owner; its parent has to exist.
+    """Create one directory if it is missing, and set its mode and owner. Its parent has to exist.
 
-    :raises TimesTenError: naming the path and what to do.
+    :raises TimesTenError: with the path and what to do.
     """
     try:
         try:
@@ -163,9 +166,9 @@ def make_directory(path: str, mode: int = 0o700, owner: tuple[int, int] | None =
 
 
 def switch_link(link: str, destination: str) -> None:
-    """Point a symbolic link at another destination in one step.
+    """Point a symbolic link to another destination in one step.
 
-    :raises TimesTenError: naming the link and the system's reason; the old link is then untouched.
+    :raises TimesTenError: with the link and the system's error; the old link is then unchanged.
     """
     temporary = f"{link}.{secrets.token_hex(6)}"
     try:
@@ -181,7 +184,7 @@ def switch_link(link: str, destination: str) -> None:
 
 
 def link_target(link: str) -> str | None:
-    """Return what a symbolic link names, or None where there is no link."""
+    """Return the text of a symbolic link, or None if there is no link."""
     try:
         return os.readlink(link)
     except OSError:
@@ -197,28 +200,30 @@ _IDENTITY = _Identity()
 
 
 def identify(run: str) -> None:
-    """Say which run of a playbook this process works for, for whoever finds a lock taken or something changed."""
+    """Set the name of the playbook run for which this process works. Others see it when they find a lock held or a
+    change made.
+    """
     _IDENTITY.run = run
 
 
 def identity() -> str:
-    """The run that this process works for; empty where it gave no name."""
+    """Return the run for which this process works; empty if it gave no name."""
     return _IDENTITY.run
 
 
 @contextlib.contextmanager
 def lock(path: str, timeout: float = 10.0) -> Iterator[int]:
-    """Hold an exclusive lock on a file while the block runs; the kernel drops it when the process ends, however it ends.
+    """Hold an exclusive lock on a file while the block runs. The kernel releases it when the process ends in any way.
 
-    A child that keeps the descriptor, which the block gets, holds the lock too, until it ends.
+    The block gets the descriptor. A child process that keeps it also holds the lock, until the child ends.
 
-    :param timeout: seconds to wait for another holder.
+    :param timeout: seconds to wait for the present holder.
     :raises TimesTenError: naming the process that holds it.
     """
     try:
         descriptor = _open_regular(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
-        raise TimesTenError(f"cannot lock {path}: {error.strerror}") from error
+        raise TimesTenError(f"cannot lock {path}: {error.strerror}; mend that, or move away what is there") from error
     try:
         deadline = time.monotonic() + timeout
         while True:
@@ -233,7 +238,7 @@ def lock(path: str, timeout: float = 10.0) -> Iterator[int]:
                     ) from None
                 time.sleep(0.05)
         holder = f"{os.getpid()} of {identity()}" if identity() else str(os.getpid())
-        # It is locked all the same where a full disk does not take the name.
+        # Even if a full disk cannot store the name, the lock is held.
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{holder}\n".encode(), 0)

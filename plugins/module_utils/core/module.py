@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every module does around its work: ask for what is missing, turn failures into answers."""
+"""What every module does around its work: checks that packages are there, and turns failures into answers."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ _CERTIFICATES = "ansible_collections.timesten.monitoring.plugins.module_utils.tl
 
 
 class CheckedModule(AnsibleModule):  # type: ignore[misc]
-    """An AnsibleModule that refuses what its conversions would hide, or end on with a traceback; the message names the option."""
+    """An AnsibleModule that refuses values which Ansible would silently convert or fail on. The message names the
+    option.
+    """
 
     LENIENT: tuple[str, ...] = ()
-    """Lists whose elements are judged one at a time."""
+    """Lists whose elements are checked later, one at a time."""
 
     def __init__(self, options: _argspec.Options) -> None:
         super().__init__(supports_check_mode=True, **options.for_ansible())
@@ -34,14 +36,15 @@ class CheckedModule(AnsibleModule):  # type: ignore[misc]
         super()._load_params()
         fault = _argspec.fault(self.params, self.argument_spec, self.LENIENT)
         if fault is not None:
-            # Ansible does not know yet which values it has to mask.
+            # Ansible does not know yet which values it has to hide, so none is shown.
             self.fail_json(msg=fault, invocation={})
 
 
 class ExporterModule(CheckedModule):
-    """An AnsibleModule that shows no value of ``environment``, in the log of the managed host or with -vvv.
+    """An AnsibleModule that shows no value of ``environment``, neither in the host's log nor with -vvv.
 
-    Those values may be passwords. A no_log for the option would not do: it blots out every occurrence of each value in results and errors, be it 1 or /opt.
+    Those values may be passwords. no_log for the option would be wrong: Ansible would then hide every occurrence of
+    each value in results and errors, even of 1 or /opt.
     """
 
     def _log_invocation(self) -> None:
@@ -56,7 +59,7 @@ class ExporterModule(CheckedModule):
 
 def _without_values(params: dict[str, Any]) -> dict[str, Any]:
     shown = dict(params)
-    # Where the arguments are refused, they may have any type.
+    # If the arguments are refused, they may have any type.
     if shown.get("environment"):
         variables = shown["environment"]
         shown["environment"] = dict.fromkeys(variables, HIDDEN) if isinstance(variables, dict) else HIDDEN
@@ -67,16 +70,19 @@ def _without_values(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _require_cryptography(module: AnsibleModule) -> None:
-    """Fail if the package cannot be used. It is not imported here: many calls need nothing of it, and its import takes longer than they do."""
+    """Fail if the package is missing. It is not imported here, because many calls do not need it and its import takes
+    longer than they do.
+    """
     error = getattr(sys.modules.get(_CERTIFICATES), "CRYPTOGRAPHY_IMPORT_ERROR", None)
     if error is not None or importlib.util.find_spec("cryptography") is None:
         module.fail_json(msg=missing_required_lib("cryptography >= 3.3"), exception=error)
 
 
 def run(module: AnsibleModule, work: Callable[[AnsibleModule], dict[str, Any]]) -> None:
-    """Do a module's work, and exit with its result or with the failure's message and details.
+    """Do a module's work, and exit with its result, or with the message and details of its failure.
 
-    A process that ends soon leaves its garbage to its end: the collector would walk the objects of a thousand exporters again and again.
+    The garbage collector is off: the process ends soon anyway, and the collector would walk the objects of a thousand
+    exporters again and again.
     """
     collecting = gc.isenabled()
     gc.disable()
@@ -97,7 +103,7 @@ def _run(module: AnsibleModule, work: Callable[[AnsibleModule], dict[str, Any]])
         failed = system_error(error)
         result = failed.details
     except NameError:
-        # The work has imported it on the way, and that failed.
+        # The work tried to import the package, and the import failed.
         _require_cryptography(module)
         raise
     for warning in result.pop("warnings", []):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names of exporters and clients, and the addresses that Prometheus dials."""
+"""Checks the names of exporters and clients, and the addresses that Prometheus connects to."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _SCOPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}\Z")
 _HOST_LABEL = re.compile(r"(\*|[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)\Z")
 
 PROBE = "probe"
-"""Name of the pair that each generation keeps for local handshakes; no client may have it."""
+"""The name of the pair that each generation keeps for local handshakes. No client may have it."""
 
 SPARE = ".spare"
-"""What is appended to an exporter's name, for its job and its deliveries, while it serves on its spare port."""
+"""The suffix of an exporter's name for its job and deliveries while it serves on its spare port."""
 
 
 def check_name(value: str, what: str) -> str:
-    """Return the name of an exporter or a client if it can be a directory, a label and a YAML scalar.
+    """Return the name of an exporter or client, if it can be a directory, a label and a YAML scalar.
 
-    :param what: where the name came from, for the message (for example ``exporters[0].name``).
+    :param what: the option that holds the name, for the message (for example ``exporters[0].name``).
     :raises TimesTenError: naming the value and the rule.
     """
     if not _NAME.match(value) or ".." in value:
@@ -49,7 +49,7 @@ def check_text(value: str, what: str) -> str:
 
 
 def check_path(value: str, what: str) -> str:
-    """:raises TimesTenError: if a path is not absolute or cannot be one."""
+    """:raises TimesTenError: if a path is not absolute or cannot be a path."""
     if not os.path.isabs(value):
         raise TimesTenError(f"{what}: {value!r} is not an absolute path")
     if any(len(os.fsencode(part)) > 255 for part in value.split("/")) or len(value) > 4095:
@@ -58,15 +58,15 @@ def check_path(value: str, what: str) -> str:
 
 
 def check_account(value: str, what: str) -> str:
-    """:raises TimesTenError: if this cannot be the name of a user or a group."""
-    # The highest number means "leave it as it is" to the system.
+    """:raises TimesTenError: if this cannot be a user or group."""
+    # For the system the highest number means "leave the owner unchanged".
     if not _ACCOUNT.match(value) or (value.isdigit() and int(value) >= 2**32 - 1):
         raise TimesTenError(f"{what}: {value!r} is not the name or the number of a user or a group")
     return value
 
 
 def on_port(exporter: str, spare: bool) -> str:
-    """Return the name that an exporter's job and deliveries have, by the port that it serves on."""
+    """Return the name of an exporter's job and deliveries for the usual or the spare port."""
     return exporter + SPARE if spare else exporter
 
 
@@ -76,12 +76,14 @@ def exporter_of(name: str) -> str:
 
 
 def other_port(name: str) -> str:
-    """Return the name that the job and the deliveries of an exporter's other port have."""
+    """Return the name of the job and deliveries for the exporter's other port."""
     return on_port(exporter_of(name), not name.endswith(SPARE))
 
 
 def check_distinct(names: Iterable[str], what: str) -> None:
-    """:raises TimesTenError: if a name occurs twice, or names differ in case alone (one directory on some file systems)."""
+    """:raises TimesTenError: if a name occurs twice, or two names differ only in case (some file systems have one
+    directory for both).
+    """
     seen: dict[str, str] = {}
     for name in names:
         folded = name.lower()
@@ -93,8 +95,8 @@ def check_distinct(names: Iterable[str], what: str) -> None:
 def is_address(value: str) -> bool:
     """Tell whether the value is an IPv4 or IPv6 address (without brackets) rather than a host name.
 
-    The scope of an IPv6 address (``fe80::1%eth0``) has to be the name or the number of an interface: newer versions of ipaddress let any text be
-    one, older ones none.
+    The scope of an IPv6 address (``fe80::1%eth0``) has to be the name or number of an interface. Newer versions of
+    ipaddress accept any text as scope, older ones none.
     """
     address, percent, scope = value.partition("%")
     if percent and not (_SCOPE.match(scope) and ":" in address):
@@ -107,10 +109,10 @@ def is_address(value: str) -> bool:
 
 
 def check_host(value: str, what: str, wildcard: bool = False) -> str:
-    """Return a host name or address as it was given.
+    """Return a host name or address unchanged, if it is valid.
 
     :param wildcard: whether a leading ``*.`` label is allowed (certificate names only).
-    :raises TimesTenError: naming the value and the place.
+    :raises TimesTenError: with the value and the option.
     """
     if is_address(value):
         return value
@@ -129,13 +131,13 @@ def check_host(value: str, what: str, wildcard: bool = False) -> str:
 
 
 def covers(alt_names: Iterable[str], host: str) -> bool:
-    """Tell whether a certificate with these alternative names is valid for the host.
+    """Tell whether a certificate with these alternative names is valid for a host.
 
-    The rules are those of Go's verifier, which is what Prometheus uses: addresses match addresses exactly, a wildcard stands for exactly
-    one left-most label, case does not matter.
+    The rules are those of Go's verifier, which Prometheus uses: addresses match exactly, a wildcard stands for exactly
+    one left-most label, and case does not matter.
     """
     if is_address(host):
-        # No certificate names a scope, so an address that has one needs a server_name.
+        # No certificate contains a scope, so an address with one needs a server_name.
         wanted = None if "%" in host else ipaddress.ip_address(host)
         return any(is_address(name) and "%" not in name and ipaddress.ip_address(name) == wanted for name in alt_names)
     host = host.rstrip(".").lower()

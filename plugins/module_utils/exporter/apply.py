@@ -1,11 +1,12 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A plan, carried out for one exporter. The caller holds the exporter's lock."""
+"""Carries out the plan for one exporter. The caller holds the exporter's lock."""
 
 from __future__ import annotations
 
 import copy
+import functools
 from typing import TYPE_CHECKING
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError, system_error
@@ -36,10 +37,10 @@ if TYPE_CHECKING:
 def apply(
     plan: Plan, directory: ExporterDirectory, utility: Utility, gap: takeover.Gap | None = None
 ) -> processes.ProcessState | None:
-    """Carry a plan out.
+    """Carry out a plan.
 
-    :param gap: when a process that is taken over may be replaced.
-    :returns: the process as it is afterwards.
+    :param gap: says when a process may be replaced that somebody else has started; only a takeover needs it.
+    :returns: the state of the process afterwards.
     """
     definition, wallet, process = plan.definition, plan.wallet, plan.process
     former = _former(process, directory)
@@ -51,6 +52,10 @@ def apply(
         return None
     if wallet.is_new:
         process = plan_process(definition, directory, utility, wallet)
+    elif plan.probe is not None and plan.probe.action == "issue":
+        # Only now can the process be asked what it serves.
+        process = plan_process(definition, directory, utility, wallet)
+        former = _former(process, directory)
     if process.takes_over and gap is not None:
         gap.wait()
     state = _apply_to_process(definition, directory, utility, process, former)
@@ -68,7 +73,7 @@ def apply(
 def _former(process: ProcessPlan | None, directory: ExporterDirectory) -> FormerProcess | None:
     if process is None or process.action != "restart":
         return None
-    # Imported where it is needed: most calls restart nothing.
+    # This import stands here because most calls restart nothing.
     from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.former import FormerProcess
 
     return FormerProcess.of(process, directory)
@@ -101,7 +106,7 @@ def _apply_to_generation(plan: Plan, manifest: Manifest, directory: ExporterDire
         if pair.action == "issue":
             directory.issue(utility, changed, pair.client)
         elif pair.client.scrape_interval is not None:
-            # Noted for runs that do not reach this client, so that its scrapes still count.
+            # A later run that does not reach this client counts its scrapes with this interval.
             changed["pairs"][pair.client.name]["scrape_interval"] = pair.client.scrape_interval
     if changed != manifest:
         directory.write_manifest(changed)
@@ -125,13 +130,13 @@ def _apply_to_process(
         return process.state
     if process.action == "start":
         return _begin(definition, directory, process)
-    # Imported where it is needed: most calls restart nothing.
+    # This import stands here because most calls restart nothing.
     from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.unattended import WorkFailed
 
     try:
         _restart(definition, directory, utility, process, former)
     except WorkFailed:
-        # That process has brought the former one back itself.
+        # The restarting process has already brought the former process back.
         raise
     except (TimesTenError, OSError) as error:
         if former is None:
@@ -152,30 +157,33 @@ def _restart(
     process: ProcessPlan,
     former: FormerProcess | None,
 ) -> None:
-    """Have a process of its own replace the exporter's; a second one, where the first was ended from outside."""
+    """Start a detached process that replaces the exporter's process; start a second one if somebody ended the first."""
     from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.unattended import unattended
 
+    for _attempt in range(2):
+        _clear_rehearsal(definition, process, former)
+        if unattended(directory, functools.partial(_replace, definition, directory, process, former)):
+            return
+        # Somebody ended the restarting process. Compare what it left behind with what is wanted.
+        kept = WalletPlan("keep", manifest=directory.current_manifest())
+        process = plan_process(definition, directory, utility, kept)
+        if process.action == "none":
+            return
+    _clear_rehearsal(definition, process, former)
+    raise TimesTenError(
+        f"exporter {definition.name}: the process that restarts it was ended twice, or could not write {directory.restart_file}; mend that, "
+        "and run it again"
+    )
+
+
+def _clear_rehearsal(definition: Definition, process: ProcessPlan, former: FormerProcess | None) -> None:
+    """Free the port on which the new process is tried: a restarting process that was ended while it tried left the trial there."""
     if former is not None and former.rehearses(process):
         stop_other(definition, process)
-    if unattended(directory, lambda: _replace(definition, directory, process, former)):
-        return
-    # Whoever has ended that process, what it left is brought to what is wanted.
-    kept = WalletPlan("keep", manifest=directory.current_manifest())
-    again = plan_process(definition, directory, utility, kept)
-    if again.action == "none":
-        return
-    if former is not None and former.rehearses(again):
-        # It was ended in the rehearsal, whose process still has the port.
-        stop_other(definition, again)
-    if not unattended(directory, lambda: _replace(definition, directory, again, former)):
-        raise TimesTenError(
-            f"exporter {definition.name}: the process that restarts it was ended twice, or could not write {directory.restart_file}; mend that, "
-            "and run it again"
-        )
 
 
 def _begin(definition: Definition, directory: ExporterDirectory, process: ProcessPlan) -> processes.ProcessState:
-    """Start or restart the process as planned."""
+    """Start or restart the process as the plan says."""
     if process.wanted is None or process.state is None:
         raise ValueError("no process is planned")
     proof = ready(definition, directory)
@@ -191,7 +199,7 @@ def _begin(definition: Definition, directory: ExporterDirectory, process: Proces
 def _replace(
     definition: Definition, directory: ExporterDirectory, process: ProcessPlan, former: FormerProcess | None
 ) -> None:
-    """Replace the process as planned; where that fails, the former one comes back."""
+    """Replace the process as the plan says; if that fails, bring the former process back."""
     try:
         if former is not None and process.wanted is not None and former.rehearses(process):
             former.rehearse(definition, process.wanted, ready(definition, directory, settle=0.0))
@@ -204,19 +212,36 @@ def _replace(
 
 def _apply_boot(process: ProcessPlan) -> None:
     if process.boot is not None and process.wanted is not None:
-        # Where a unit starts it, the script comes at the right moment: one that is there too early would start a second.
+        # If a unit starts the exporter, the start writes the script itself, at the right moment: with an earlier script
+        # systemd would start a second process.
         boot.apply_boot(process.boot, process.wanted.unit is None or process.action in ("none", "stop"))
 
 
 def note_served_certificate(definition: Definition, directory: ExporterDirectory) -> None:
-    """Where the export does not tell the server's own certificate, note the one that a trusted handshake saw."""
+    """Record the certificate that a trusted handshake saw, if the exported file does not contain the server's own
+    certificate.
+    """
     manifest = directory.current_manifest()
-    if manifest is None or manifest["leaf"] is not None:
+    if manifest is None:
         return
-    outcome, _manifest = handshake(definition, directory)
-    if outcome.status == probe.ACCEPTED and outcome.certificate is not None:
-        from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates
+    known = with_served_certificate(definition, directory, manifest)
+    if known is not manifest:
+        directory.write_manifest(known)
 
-        changed = copy.copy(manifest)
-        changed["leaf"], changed["leaf_source"] = certificates.facts_of_der(outcome.certificate), "handshake"
-        directory.write_manifest(changed)
+
+def with_served_certificate(definition: Definition, directory: ExporterDirectory, manifest: Manifest) -> Manifest:
+    """Return a manifest with the server's own certificate, from a trusted handshake where the export does not tell it.
+
+    :param definition: the exporter on the port that serves this generation.
+    :raises OSError: as :func:`handshake`.
+    """
+    if manifest["leaf"] is not None:
+        return manifest
+    outcome, _manifest = handshake(definition, directory, generation=manifest["generation"])
+    if outcome.status != probe.ACCEPTED or outcome.certificate is None:
+        return manifest
+    from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates
+
+    known = copy.copy(manifest)
+    known["leaf"], known["leaf_source"] = certificates.facts_of_der(outcome.certificate), "handshake"
+    return known

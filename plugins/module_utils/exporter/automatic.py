@@ -1,7 +1,10 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ``boot: auto`` means on this host: systemd, cron, or nobody. What was chosen once stays: the unit or the crontab's line tells it."""
+"""Decides what ``boot: auto`` means on this host: systemd, cron or nothing.
+
+An earlier choice stays: an installed unit or a line in the crontab shows it.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,14 @@ AUTO = "auto"
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """What there is on the host for one exporter.
+    """What this host has for one exporter.
 
-    :ivar unit: whether a unit of ours is installed.
-    :ivar stale: whether root has something to do for that unit to be as it should.
-    :ivar no_unit: why root cannot install one; None if it may be tried.
-    :ivar entry: whether cron starts it already.
-    :ivar no_crontab: why the user can have no crontab; None if he can.
-    :ivar spare: whether it may change to a spare port, which no unit can.
+    :ivar unit: whether our unit is installed.
+    :ivar stale: whether root has to change that unit.
+    :ivar no_unit: why root cannot install a unit; None if it can be tried.
+    :ivar entry: whether cron already starts the exporter.
+    :ivar no_crontab: why the user cannot have a crontab; None if the user can.
+    :ivar spare: whether the exporter may move to a spare port, which a unit does not support.
     """
 
     unit: bool = False
@@ -42,8 +45,8 @@ class Seen:
 class Choice:
     """What starts the exporter after a reboot.
 
-    :ivar needs_unit: whether root has to install or to mend its unit first.
-    :ivar unattended: why nobody starts it; None where somebody does.
+    :ivar needs_unit: whether root first has to install or change the unit.
+    :ivar unattended: why nothing starts the exporter after a reboot; None if something does.
     """
 
     boot: str
@@ -52,7 +55,7 @@ class Choice:
 
 
 def choose(seen: Seen) -> Choice:
-    """Decide what ``auto`` means."""
+    """Decide what ``auto`` means, given what the host has."""
     with_cron = seen.no_crontab is None
     if seen.unit and not (seen.spare and with_cron):
         return Choice("systemd", seen.stale and seen.no_unit is None)
@@ -67,9 +70,10 @@ def choose(seen: Seen) -> Choice:
 
 
 def settle(wanted: Definition, units: Mapping[str, Any] | None) -> tuple[Definition, Choice | None]:
-    """Return the definition with what ``auto`` means on this host, and that choice; None where it is not asked for.
+    """Return the definition with ``auto`` replaced by the choice for this host, and the choice; None if ``auto`` is not
+    set.
 
-    :param units: what root would be told of the unit, ``owner`` and ``after``; None where root is not asked.
+    :param units: ``owner`` and ``after`` for the unit that root would install; None if root is not asked.
     """
     if wanted.boot != AUTO:
         return wanted, None
@@ -78,14 +82,16 @@ def settle(wanted: Definition, units: Mapping[str, Any] | None) -> tuple[Definit
 
 
 def kept(wanted: Definition) -> Definition:
-    """Return the definition with what was chosen before: for what neither installs nor removes anything."""
+    """Return the definition with the earlier choice. Calls use it that neither install nor remove anything for the
+    boot.
+    """
     if wanted.boot != AUTO:
         return wanted
     found = "none"
     if boot.installed(boot.service_name(wanted.name)):
         found = "systemd"
     elif os.path.lexists(os.path.join(wanted.certificate_directory, "run")):
-        # Only where there is a script that the crontab could start.
+        # The crontab matters only if the script exists that it would start.
         with contextlib.suppress(TimesTenError):
             found = "cron" if _has_entry(wanted) else "none"
     return dataclasses.replace(wanted, boot=found)
@@ -100,7 +106,7 @@ def _look(wanted: Definition, units: Mapping[str, Any] | None) -> Seen:
     unit = boot.installed(boot.service_name(wanted.name))
     stale, no_unit = _look_at_units(wanted, units)
     entry, no_crontab = False, None
-    # Most hosts with a unit need no look at the crontab.
+    # A host with a unit needs no look at the crontab, unless there is a spare port.
     if spare or not unit:
         try:
             entry = _has_entry(wanted)
@@ -114,14 +120,14 @@ def _look_at_units(wanted: Definition, units: Mapping[str, Any] | None) -> tuple
         return False, "systemd does not run this host"
     if units is None:
         return False, "root may not install a unit"
-    # Imported where it is needed: Ansible compiles what a module imports at every call.
+    # This import stands here because Ansible compiles everything that a module imports, at every call.
     from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.units import ForeignUnit, converge_units
 
     with_unit = dataclasses.replace(wanted, boot="systemd")
     try:
         return converge_units([with_unit], units["owner"], units["after"], True)["changed"], None
     except ForeignUnit:
-        # A defect, and no reason to do without: it would run beside what the crontab starts.
+        # This is a defect of an existing unit, not a reason to use cron: both would start the exporter.
         raise
     except TimesTenError as error:
         return False, error.message

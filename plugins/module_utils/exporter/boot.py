@@ -1,13 +1,13 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What brings an exporter back after a reboot: its start script, and who runs that: the owner's crontab, or systemd.
+"""Starts an exporter after a reboot: writes its start script, and lets the owner's crontab or systemd run it.
 
-The script is ``<exporter>/run``. It starts the exporter exactly as :func:`exporter.processes.start` would, from the
-generation that is current then, so that a run of the collection finds nothing to change. It ends as soon as the
-exporter has written its pid file, whether the utility stays in the foreground or detaches, so a unit of type
-``forking`` fits both. The units belong to root, but need root no more once they are there: the service runs only
-while the script exists, and is started when its owner writes ``<exporter>/start``.
+The script is ``<exporter>/run``. It starts the exporter from the current generation, exactly as
+:func:`exporter.processes.start` would, so the next run of the collection finds nothing to change. It ends when the
+exporter has written its pid file. That works for a utility that stays in the foreground and for one that detaches, so a
+systemd unit of type ``forking`` fits both. Root installs the units, but is not needed afterwards: systemd runs the
+service only while the script exists, and starts it when the owner writes ``<exporter>/start``.
 """
 
 from __future__ import annotations
@@ -28,28 +28,26 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.runni
     remove_script,
     write_script,
 )
-from ansible_collections.timesten.monitoring.plugins.module_utils.machine import crontab
-
-UNIT_DIRECTORY = "/etc/systemd/system"
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine import crontab, systemd
 
 MARK = "# Managed by timesten.monitoring: "
-"""How the first line begins of what this collection wrote and may replace."""
+"""The first line of every file that this collection wrote and may replace begins like this."""
 
 
 def service_name(exporter: str) -> str:
-    """Name of the systemd unit that runs an exporter."""
+    """Return the name of the systemd unit that runs an exporter."""
     return f"timesten-exporter-{exporter}.service"
 
 
 def path_name(exporter: str) -> str:
-    """Name of the systemd unit that lets the exporter's owner start the service."""
+    """Return the name of the systemd unit that lets the exporter's owner start the service."""
     return f"timesten-exporter-{exporter}.path"
 
 
 def installed(unit: str) -> bool:
-    """Whether a unit of ours is installed."""
+    """Tell whether our unit of this name is installed."""
     try:
-        return files.read(os.path.join(UNIT_DIRECTORY, unit)).startswith(MARK.encode("utf-8"))
+        return files.read(os.path.join(systemd.UNIT_DIRECTORY, unit)).startswith(MARK.encode("utf-8"))
     except (FileNotFoundError, TimesTenError):
         return False
 
@@ -87,11 +85,13 @@ read_pid() {{
     [ -e "$pid_file" ] || return 1
     [ -f "$pid_file" ] && [ "$(wc -c <"$pid_file")" -le {pid_limit} ] || return 2
     text=$(tr '\\0\\t\\r\\n' '    ' <"$pid_file" 2>/dev/null)
-    case $text in *[!0-9\\ ]*) return 2 ;; esac
+    # Cut into words, but no word stands for names of files.
+    set -f
     set -- $text
+    set +f
     [ $# -gt 0 ] || return 1
-    [ $# -eq 1 ] || return 2
-    case $1 in 0* | ???????????*) return 2 ;; esac
+    case $1 in *[!0-9]* | 0* | ???????????*) return 2 ;; esac
+    case ${{2-}} in [0-9]*) return 2 ;; esac
     pid=$1
 }}
 
@@ -171,15 +171,15 @@ printf '%s\\n' "$pid" >{unit_pid_file}
 
 
 def unit_pid_file(directory: str) -> str:
-    """The pid file that the start script writes for systemd."""
+    """Return the path of the pid file that the start script writes for systemd."""
     return os.path.join(directory, "run.pid")
 
 
 def script(name: str, process: Wanted, timeout: int, by_unit: bool) -> str:
-    """The text of the start script.
+    """Return the text of the start script.
 
-    :param timeout: seconds that the exporter has to write its pid file.
-    :param by_unit: whether systemd runs it; an exporter that was started by anything else is then a failure.
+    :param timeout: seconds within which the exporter has to write its pid file.
+    :param by_unit: whether systemd runs the script; the script then fails if something else has started the exporter.
     """
     directory = os.path.dirname(process.state_file)
     current = os.path.join(directory, "current")
@@ -200,7 +200,7 @@ def script(name: str, process: Wanted, timeout: int, by_unit: bool) -> str:
         pid_limit=_pid_file.SIZE_LIMIT,
         log_file=shlex.quote(process.log_file),
         state_file=shlex.quote(process.state_file),
-        # As core.files names what it has not renamed yet.
+        # core.files names files like this before it renames them.
         new_state_file=shlex.quote(os.path.join(directory, ".state.json.000000000000")),
         when_running=running,
         wallet=_WALLET.format(current=shlex.quote(current), current_text=_in_double_quotes(current))
@@ -216,11 +216,11 @@ def script(name: str, process: Wanted, timeout: int, by_unit: bool) -> str:
 
 
 def _record(process: Wanted) -> str:
-    """The rest of ``state.json``, as a word of the shell that knows the generation."""
+    """Return the rest of ``state.json`` as a shell word; the shell puts the generation in."""
     wallet = process.options.get("certificate-directory")
     command, directory = process.utility.argv(*process.arguments), None
     if wallet is not None:
-        # No path holds a NUL.
+        # A NUL marks the place of the generation, because no path contains one.
         directory = os.path.join(os.path.dirname(wallet), "\0")
         command = [directory if argument == wallet else argument for argument in command]
     record = {
@@ -241,9 +241,11 @@ def _in_double_quotes(text: str) -> str:
 
 
 def crontab_lines(exporter: str, run_file: str) -> list[str]:
-    """The lines of the owner's crontab that start an exporter at boot: again until it runs, since cron may be there before TimesTen.
+    """Return the lines of the owner's crontab that start an exporter at boot.
 
-    :raises TimesTenError: for a path that no crontab can hold.
+    The line tries again until the exporter runs, because cron may start before TimesTen.
+
+    :raises TimesTenError: if a crontab cannot hold the path.
     """
     if "\n" in run_file:
         raise TimesTenError(
@@ -254,7 +256,7 @@ def crontab_lines(exporter: str, run_file: str) -> list[str]:
 
 
 def crontab_mark(exporter: str) -> str:
-    """The comment before an exporter's line."""
+    """Return the comment line that marks an exporter's line in the crontab."""
     return f"# timesten.monitoring: exporter {exporter}"
 
 
@@ -264,10 +266,10 @@ def crontab_mark(exporter: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class BootPlan:
-    """What changes in script and crontab, and why.
+    """The changes of script and crontab, and the reasons.
 
-    :ivar script: the script to write; None to remove the one that is there.
-    :ivar crontab: the crontab to write; None where it stays as it is.
+    :ivar script: text of the script to write; None removes the existing script.
+    :ivar crontab: text of the crontab to write; None leaves it as it is.
     """
 
     run_file: str
@@ -277,11 +279,11 @@ class BootPlan:
 
 
 def plan_boot(wanted: Definition, run_file: str, process: Wanted | None, check_mode: bool) -> BootPlan:
-    """Decide what happens to script and crontab.
+    """Decide how script and crontab change.
 
-    :param process: None where it cannot be known yet.
-    :param check_mode: units that are not there yet are then no error.
-    :raises TimesTenError: if systemd is asked for and its units are not there, or cron is and there is none.
+    :param process: the process that should run; None if that cannot be known yet.
+    :param check_mode: whether missing units are allowed, because an earlier task would install them.
+    :raises TimesTenError: if boot is systemd and the units are not installed, or boot is cron and the host has no cron.
     """
     name, by_unit = wanted.name, installed(service_name(wanted.name))
     if wanted.boot == "systemd" and not by_unit and not check_mode:
@@ -302,11 +304,21 @@ def plan_boot(wanted: Definition, run_file: str, process: Wanted | None, check_m
     elif text is None or text != _read(run_file):
         why.append(f"{run_file} {'differs' if there else 'is missing'}")
     lines = crontab_lines(name, run_file) if wanted.boot == "cron" and not stopping else []
-    before = crontab.read() if lines or there else ""
+    before = _crontab(bool(lines)) if lines or there else ""
     after = crontab.with_entry(before, crontab_mark(name), lines)
     if after != before:
         why.append("the crontab's line " + ("is missing or differs" if lines else "has to go"))
     return BootPlan(run_file, why, text, after if after != before else None)
+
+
+def _crontab(needed: bool) -> str:
+    """The crontab of the calling user. Where nothing has to be in it, a host without cron is none that keeps a script: a line that is left starts nothing."""
+    try:
+        return crontab.read()
+    except TimesTenError:
+        if needed:
+            raise
+        return ""
 
 
 def _read(path: str) -> str | None:
@@ -317,7 +329,7 @@ def _read(path: str) -> str | None:
 
 
 def apply_boot(plan: BootPlan, with_script: bool) -> None:
-    """Write or remove the crontab's line and, where asked for, the script."""
+    """Write or remove the crontab's line and, if asked for, the script."""
     if plan.crontab is not None:
         crontab.write(plan.crontab)
     if not plan.why or not with_script:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The scrapes of one exporter, against the GETs a minute that ttExporter accepts."""
+"""Compares the scrapes of one exporter with the GETs per minute that ttExporter accepts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Mapping, NamedTuple
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 
 DOCUMENTED_RATE_LIMIT = 10
-"""GETs per minute that ttExporter accepts where its limit is not set."""
+"""GETs per minute that ttExporter accepts if nobody sets its limit."""
 
 
 class RateBudget(NamedTuple):
-    """Whether the scrapes of one exporter fit, and the numbers, for people."""
+    """Says whether the scrapes of one exporter fit into its limit, with the numbers for a message."""
 
     fits: bool
     message: str
@@ -23,9 +23,10 @@ class RateBudget(NamedTuple):
 def rate_budget(intervals: Mapping[str, float], limit: int) -> RateBudget:
     """Compare the GETs per minute of all clients of one exporter with its limit.
 
-    The sum is exact (a fraction of whole milliseconds, no floating point), so three clients at 12 s are 15 a minute, not a hair more.
+    The sum is exact (an integer fraction of milliseconds, no floating point): three clients at 12 s are exactly 15 a
+    minute.
 
-    :param intervals: client name to scrape interval in seconds.
+    :param intervals: scrape interval in seconds, by client name.
     :param limit: GETs per minute that the exporter accepts.
     :raises TimesTenError: if an interval is not positive.
     """
@@ -36,7 +37,7 @@ def rate_budget(intervals: Mapping[str, float], limit: int) -> RateBudget:
             raise TimesTenError(f"client {client}: a scrape interval of {seconds!r} seconds is impossible")
         total, divisor = total * milliseconds + 60000 * divisor, divisor * milliseconds
         parts.append(f"{client} every {_duration(milliseconds)}")
-    # Rounded up: a sum just over the limit must not read like the limit.
+    # Round up, so that a sum just over the limit does not read like the limit.
     shown = -(-total * 100 // divisor) / 100
     message = f"{shown:g} scrapes a minute ({', '.join(parts) or 'no client'}), {limit} allowed"
     if total <= limit * divisor:
@@ -48,7 +49,7 @@ def rate_budget(intervals: Mapping[str, float], limit: int) -> RateBudget:
 
 
 def _duration(milliseconds: int) -> str:
-    """Write a time as Prometheus does: 90500 becomes ``1m30s500ms``."""
+    """Write a duration as Prometheus does: 90500 becomes ``1m30s500ms``."""
     parts, rest = [], milliseconds
     for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
         count, rest = divmod(rest, size)

@@ -1,14 +1,14 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The words and the shapes of what the exporter's side keeps on disk and answers (docs/on-disk.md, docs/contracts.md)."""
+"""Types of the values that the exporter's side keeps on disk and returns (docs/on-disk.md, docs/contracts.md)."""
 
 from __future__ import annotations
 
 from typing import Any, Dict, List, Literal, Optional, TypedDict
 
 LATER = "known after apply"
-"""What check mode says of a value that only the real run can make."""
+"""Check mode returns this text for a value that only the real run can make."""
 
 WalletAction = Literal["none", "keep", "create", "adopt"]
 PairAction = Literal["keep", "send", "issue"]
@@ -17,18 +17,20 @@ Origin = Literal["created", "adopted"]
 Strategy = Literal["gap", "spare_port"]
 
 SwitchStatus = Literal["waiting", "switched", "confirmed", "reverted", "missed", "failed", "lost"]
-"""``waiting``: for its moment; ``switched``: waits for the verdict; ``confirmed``: the new generation stays; ``reverted``: the old one is back;
-``missed``: nothing was changed; ``failed``: the new one did not work, the old one is back; ``lost``: the leader is gone (never written)."""
+"""``waiting``: the leader waits for its moment. ``switched``: it waits for the verdict. ``confirmed``: the new
+generation stays. ``reverted``: the old generation is back. ``missed``: nothing was changed. ``failed``: the new
+generation did not work and the old one is back. ``lost``: the leader is gone (never written, only reported).
+"""
 
 SPARE_PORT: Strategy = "spare_port"
-"""The strategy that restarts nothing; the other one is ``gap``."""
+"""This strategy restarts nothing; the other one is ``gap``."""
 
 CertificateFacts = Dict[str, Any]
-"""What a certificate says (docs/on-disk.md, Certificate facts)."""
+"""The facts of one certificate (docs/on-disk.md, Certificate facts)."""
 
 
 class AskedNames(TypedDict):
-    """What a server certificate was asked to say."""
+    """The names that were asked for in a server certificate."""
 
     common_name: str | None
     alt_names: list[str]
@@ -36,7 +38,7 @@ class AskedNames(TypedDict):
 
 
 class WalletRecord(TypedDict):
-    """The wallet file as it was when the manifest was written."""
+    """Size, times and digest of the wallet file at the time when the manifest was written."""
 
     path: str
     size: int
@@ -45,7 +47,10 @@ class WalletRecord(TypedDict):
 
 
 class PairRecord(TypedDict):
-    """One pair that was issued from a generation; ``recipient`` is the id of the transport key that its key is sealed for."""
+    """One pair that was issued from a generation.
+
+    ``recipient`` is the id of the transport key for which the private key is sealed.
+    """
 
     delivery: str
     sha256: str
@@ -56,7 +61,7 @@ class PairRecord(TypedDict):
 
 
 class Described(TypedDict):
-    """What an exported server file says."""
+    """The facts of an exported server file."""
 
     ca: list[CertificateFacts]
     ca_sha256: str
@@ -76,11 +81,11 @@ class _Manifest(Described):
 
 
 class Manifest(_Manifest, total=False):
-    """``manifest.json`` of a generation.
+    """The content of ``manifest.json`` of a generation.
 
-    ``evicted``: clients that lost their access; ``forgotten``: clients that were removed and whose pairs are still accepted; ``former``: names that
-    the certificate has beside those asked for, because jobs verified them when it was made; ``staged``: it waits for a rotation; ``spare``: its
-    exporter serves on the spare port.
+    ``evicted``: clients that lost their access. ``forgotten``: clients that were removed, but whose pairs are still
+    accepted. ``former``: further names in the certificate, because jobs still verified them when it was made.
+    ``staged``: the generation waits for a rotation. ``spare``: its exporter serves on the spare port.
     """
 
     evicted: list[str]
@@ -102,7 +107,10 @@ class _Switch(TypedDict):
 
 
 class SwitchRecord(_Switch, total=False):
-    """``switch.json``: what the leader of a rotation says of itself. Moments and ``deadline`` are seconds since the epoch, ``window`` is seconds."""
+    """The content of ``switch.json``: the state of a rotation's leader, written by the leader.
+
+    Moments and ``deadline`` are seconds since the epoch, ``window`` is seconds.
+    """
 
     moments: list[float]
     deadline: float
@@ -112,7 +120,7 @@ class SwitchRecord(_Switch, total=False):
 
 
 class SwitchOrder(TypedDict, total=False):
-    """What the controller orders of the leader: when to switch to which generation, and how long to wait for the verdict."""
+    """The controller's order to the leader: when to switch, to which generation, and how long to wait for the verdict."""
 
     generation: str
     moments: list[float]
@@ -137,4 +145,4 @@ RotationRow = TypedDict(
         "has_spare_port": bool,
     },
 )
-"""``rotation`` in the answer of the phase ``stage``: what would be switched."""
+"""``rotation`` in the answer of the phase ``stage``: what the rotation would switch."""

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run changes for one exporter, and why: a pure function of what was seen."""
+"""Decides what a run changes for one exporter, and why: a pure function of the observation."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.walle
 
 @dataclasses.dataclass
 class Plan:
-    """What a run changes for one exporter, and why.
+    """The changes of a run for one exporter, and the reasons.
 
-    :ivar definition: the exporter on the port in use.
-    :ivar probe: the pair for local handshakes; None where no wallet is wanted.
-    :ivar process: None where the process is no part of the call.
-    :ivar evicted: clients that get no pair although they ask for one.
-    :ivar rotation_due: why a rotation has to replace the wallet; None where none has to.
+    :ivar definition: the exporter, with the port that is in use.
+    :ivar probe: the pair for local handshakes; None if no wallet is wanted.
+    :ivar process: None if the call does not concern the process.
+    :ivar evicted: clients of the call that get no pair because they were evicted.
+    :ivar rotation_due: why a rotation has to replace the wallet; None if no rotation is due.
     """
 
     definition: Definition
@@ -53,12 +53,12 @@ class Plan:
 
     @property
     def all_pairs(self) -> list[PairPlan]:
-        """The probe pair and those of the clients."""
+        """Return the probe pair and the pairs of the clients."""
         return ([] if self.probe is None else [self.probe]) + self.pairs
 
     @property
     def why(self) -> list[str]:
-        """All reasons for change, in the order in which the changes are made."""
+        """Return all reasons for changes, in the order in which the changes are made."""
         reasons = list(self.wallet.why)
         if not self.wallet.is_new:
             reasons += [f"pair {pair.client.name}: {pair.why}" for pair in self.all_pairs if pair.action == "issue"]
@@ -66,7 +66,7 @@ class Plan:
 
     @property
     def changed(self) -> bool:
-        """Whether anything changes that a person can notice."""
+        """Tell whether anything changes that a person would notice."""
         return bool(self.why)
 
 
@@ -80,8 +80,8 @@ def decide(
 ) -> Plan:
     """Decide what has to change.
 
-    :param manifest: of the current generation.
-    :raises TimesTenError: for everything that would make the real run fail and can be known now.
+    :param manifest: manifest of the current generation.
+    :raises TimesTenError: for every known reason why the real run would fail.
     """
     if observed.problems and not call.check_mode:
         raise observed.problems[0]
@@ -116,7 +116,9 @@ def _decide_pair(plan: Plan, seen: Mapping[str, PairSeen], client: Client) -> Pa
 def admitted(
     exporter: str, manifest: Manifest | None, clients: Sequence[Client], warnings: list[str]
 ) -> tuple[list[str], list[Client]]:
-    """Tell who is evicted from now on, and which of the clients get pairs; adds a warning for each that gets none."""
+    """Return the names of all evicted clients, and the clients that get pairs. Add a warning for each client that gets
+    none.
+    """
     readmitted = {client.name for client in clients if client.readmit}
     evicted = sorted(set([] if manifest is None else manifest.get("evicted", [])) - readmitted)
     warnings += [
@@ -129,7 +131,7 @@ def admitted(
 
 
 def _left_to_rotation(plan: Plan, observed: Observed) -> bool:
-    """Leave the wallet as it is if it is in use by clients of a running exporter; says why it has to be rotated."""
+    """Keep a due wallet while clients of a running exporter use it, and say why a rotation has to replace it."""
     wallet, manifest, process = plan.wallet, plan.wallet.manifest, observed.process
     if not wallet.is_new or not wallet.usable or manifest is None or not set(manifest["pairs"]) - {PROBE}:
         return False
@@ -148,9 +150,11 @@ def _has_its_pair(manifest: Manifest | None, client: Client) -> bool:
 
 
 def how_to_forget(clients: Sequence[str]) -> str:
-    """Say how the exporters stop waiting for clients. Removal takes any name that a manifest knows, whatever the inventory says."""
+    """Return the advice how to make exporters forget clients. A removal accepts any name in a manifest, even one that
+    the inventory lacks.
+    """
     commands = (f"ansible-playbook timesten.monitoring.remove -e remove_prometheus={client}" for client in clients)
-    return f"one that is gone for good is taken out of the inventory and forgotten before: {', '.join(commands)}"
+    return f"if a client is gone for good, first take it out of the inventory and forget it: {', '.join(commands)}"
 
 
 def _refuse_to_lose_clients(plan: Plan) -> None:
@@ -171,17 +175,20 @@ def _refuse_to_lose_clients(plan: Plan) -> None:
 def _refuse_to_move(
     plan: Plan, observed: Observed, manifest: Manifest | None, clients: Sequence[Client], not_seen: Sequence[str]
 ) -> None:
-    """Refuse another target while a client that scrapes it cannot be told: it would go on scraping the old one."""
+    """Refuse a new target if a client that scrapes the exporter cannot be told of it: that client would go on scraping
+    the old target.
+    """
     process, definition = observed.process, plan.definition
     if process is None or process.action not in ("none", "restart"):
         return
     moves = of_target(() if process.state is None else process.state.drift)
     present = {client.name for client in clients}
     with_pair = [] if manifest is None else sorted(set(manifest["pairs"]) - {PROBE, *plan.evicted, *present})
-    # Over plain http nobody needs a pair, so only the caller knows who scrapes it.
+    # Over plain HTTP no client needs a pair, so only the caller knows the clients that scrape.
     is_plain = definition.insecure != any(text.startswith("mode ") for text in moves)
     without = sorted(set(not_seen) - {*with_pair, *present}) if is_plain else []
-    # Who scrapes it knows the address; the certificate's name, which is the address by default, tells it where nobody can be asked.
+    # A client that scrapes it knows its address. If no client can be asked, the certificate's name stands for the
+    # address, which is its default.
     asked = None if definition.asked is None else definition.asked.common_name
     before = None if manifest is None else manifest["asked"]["common_name"]
     told = any(client.stored for client in clients)
@@ -215,7 +222,7 @@ def _decide_process(plan: Plan, observed: Observed, clients: Sequence[Client], c
 
 
 def _with_new_wallet(definition: Definition, process: ProcessPlan) -> ProcessPlan:
-    """A running process is restarted for a new wallet, whatever else there is about it."""
+    """Plan a restart of a running process for a new wallet, whatever else is planned for it."""
     if process.action not in ("none", "restart"):
         return process
     others = [] if process.boot is None else list(process.boot.why)
@@ -228,7 +235,7 @@ def _with_new_wallet(definition: Definition, process: ProcessPlan) -> ProcessPla
 
 
 def _check_rate_budget(plan: Plan, clients: Sequence[Client], policy: str) -> None:
-    # Clients that this run does not reach scrape all the same: the manifest has their intervals.
+    # Clients that this run does not reach scrape too; the manifest has their intervals.
     known = {} if plan.wallet.manifest is None else plan.wallet.manifest["pairs"]
     intervals = {name: pair["scrape_interval"] or 0.0 for name, pair in known.items() if pair.get("scrape_interval")}
     intervals.update({client.name: client.scrape_interval for client in clients if client.scrape_interval})

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one exporter should be, and which clients it has: the options of the modules, checked before anything is touched."""
+"""What one exporter should be and which clients it has: the modules' options, checked before anything is touched."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls.transport_keys import check_public_key
 
 _LONGEST_INTERVAL = 9223372036
-"""Seconds: Prometheus counts in 64 bits of nanoseconds."""
+"""Seconds. Prometheus holds a duration as nanoseconds in 64 bits."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 @dataclasses.dataclass(frozen=True)
 class Definition:
-    """One exporter as it should be (docs/contracts.md).
+    """One exporter as it should be (docs/contracts.md, "One exporter").
 
-    :ivar asked: what the server certificate should say; None where the module leaves that to tt_wallet.
-    :ivar usual_port: None where it is not needed (everything but the process, and to stop it).
-    :ivar spare_port: the port that a rotation may change over to; None where there is none.
+    :ivar asked: names and key size of the server certificate; None if the module leaves them to tt_wallet.
+    :ivar usual_port: None if the call does not need it: only starting a process does.
+    :ivar spare_port: the port to which a rotation may move the exporter; None if there is none.
     :ivar usual_pid_file: pid file of the process on the usual port.
-    :ivar takeover: whether it takes the place, and the wallet, of a ttExporter that somebody else has started on its port.
-    :ivar spare: whether the process on the spare port is meant, not the one on the usual port.
+    :ivar takeover: whether to replace a ttExporter that somebody else started on the port, and to adopt its wallet.
+    :ivar spare: whether this describes the process on the spare port instead of the one on the usual port.
     """
 
     name: str
@@ -62,35 +62,35 @@ class Definition:
 
     @property
     def job(self) -> str:
-        """Name of its job and its deliveries on the Prometheus hosts."""
+        """Return the name of the exporter's job and deliveries on the Prometheus hosts."""
         return _names.on_port(self.name, self.spare)
 
     @property
     def port(self) -> int | None:
-        """The port of the process that is meant."""
+        """Return the port of the described process."""
         return self.spare_port if self.spare else self.usual_port
 
     @property
     def pid_file(self) -> str:
-        """The pid file of the process that is meant."""
+        """Return the pid file of the described process."""
         return self.usual_pid_file + (_names.SPARE if self.spare else "")
 
     @property
     def how_to_stop(self) -> tuple[str, int, bool]:
-        """Signal, seconds to wait, and whether to kill."""
+        """Return the signal, the seconds to wait, and whether to kill afterwards."""
         return self.stop_signal, self.stop_timeout, self.force_kill
 
     def on_other_port(self) -> Definition:
-        """The same exporter; what is meant is its process on the other port."""
+        """Return the same exporter, describing its process on the other port."""
         return dataclasses.replace(self, spare=not self.spare)
 
 
 def define(params: dict[str, Any], place: str = "") -> Definition:
     """Check one exporter's options.
 
-    :param params: the options that the module has; those that it has not get what the other modules have as default.
+    :param params: the options that the module has; for an option that it lacks, the default of the other modules holds.
     :param place: prefix for messages, for example ``exporters[2].``.
-    :raises TimesTenError: naming the option, its value and what is allowed.
+    :raises TimesTenError: naming the option, its value and the allowed values.
     """
 
     def path(option: str, default: str | None = None) -> str:
@@ -173,14 +173,14 @@ def _asked(params: dict[str, Any], address: str | None, place: str) -> Asked | N
     for index, alt_name in enumerate(alt_names):
         _names.check_host(alt_name, f"{place}alt_names[{index}]", wildcard=True)
     size = params.get("rsa_key_size")
-    # OpenSSL, as distributions configure it, refuses smaller ones in every handshake.
+    # OpenSSL as distributions configure it refuses a smaller key in every handshake.
     if size is not None and not 2048 <= size <= 16384:
         raise TimesTenError(f"{place}rsa_key_size: {size} is not between 2048 and 16384")
     return Asked(common_name, tuple(alt_names), size)
 
 
 def _environment(variables: dict[str, Any], place: str) -> dict[str, str]:
-    # A value may be a secret, so no message shows one.
+    # A value may be a secret, so no message shows a value.
     for name, value in variables.items():
         if not _VARIABLE.match(str(name)):
             raise TimesTenError(
@@ -205,9 +205,9 @@ def _refuse_home(directory: str, place: str) -> None:
 
 
 def define_all(items: Sequence[dict[str, Any]]) -> list[Definition]:
-    """Check all exporters of a host, each alone and together.
+    """Check all exporters of a host, each by itself and all together.
 
-    :raises TimesTenError: if two share a name, a directory, a port or a pid file.
+    :raises TimesTenError: if two exporters share a name, a directory, a port or a pid file.
     """
     definitions = [define(item, f"exporters[{index}].") for index, item in enumerate(items)]
     _names.check_distinct([item.name for item in definitions], "exporters")
@@ -224,7 +224,7 @@ def define_all(items: Sequence[dict[str, Any]]) -> list[Definition]:
 def define_clients(items: Iterable[dict[str, Any]]) -> list[Client]:
     """Check the clients of a call.
 
-    :raises TimesTenError: if a name is not usable, reserved, or there twice, or a recipient is no transport key.
+    :raises TimesTenError: if a name is invalid, reserved or used twice, or a recipient is not a transport key.
     """
     clients = []
     for index, item in enumerate(items):
@@ -257,7 +257,7 @@ def _check_interval(interval: Any, place: str) -> None:
 
 
 def _check_stored(entry: Any, place: str) -> None:
-    """:raises TimesTenError: if this is not what a client has of one exporter."""
+    """:raises TimesTenError: if the entry does not describe a client's delivery of one exporter."""
     if not isinstance(entry, dict):
         raise TimesTenError(f"{place}: {show(entry)} is not a mapping")
     for key in ("delivery", "sha256", "ca_sha256"):

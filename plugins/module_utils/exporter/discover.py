@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every ttExporter that runs on a host or has a wallet there, whoever has set it up. Nothing is changed, and no GET is sent."""
+"""Finds every ttExporter process and every wallet on a host, no matter who made it. Changes nothing and sends no GET."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.layou
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine import systemd
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
 
-# Other digits than these are none of a port.
+# A port has at most five ASCII digits.
 _PORT = re.compile(r"[0-9]{1,5}\Z")
 _DEPTH = 3
-"""How deep below a directory a wallet is looked for."""
+"""How many levels below a directory the search for wallets goes."""
 
 _MOST_DIRECTORIES = 5000
 _MOST = 100
-"""Exporters of one host."""
+"""The largest number of exporters that is returned for one host."""
 
 _NOTHING: dict[str, Any] = dict.fromkeys(
     ("pid", "port", "owner", "unit", "timesten_home", "certificate_directory", "exporter", "not_after")
@@ -33,13 +33,13 @@ _NOTHING: dict[str, Any] = dict.fromkeys(
 
 
 def discover(directories: Sequence[str]) -> list[dict[str, Any]]:
-    """Return what runs, by port, and then the wallets that nothing serves.
+    """Return the running exporters by port, then the wallets that no process serves.
 
-    :param directories: places to look for wallets, beside the users' homes.
+    :param directories: where to look for wallets, in addition to the users' home directories.
     """
     found = sorted(_running(processes.Snapshot()), key=lambda row: row["port"])
     served = {row["certificate_directory"] for row in found} - {None}
-    # One of a user's wallets may be of a generation: then the exporter's directory is meant.
+    # A served wallet may be that of a generation: the exporter's own directory then counts as served.
     served |= {os.path.dirname(os.path.dirname(path)) for path in served if GENERATION_ID.match(os.path.basename(path))}
     places = [*directories, *_homes(), *filter(None, (row["timesten_home"] for row in found))]
     return [*found, *(row for row in _wallets(places) if row["certificate_directory"] not in served)][:_MOST]
@@ -52,7 +52,7 @@ def _running(snapshot: processes.Snapshot) -> Iterator[dict[str, Any]]:
         for options in [processes.exporter_options(process.argv)]
         if options is not None and process.pid != os.getpid()
     }
-    # A wrapper and the exporter that it waits for have the same arguments.
+    # A wrapper has the same arguments as the exporter that it waits for.
     wrappers = {process.parent for process, _options in serving.values()}
     for pid, (process, options) in serving.items():
         given = options.get("port") or ""
@@ -65,8 +65,7 @@ def _running(snapshot: processes.Snapshot) -> Iterator[dict[str, Any]]:
 
 
 def _of_process(process: processes.Process, options: Mapping[str, str | None], port: int) -> dict[str, Any]:
-    wallet = options.get("certificate-directory")
-    directory = None if wallet is None else processes.resolved(process, wallet)
+    directory = processes.wallet_of(process, options)
     insecure = "insecure" in options
     return {
         "owner": process.owner,
@@ -80,20 +79,20 @@ def _of_process(process: processes.Process, options: Mapping[str, str | None], p
 
 
 def _served_until(port: int) -> str | None:
-    """The end of the certificate that a port serves: a handshake without a pair shows it."""
+    """Return the end of the certificate that a port serves. A handshake without a client certificate shows it."""
     from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates
 
     for host in ("127.0.0.1", "::1"):
         outcome = probe.tls(host, port, settle=0.0)
         if outcome.certificate is not None:
-            # OpenSSL accepts certificates that cryptography does not.
+            # OpenSSL accepts some certificates that cryptography refuses.
             with contextlib.suppress(ValueError):
                 return str(certificates.facts_of_der(outcome.certificate)["not_after"])
     return None
 
 
 def _exporter(directory: str) -> str | None:
-    """The name of the exporter of this collection whose generation a certificate directory is."""
+    """Return the name of our exporter if this certificate directory is one of its generations."""
     if not GENERATION_ID.match(os.path.basename(directory)):
         return None
     exporter: str | None = _of_manifest(_manifest(directory))["exporter"]
@@ -101,7 +100,7 @@ def _exporter(directory: str) -> str | None:
 
 
 def _manifest(directory: str) -> Mapping[str, Any]:
-    # It may be anybody's, and nested deeper than Python goes.
+    # Anybody may have written this file; it may be nested deeper than Python can parse.
     with contextlib.suppress(TimesTenError, OSError, RecursionError):
         return files.read_json(os.path.join(directory, "manifest.json")) or {}
     return {}
@@ -113,7 +112,7 @@ def _homes() -> list[str]:
 
 
 def _wallets(places: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The certificate directories below some places; of an exporter of this collection, its own directory."""
+    """Yield the certificate directories below some places; for an exporter of this collection, its own directory."""
     seen: set[str] = set()
     waiting = [(os.path.realpath(place), 0) for place in places]
     while waiting and len(seen) < _MOST_DIRECTORIES:

@@ -1,7 +1,9 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The process that runs before a restart: it is not stopped for one that cannot work, and it comes back if the new one does not."""
+"""The process that runs before a restart. It is stopped only for a new process that works, and comes back if the new
+one fails.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +22,17 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.proce
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility
 
 _PATIENCE = 30.0
-"""Seconds that the former process gets at least to start: it has worked, and nothing else is left to try."""
+"""The former process gets at least so many seconds to start again: it did work, and there is no other way left."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FormerProcess:
-    """What is needed to start the process again as it is.
+    """The facts needed to start the process again as it was.
 
-    :ivar generation: the one that is current.
-    :ivar port: on which it serves; 0 where that cannot be told.
-    :ivar script: the start script as it is; None where there is none.
-    :ivar environment_sha256: of the variables that it was started with, as its state has it.
+    :ivar generation: the current generation.
+    :ivar port: the port that it serves; 0 if unknown.
+    :ivar script: text of the start script; None if there is none.
+    :ivar environment_sha256: digest of the variables that it was started with, from its state file.
     """
 
     wanted: processes.Wanted
@@ -42,7 +44,7 @@ class FormerProcess:
 
     @classmethod
     def of(cls, process: ProcessPlan, directory: ExporterDirectory) -> FormerProcess | None:
-        """The process that a plan restarts; None where it cannot be told how it was started."""
+        """Return the process that a plan restarts; None if it is unknown how that process was started."""
         new, state = process.wanted, process.state
         if new is None or state is None or state.process is None:
             return None
@@ -65,17 +67,17 @@ class FormerProcess:
         return cls(wanted, state.process.pid, directory.current_id(), port, script, record.get("environment_sha256"))
 
     def rehearses(self, process: ProcessPlan) -> bool:
-        """Tell whether the new process can be tried while this one still serves: on another port."""
+        """Tell whether the new process can be tried while this one still serves, because it has another port."""
         new = process.wanted
         return process.action == "restart" and new is not None and new.unit is None and self.port not in (0, new.port)
 
     def rehearse(self, definition: Definition, new: processes.Wanted, proof: processes.Ready) -> None:
-        """Before a restart on another port: show that the new process works there, while this one still serves.
+        """Show that the new process works on its other port while this one still serves.
 
-        The trial has the pid file and the state of the process on the other port, where there must be none: the next run stops it if this one is
-        killed.
+        The trial uses the pid file and the state file that belong to the other port, where no process may run. If this
+        run is killed, the next run finds the trial there and stops it.
 
-        :raises TimesTenError: if the new process does not work; this one was not touched.
+        :raises TimesTenError: if the new process does not work; this process was not touched.
         """
         other, stop = definition.on_other_port(), definition.how_to_stop
         arguments = [other.pid_file if argument == new.pid_file else argument for argument in new.arguments]
@@ -85,9 +87,9 @@ class FormerProcess:
         processes.stop(trial, state, *stop)
 
     def come_back(self, definition: Definition, directory: ExporterDirectory, failed: TimesTenError) -> TimesTenError:
-        """After a restart that failed: have the former process serve its wallet again, on its port.
+        """After a failed restart, start the former process again with its wallet and port.
 
-        :returns: the failure, which says what became of it.
+        :returns: the failure, extended by what happened to the former process.
         """
         new = directory.current_id()
         try:
@@ -104,7 +106,7 @@ class FormerProcess:
                 **failed.details,
             )
         if new is not None and new != self.generation:
-            # It has shown that it does not work: the next run makes another one.
+            # This generation did not work: the next run makes another one.
             directory.remove(new)
         return TimesTenError(f"{failed.message}. {outcome}", **failed.details)
 
@@ -124,18 +126,19 @@ class FormerProcess:
         else:
             now = processes.start(self.wanted, None, timeout)
         if self.wanted.takes is None:
-            # It was started with all variables of the former one, of which only some are an option.
+            # It was started with all variables of the former process, and only some of them are options.
             processes.write_state(self.wanted, now, self.environment_sha256)
         else:
-            # Recorded, it would count as started by this collection.
+            # With a state file it would count as started by this collection.
             os.unlink(self.wanted.state_file)
         return f"The former arguments and wallet are back: process {now.pid} serves on port {self.port}"
 
 
 def _arguments(process: processes.Process, command: Sequence[str], pid_file: str) -> list[str]:
-    """What a command line gives to ttExporter, with absolute paths, since it will not start in the same directory.
+    """Return the arguments that a command line gives to ttExporter, with absolute paths because the working directory
+    will be another.
 
-    :param pid_file: in place of one that cannot be trusted, or of none.
+    :param pid_file: replaces a pid file that cannot be trusted, or is added where there is none.
     """
     found = processes.arguments(command)
     for option in ("-certificate-directory", "-pid-file"):
@@ -152,7 +155,7 @@ def _arguments(process: processes.Process, command: Sequence[str], pid_file: str
 
 
 def _environment(pid: int) -> dict[str, str]:
-    """The variables that a process was started with."""
+    """Return the environment variables that a process was started with."""
     try:
         with open(f"/proc/{pid}/environ", encoding="utf-8", errors="surrogateescape") as stream:
             pairs = (item.partition("=") for item in stream.read().split("\0") if "=" in item)

@@ -1,11 +1,11 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The directory of one exporter: its generations, their manifests, and the pairs issued from them.
+"""The directory of one exporter: generations, their manifests, and the pairs issued from them.
 
-Nothing here replaces a wallet in its directory. A generation is built beside the others, renamed when it is complete, and
-made current by the switch of one symbolic link, so a run that is cut off at any point leaves the old generation or the new
-one.
+No function here replaces a wallet in its directory. A new generation is built beside the others, renamed when it is
+complete, and made current by switching one symbolic link. A run that is interrupted at any point therefore leaves
+either the old generation or the new one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contr
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.layout import (
     GENERATION_ID,
     Layout,
+    is_file,
     is_half_written,
+    is_lock,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility, wallets
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine.detached import Record
@@ -51,23 +53,24 @@ _REMOVE_MANIFEST = "if you remove the file, the next run adopts the wallet and i
 
 
 _LONGEST_RESTART = 600.0
-"""Seconds for which a restart whose run was killed is waited for."""
+"""Wait so many seconds for a restart whose run was killed."""
 
 _EXPORT = "timesten-export-"
 _EXPORT_TIME = 600.0
-"""Seconds after which nobody uses the directory of an export any more."""
+"""After so many seconds no process uses the directory of an export any more."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Client:
-    """One Prometheus instance, or one outsider, that gets a pair.
+    """A Prometheus instance or an outsider that gets a pair.
 
-    :ivar recipient: its public transport key, or the age recipient of an outsider; None leaves the key on the exporter host in ``client.key``.
-    :ivar scrape_interval: seconds, where known.
-    :ivar stored: what it has of this exporter: ``delivery``, ``sha256``, ``ca_sha256`` and, where it tells, ``verifies``: the
-        names that its job verifies.
-    :ivar readmit: whether it gets pairs again although it was evicted.
-    :ivar exporters: names of the exporters that it takes; None stands for all.
+    :ivar recipient: its public transport key, or an outsider's age recipient; with None, the key stays on the exporter
+        host in ``client.key``.
+    :ivar scrape_interval: seconds, if known.
+    :ivar stored: what it has stored of this exporter: ``delivery``, ``sha256``, ``ca_sha256`` and, if it says so,
+        ``verifies``, the names that its job verifies.
+    :ivar readmit: whether it gets pairs again after an eviction.
+    :ivar exporters: names of the exporters that it scrapes; None means all.
     """
 
     name: str
@@ -78,21 +81,21 @@ class Client:
     exporters: tuple[str, ...] | None = None
 
     def takes(self, exporter: str) -> bool:
-        """Tell whether it gets a pair of an exporter."""
+        """Tell whether it gets a pair of this exporter."""
         return self.exporters is None or exporter in self.exporters
 
     @property
     def verifies(self) -> tuple[str, ...] | None:
-        """The names that its job verifies in the exporter's certificate; None where it does not tell."""
+        """Return the names that its job verifies in the exporter's certificate; None if it does not say."""
         names = self.stored.get("verifies")
         return None if names is None else (names,) if isinstance(names, str) else tuple(names)
 
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What a server certificate is asked to say; what is not given is left to the utility.
+    """The names and the key size to ask for in a server certificate. The utility chooses what is not set here.
 
-    :ivar rsa_key_size: bits.
+    :ivar rsa_key_size: size in bits.
     """
 
     common_name: str | None
@@ -100,14 +103,14 @@ class Asked:
     rsa_key_size: int | None
 
     def as_dict(self) -> AskedNames:
-        """The form that a manifest holds."""
+        """Return the form for a manifest."""
         return {"common_name": self.common_name, "alt_names": list(self.alt_names), "rsa_key_size": self.rsa_key_size}
 
 
 def wallet_file(directory: str) -> str | None:
-    """Path of the one wallet file below a certificate directory, or None.
+    """Return the path of the one wallet file below a certificate directory, or None.
 
-    :raises TimesTenError: if several are there, since nobody can tell which one ttExporter would serve.
+    :raises TimesTenError: if there are several: which one ttExporter would serve is unknown.
     """
     found = wallets(directory)
     if len(found) > 1:
@@ -116,7 +119,10 @@ def wallet_file(directory: str) -> str | None:
 
 
 def instance_guid(timesten_home: str) -> str | None:
-    """GUID of the instance, which is in the name of the only wallet that its ttExporter opens; None where it cannot be told."""
+    """Return the GUID of the instance, or None if it is unknown.
+
+    ttExporter opens only the wallet whose name contains this GUID.
+    """
     try:
         text = _files.read(os.path.join(timesten_home, "conf", "timesten.conf")).decode("utf-8", "replace")
     except (OSError, TimesTenError):
@@ -130,8 +136,10 @@ def instance_guid(timesten_home: str) -> str | None:
 
 
 def described(pem: bytes, what: str) -> Described:
-    """What an exported server file says, as the part of a manifest: ``ca``, ``ca_sha256``, ``leaf``, ``leaf_source``."""
-    # Imported where it is needed: most calls read only what a manifest says of certificates.
+    """Return the part of a manifest that describes an exported server file: ``ca``, ``ca_sha256``, ``leaf``,
+    ``leaf_source``.
+    """
+    # This import stands here because most calls read the facts of certificates from a manifest.
     from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
 
     certificates = _certificates.load(pem, what)
@@ -145,7 +153,7 @@ def described(pem: bytes, what: str) -> Described:
 
 
 def _clear_exports() -> None:
-    """Remove what runs that were killed have left in the directory for temporary files."""
+    """Remove temporary directories that killed runs have left behind."""
     for path in glob.glob(os.path.join(glob.escape(tempfile.gettempdir()), f"{_EXPORT}*")):
         with contextlib.suppress(OSError):
             info = os.lstat(path)
@@ -155,13 +163,13 @@ def _clear_exports() -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What a new generation is made from and for.
+    """The source and the content of a new generation.
 
-    :ivar clients: they get a pair.
-    :ivar adopt: directory with a wallet to copy; None creates a new wallet.
-    :ivar evicted: clients that lost their access; every generation remembers them.
-    :ivar former: names that jobs still verify, although they are not asked for any more.
-    :ivar staged: whether it waits for a rotation.
+    :ivar clients: the clients that get a pair.
+    :ivar adopt: a directory whose wallet is copied; None creates a new wallet.
+    :ivar evicted: clients that lost their access; every generation records them.
+    :ivar former: names that are no longer asked for, but that jobs still verify.
+    :ivar staged: whether the generation waits for a rotation.
     :ivar spare: whether its exporter serves on the spare port.
     """
 
@@ -175,25 +183,25 @@ class Request:
 
 
 def _read_certificate(path: str, sha256: str) -> bytes | None:
-    """The PEM text in a file, if its certificates are those with this fingerprint."""
+    """Return the PEM text of a file if its certificates have this fingerprint."""
     try:
         pem = _files.read(path)
     except (FileNotFoundError, TimesTenError):
         return None
-    return pem if _pem.bundle_fingerprint(pem) == sha256 else None
+    return _pem.certificates_of(pem) if _pem.bundle_fingerprint(pem) == sha256 else None
 
 
 class ExporterDirectory(Layout):
-    """``<directory>/<exporter>``: everything that belongs to one exporter.
+    """The directory ``<directory>/<exporter>``, which holds everything of one exporter.
 
-    What it has read it remembers, until it writes it itself or gets the lock: a decision sees one state of the directory. What it returns is for
-    reading; whoever changes a manifest does that on a copy.
+    It keeps what it has read until it writes that itself or takes the lock, so that a decision is based on one state of
+    the directory. Callers must not change what it returns: they change a copy of a manifest.
 
-    :ivar lock_descriptor: of the lock, while it is held; else -1.
+    :ivar lock_descriptor: file descriptor of the lock while it is held, else -1.
     """
 
     def __init__(self, path: str, exporter: str) -> None:
-        """:param path: absolute path of the directory; it need not exist yet."""
+        """:param path: absolute path of the directory, which may not exist yet."""
         super().__init__(path)
         self.exporter = exporter
         self.lock_descriptor = -1
@@ -201,19 +209,19 @@ class ExporterDirectory(Layout):
         self._manifests: dict[str, Manifest | None] = {}
 
     def forget(self) -> None:
-        """Read again what is asked for from now on."""
+        """Forget what was read, so that everything is read again."""
         self._current.clear()
         self._manifests.clear()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep every other run away from this exporter while the block runs."""
+        """Hold the lock of this exporter, which keeps every other run away, while the block runs."""
         if os.path.lexists(self.restart_file):
-            # It holds the lock although its run was killed, and comes to its end by itself.
+            # A detached restart keeps the lock after its run was killed, and ends by itself.
             Record(self.restart_file).wait(lambda _now: False, _LONGEST_RESTART)
         with _files.lock(self.lock_file) as descriptor:
             self.lock_descriptor = descriptor
-            # Whoever held it before may have changed everything.
+            # The previous holder of the lock may have changed everything.
             self.forget()
             try:
                 yield
@@ -221,39 +229,40 @@ class ExporterDirectory(Layout):
                 self.lock_descriptor = -1
 
     def current_id(self) -> str | None:
-        """Id of the current generation; None if there is none, or the link leads nowhere."""
+        """Return the id of the current generation; None if there is none or the link is dangling."""
         if not self._current:
             self._current.append(self._read_current())
         return self._current[0]
 
     def _read_current(self) -> str | None:
         target = _files.link_target(self.current_link)
-        if target is None:
+        if target is None and not os.path.lexists(self.current_link):
             return None
-        name = os.path.basename(target)
+        name = os.path.basename(target or "")
         if target != os.path.join("generations", name) or not GENERATION_ID.match(name):
             raise TimesTenError(
-                f"{self.current_link} points at {target!r}, which is no generation of this exporter; remove the link or point it back"
+                f"{self.current_link} {'is no link' if target is None else f'points at {target!r}, which is no generation of this exporter'}; "
+                "point it back at the generation that the exporter serves, or remove it: the next run makes a new wallet then"
             )
         return name if os.path.isdir(self.generation(name)) else None
 
     def ids(self) -> list[str]:
-        """Ids of all complete generations, oldest first."""
+        """Return the ids of all complete generations, oldest first."""
         with contextlib.suppress(FileNotFoundError):
             return sorted(name for name in os.listdir(self.generations) if GENERATION_ID.match(name))
         return []
 
     def manifest(self, generation: str) -> Manifest | None:
-        """The manifest of a generation; None if it is missing.
+        """Return the manifest of a generation; None if it is missing.
 
-        :raises TimesTenError: if it is damaged, or of a version that is not known here.
+        :raises TimesTenError: if it is damaged or has an unknown version.
         """
         if generation not in self._manifests:
             self._manifests[generation] = self._read_manifest(generation)
         return self._manifests[generation]
 
     def current_manifest(self) -> Manifest | None:
-        """The manifest of the current generation."""
+        """Return the manifest of the current generation."""
         current = self.current_id()
         return None if current is None else self.manifest(current)
 
@@ -281,7 +290,7 @@ class ExporterDirectory(Layout):
         self._manifests[manifest["generation"]] = copy.deepcopy(manifest)
 
     def check(self) -> None:
-        """:raises TimesTenError: if the directory belongs to somebody else, or anybody could put another one in its place."""
+        """:raises TimesTenError: if the directory belongs to another user, or another user could replace it."""
         self._check_ancestors()
         try:
             owner = os.stat(self.path).st_uid
@@ -296,6 +305,19 @@ class ExporterDirectory(Layout):
                 f"certificate_directory: {self.path} belongs to user id {owner}, not to the user who runs ttExporter (id "
                 f"{os.geteuid()}); set become_user to its owner"
             )
+        self._check_entries()
+
+    def _check_entries(self) -> None:
+        with os.scandir(self.path) as entries:
+            for entry in entries:
+                # Of links and FIFOs in place of other files, whoever reads them says what they are for.
+                odd = entry.is_dir(follow_symlinks=False) or (
+                    is_lock(entry.name) and not entry.is_file(follow_symlinks=False)
+                )
+                if odd and is_file(entry.name):
+                    raise TimesTenError(
+                        f"certificate_directory: {entry.path} is no regular file, as this collection keeps one there; move it away, then run again"
+                    )
 
     def _check_ancestors(self) -> None:
         parent = os.path.dirname(self.path)
@@ -304,7 +326,7 @@ class ExporterDirectory(Layout):
             mode = 0
             with contextlib.suppress(OSError):
                 mode = os.stat(ancestor).st_mode
-            # A sticky bit keeps others from renaming what is ours, but not from coming first with the name that we are going to use.
+            # A sticky bit keeps other users from renaming our directory, but not from creating one with our name first.
             if mode & stat.S_IWOTH and (ancestor == parent or not mode & stat.S_ISVTX):
                 raise TimesTenError(
                     f"certificate_directory: {self.path} lies below {ancestor}, in which every user may make and replace files (mode "
@@ -313,7 +335,7 @@ class ExporterDirectory(Layout):
             ancestor = os.path.dirname(ancestor)
 
     def check_parent(self) -> None:
-        """:raises TimesTenError: if the directory is missing and cannot be made."""
+        """:raises TimesTenError: if the directory is missing and this user cannot make it."""
         ancestor = self.path
         while not os.path.lexists(ancestor):
             ancestor = os.path.dirname(ancestor)
@@ -324,11 +346,11 @@ class ExporterDirectory(Layout):
             )
 
     def is_prepared(self) -> bool:
-        """Tell whether :meth:`prepare` would do nothing."""
+        """Tell whether :meth:`prepare` has nothing to do."""
         return os.path.isdir(self.generations)
 
     def prepare(self) -> None:
-        """Make the directory with those of its parents that are missing.
+        """Make the directory and its missing parents.
 
         :raises TimesTenError: if it cannot be made.
         """
@@ -341,13 +363,14 @@ class ExporterDirectory(Layout):
             _files.make_directory(path)
 
     def clear_leftovers(self) -> None:
-        """Remove half-built generations and pairs of an interrupted run; the caller holds the lock."""
+        """Remove half-built generations and pairs that an interrupted run left; the caller holds the lock."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.restart_file)
         patterns = ("generations/.new-*", "generations/*/clients/.*")
         for pattern in patterns:
             for path in glob.glob(os.path.join(glob.escape(self.path), pattern)):
-                # A utility that outlived the run that had called it may still write here: then the next run removes it.
+                # A utility may have outlived the run that called it and still write here; the next run then removes the
+                # rest.
                 shutil.rmtree(path, ignore_errors=True)
         for folder in (self.path, *(self.generation(generation) for generation in self.ids())):
             for name in filter(is_half_written, os.listdir(folder)):
@@ -356,7 +379,9 @@ class ExporterDirectory(Layout):
         _clear_exports()
 
     def flat_wallet(self) -> str | None:
-        """A wallet made by hand directly in the directory, while there is no generation yet."""
+        """Return the directory of a wallet that was made by hand directly in this directory, as long as there is no
+        generation.
+        """
         return None if self.current_id() else wallet_file(self.path)
 
     def has_wallet(self) -> bool:
@@ -364,28 +389,30 @@ class ExporterDirectory(Layout):
         return self.current_id() is not None or self.flat_wallet() is not None
 
     def server_certificate(self, manifest: Manifest) -> bytes | None:
-        """The exported server certificate of a generation as PEM, if it is the one that the manifest describes."""
+        """Return the exported server certificate of a generation as PEM, if it is the one in the manifest."""
         return _read_certificate(self.server_file(manifest["generation"]), manifest["ca_sha256"])
 
     def read_export_pem(self, utility: Utility, wallet_directory: str) -> bytes:
-        """Export the server certificate of a wallet to a temporary place, and return it. Changes nothing."""
+        """Export the server certificate of a wallet to a temporary place and return its text. Changes nothing."""
         with tempfile.TemporaryDirectory(prefix=_EXPORT) as temporary:
             file = os.path.join(temporary, "server.crt")
             utility.export_server_certificate(wallet_directory, file)
             return _files.read(file)
 
     def read_export(self, utility: Utility, wallet_directory: str) -> Described:
-        """As :meth:`read_export_pem`, but return what it says (see :func:`described`)."""
+        """Export the server certificate as :meth:`read_export_pem` does, but return its facts (see :func:`described`)."""
         pem = self.read_export_pem(utility, wallet_directory)
         return described(pem, f"the server certificate exported from {wallet_directory}")
 
     def restore_export(self, utility: Utility, manifest: Manifest) -> None:
-        """Write server.crt of a generation again."""
+        """Write the missing ``server.crt`` of a generation again."""
         path = self.generation(manifest["generation"])
         _files.write(self.server_file(manifest["generation"]), self.read_export_pem(utility, path))
 
     def wallet_record(self, generation_path: str) -> WalletRecord:
-        """Size, times and digest of the wallet file: a cheap hint that it may have changed, never the verdict."""
+        """Return size, times and digest of the wallet file. They only hint that the wallet may have changed; they are
+        no verdict.
+        """
         file = wallet_file(generation_path)
         if file is None:
             raise TimesTenError(
@@ -402,7 +429,7 @@ class ExporterDirectory(Layout):
     def wallet_touched(self, manifest: Manifest) -> bool:
         """Tell whether the wallet file may differ from the one that the manifest describes.
 
-        :raises FileNotFoundError: if it is gone.
+        :raises FileNotFoundError: if the wallet file is gone.
         """
         path = self.generation(manifest["generation"])
         file = wallet_file(path)
@@ -414,7 +441,7 @@ class ExporterDirectory(Layout):
         return bool(self.wallet_record(path)["sha256"] != recorded["sha256"])
 
     def build(self, utility: Utility, request: Request, now: datetime.datetime) -> Manifest:
-        """Build a complete generation beside the others; it is not current yet.
+        """Build a complete generation beside the others without making it current.
 
         :returns: the manifest.
         """
@@ -427,10 +454,10 @@ class ExporterDirectory(Layout):
             utility.create_server_certificate(path, asked.common_name, alt_names, asked.rsa_key_size)
         else:
             self._copy_wallet(request.adopt, path)
-        self._close_to_others(path)
         server = os.path.join(path, "server.crt")
         wallet = self.wallet_record(path)
         utility.export_server_certificate(path, server)
+        self._close_to_others(path)
         server_says = described(_files.read(server), server)
         manifest: Manifest = {
             "version": MANIFEST_VERSION,
@@ -462,9 +489,10 @@ class ExporterDirectory(Layout):
         return manifest
 
     def _new_id(self, now: datetime.datetime) -> str:
-        """Ids sort by age: the microseconds first, and random digits so that no two hosts make the same one.
+        """Return a new id. Ids sort by age: time with microseconds first, then random digits, so that no two hosts make
+        the same id.
 
-        A clock that was set back must not make a generation older than the one before it.
+        If the clock was set back, the new id is still later than the newest one.
         """
         newest = max(self.ids(), default=None)
         if newest is not None:
@@ -475,7 +503,7 @@ class ExporterDirectory(Layout):
 
     @staticmethod
     def _copy_wallet(directory: str, path: str) -> None:
-        """Copy the wallet of a certificate directory; only regular files of it, and no link is followed."""
+        """Copy the wallet of a certificate directory: only regular files, and no link is followed."""
         source = os.path.dirname(wallet_file(directory) or "")
         target = os.path.join(path, os.path.basename(source))
         _files.make_directory(target)
@@ -485,12 +513,12 @@ class ExporterDirectory(Layout):
             _files.write(os.path.join(target, name), _files.read(os.path.join(source, name)))
 
     def is_spare(self, generation: str | None) -> bool:
-        """Tell whether the exporter of a generation serves on its spare port."""
+        """Tell whether the exporter of this generation serves on its spare port."""
         manifest = None if generation is None else self.manifest(generation)
         return manifest is not None and bool(manifest.get("spare"))
 
     def set_spare(self, generation: str, spare: bool) -> None:
-        """Note in a manifest which port the exporter serves on."""
+        """Record in the manifest on which port the exporter serves."""
         manifest = self.manifest(generation)
         if manifest is None or bool(manifest.get("spare")) == spare:
             return
@@ -501,40 +529,42 @@ class ExporterDirectory(Layout):
         self.write_manifest(changed)
 
     def make_current(self, generation: str) -> None:
-        """Switch to a generation in one step, and so to its port."""
+        """Switch the link to a generation, and thereby to its port, in one step."""
         _files.switch_link(self.current_link, os.path.join("generations", generation))
         self._current[:] = [generation]
 
     def make_none_current(self) -> None:
-        """Remove the link, where there was none before."""
+        """Remove the link; used to go back to a state without a current generation."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.current_link)
         self._current[:] = [None]
 
     def remove(self, generation: str) -> None:
-        """Remove a generation that is not current."""
+        """Remove a generation that is not the current one."""
         self._manifests.pop(generation, None)
         shutil.rmtree(self.generation(generation), ignore_errors=True)
 
     def issue(self, utility: Utility, manifest: Manifest, client: Client) -> None:
-        """Issue a new pair from a complete generation, and record it in the manifest, which is the caller's copy."""
+        """Issue a new pair from a complete generation and record it in the manifest, which is the caller's copy."""
         manifest["pairs"][client.name] = self._issue(utility, self.generation(manifest["generation"]), manifest, client)
         self.write_manifest(manifest)
 
     def certificate(self, manifest: Manifest, client: str) -> bytes | None:
-        """The certificate of a pair as PEM, if it is the one that the manifest names."""
+        """Return the certificate of a pair as PEM, if it is the one in the manifest."""
         path = self.pair_file(manifest["generation"], client, "client.crt")
         return _read_certificate(path, manifest["pairs"][client]["sha256"])
 
     def bundle(self, manifest: Manifest, client: str) -> str | None:
-        """The encrypted key of a pair, if there is one."""
+        """Return the encrypted private key of a pair, or None."""
         for name in ("bundle.json", "bundle.age"):
             with contextlib.suppress(FileNotFoundError, UnicodeDecodeError, TimesTenError):
                 return _files.read(self.pair_file(manifest["generation"], client, name)).decode("ascii").strip()
         return None
 
     def staged(self) -> list[str]:
-        """Ids of the generations that wait for a rotation, oldest first: newer than the current one, and never in use."""
+        """Return the ids of generations that wait for a rotation, oldest first: they are newer than the current one and
+        were never in use.
+        """
         current = self.current_id() or ""
         waiting = []
         for generation in self.ids():
@@ -545,16 +575,16 @@ class ExporterDirectory(Layout):
         return waiting
 
     def prune(self, keep: int) -> list[str]:
-        """Remove all but the newest generations; the current one always stays, and so do those that wait for a rotation.
+        """Remove old generations. The newest ones, the current one and those that wait for a rotation stay.
 
-        :param keep: how many to keep besides the current one.
-        :returns: ids of those removed.
+        :param keep: how many generations stay besides the current one.
+        :returns: ids of the removed generations.
         """
         current = self.current_id()
         waiting = self.staged()
         others = [generation for generation in self.ids() if generation != current and generation not in waiting]
         gone = others[: len(others) - keep] if keep else others
-        # What an evicted client has a pair of must not come back.
+        # A generation must not come back if an evicted client has a pair of it.
         manifest = self.current_manifest()
         evicted = set() if manifest is None else set(manifest.get("evicted", []))
         gone += [generation for generation in others if generation not in gone and self.pairs_of(generation) & evicted]
@@ -564,7 +594,9 @@ class ExporterDirectory(Layout):
         return gone
 
     def pairs_of(self, generation: str) -> set[str]:
-        """Names of the clients that a generation has issued pairs to, forgotten ones too, as far as its manifest can be read."""
+        """Return the names of all clients with a pair of this generation, forgotten ones too; an unreadable manifest
+        gives none.
+        """
         try:
             manifest = self.manifest(generation)
             return set() if manifest is None else {*manifest["pairs"], *manifest.get("forgotten", [])}
@@ -572,7 +604,7 @@ class ExporterDirectory(Layout):
             return set()
 
     def remove_generations(self) -> None:
-        """Remove the current link first, then every generation."""
+        """Remove the link ``current`` first, then every generation."""
         self.forget()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.current_link)
@@ -588,12 +620,13 @@ class ExporterDirectory(Layout):
         try:
             certificate = self._export_pair(utility, path, fresh, manifest, client)
         except BaseException:
-            # Its key may lie there in plain text.
+            # The client's private key may lie there in plain text.
             shutil.rmtree(fresh, ignore_errors=True)
             raise
         final = os.path.join(clients, client.name)
         if os.path.isdir(final):
-            # Between these renames there is no pair of that name: the manifest still names the old one, so the next run issues it again.
+            # Between these two renames the pair's directory is missing. The manifest still names the old pair, so the
+            # next run would issue it again.
             os.rename(final, os.path.join(clients, f".old-{client.name}-{secrets.token_hex(4)}"))
         os.rename(fresh, final)
         _files.sync_directory(clients)
@@ -611,12 +644,19 @@ class ExporterDirectory(Layout):
     def _export_pair(
         self, utility: Utility, path: str, fresh: str, manifest: Manifest, client: Client
     ) -> CertificateFacts:
-        """Have the utility write a pair into a directory, encrypt its key for the client, and return what its certificate says."""
+        """Let the utility write a pair into a directory, encrypt its private key for the client, and return the facts
+        of its certificate.
+        """
         from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
 
         certificate_file, key_file = os.path.join(fresh, "client.crt"), os.path.join(fresh, "client.key")
         utility.export_client_pair(path, certificate_file, key_file)
         self._close_to_others(fresh)
+        exported = _files.read(certificate_file)
+        own = _certificates.own_of(exported, _files.read(key_file))
+        if own and own != exported:
+            # Also so that no private key is taken for a part of the certificate, which is no secret.
+            _files.write(certificate_file, own)
         _pem.check_pair(certificate_file, key_file)
         what = f"the certificate that ttExporter issued for client {client.name}"
         certificate = _certificates.facts(_certificates.load_one(_files.read(certificate_file), what))
@@ -643,7 +683,7 @@ class ExporterDirectory(Layout):
 
     @staticmethod
     def _close_to_others(path: str) -> None:
-        """Take every right of group and others away: ttExporter chooses the modes of its files itself."""
+        """Remove all rights of group and others, because ttExporter chooses the modes of its files itself."""
         for directory, _names, files in os.walk(path):
             for entry in [directory, *(os.path.join(directory, file) for file in files)]:
                 mode = stat.S_IMODE(os.lstat(entry).st_mode)

@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The exporters of one host, brought to what is wanted: observe, decide, apply, answer.
+"""Brings the exporters of one host to the wanted state: observe, decide, apply, answer.
 
-The small modules use the same for one exporter and the parts that they are for (:mod:`exporter.modules`).
+The small modules call the same functions for one exporter and for their part of it (:mod:`exporter.modules`).
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def converge(
     run: Mapping[str, Any] | None = None,
     gap: takeover.Gap | None = None,
 ) -> dict[str, Any]:
-    """Bring one exporter to what is wanted, or in check mode tell what that would change.
+    """Bring one exporter to the wanted state; in check mode, return what would change.
 
-    :param gap: when a process that somebody else has started may be replaced.
-    :param run: the run of a playbook that this call is part of, as :mod:`machine.lease` has it.
+    :param gap: says when a process may be replaced that somebody else has started.
+    :param run: the playbook run that this call belongs to, in the form of :mod:`machine.lease`.
     :returns: the exporter's result, with ``diff`` and ``warnings``.
-    :raises TimesTenError: with ``changed`` in its details, if it failed on the way.
+    :raises TimesTenError: if it failed; ``changed`` in the details says whether anything was changed before.
     """
     directory = ExporterDirectory(definition.certificate_directory, definition.name)
     utility = Utility(definition.timesten_home, definition.environment)
@@ -48,11 +48,11 @@ def converge(
         before = snapshot(plan, directory, _found(plan))
         return result(plan, directory, before, predict(plan, before))
     if not directory.is_prepared():
-        # Whatever is wrong is told before anything is made; the lock is a file in the directory.
+        # This reports every problem before anything is made; even the lock is a file in the directory.
         _plan(definition, directory, utility, clients, call)
         directory.prepare()
     if os.path.lexists(directory.switch_file):
-        # Imported where it is needed: most exporters were never rotated.
+        # This import stands here because most exporters were never rotated.
         from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.record import end_leader
 
         end_leader(definition, directory, run or {})
@@ -101,10 +101,10 @@ def converge_host(
     away: Sequence[str] = (),
     units: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Bring all exporters of a host to what is wanted.
+    """Bring all exporters of a host to the wanted state.
 
-    :param units: as of :func:`automatic.settle`.
-    :raises TimesTenError: as :func:`over_all`.
+    :param units: see :func:`automatic.settle`.
+    :raises TimesTenError: see :func:`over_all`.
     """
     call = Call(True, True, rate_budget, hand_over, check_mode, away)
 
@@ -128,9 +128,10 @@ def converge_host(
 
 
 def _awaiting_unit(definition: Definition, clients: Sequence[Client], call: Call) -> dict[str, Any]:
-    """The result of an exporter for which nothing was done yet, because root has to see to its unit first.
+    """Return the result of an exporter that this call leaves alone, because root first has to install or change its
+    unit.
 
-    :raises TimesTenError: if the exporter would be refused: root installs nothing for that.
+    :raises TimesTenError: if the exporter would be refused, so that root installs nothing in vain.
     """
     directory = ExporterDirectory(definition.certificate_directory, definition.name)
     directory.check()
@@ -150,9 +151,9 @@ def _awaiting_unit(definition: Definition, clients: Sequence[Client], call: Call
 
 
 def forget_host(exporters: Sequence[Definition], clients: Sequence[str], check_mode: bool) -> dict[str, Any]:
-    """Have all exporters of a host forget clients; nothing else of them changes.
+    """Make all exporters of a host forget some clients; nothing else changes.
 
-    :raises TimesTenError: as :func:`over_all`.
+    :raises TimesTenError: see :func:`over_all`.
     """
     from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.removal import forget
 
@@ -160,9 +161,9 @@ def forget_host(exporters: Sequence[Definition], clients: Sequence[str], check_m
 
 
 def over_all(exporters: Sequence[Definition], work: Callable[[Definition], dict[str, Any]]) -> dict[str, Any]:
-    """Do something with every exporter of a host; one that fails does not keep the others from it.
+    """Do some work for every exporter of a host. If it fails for one exporter, the others still get their turn.
 
-    :raises TimesTenError: after all were tried, with the results of all in its details, if any failed.
+    :raises TimesTenError: after all exporters were tried, if one failed; the details hold the results of all.
     """
     results: list[dict[str, Any]] = []
     failures, warnings, diff = [], [], []
@@ -193,7 +194,9 @@ def over_all(exporters: Sequence[Definition], work: Callable[[Definition], dict[
 
 
 def seen_by(definition: Definition, clients: Sequence[Client]) -> list[Client]:
-    """The clients of one exporter, each with what it has of it, on the port in use, only."""
+    """Return the clients of one exporter. ``stored`` of each is reduced to its delivery of this exporter on the port in
+    use.
+    """
     found = []
     for client in clients:
         if client.takes(definition.name):

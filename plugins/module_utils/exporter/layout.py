@@ -33,10 +33,10 @@ _NAMES = frozenset(
         "start",
     )
 )
-"""What this collection makes in an exporter's directory, less the lock."""
+"""Everything that this collection makes in an exporter's directory, without the lock."""
 
 _HALF_WRITTEN = re.compile(r"(\..+|current)\.[0-9a-f]{12}\Z")
-"""Names that core.files gives to what it has not renamed yet."""
+"""core.files gives these names to files that it has not renamed yet."""
 
 
 class Layout:
@@ -49,12 +49,12 @@ class Layout:
         self.path = path
 
     def inside(self, *parts: str) -> str:
-        """Path of something in the directory."""
+        """Return a path in the directory."""
         return os.path.join(self.path, *parts)
 
     @property
     def lock_file(self) -> str:
-        """What a run that changes something holds."""
+        """The lock: a run holds it while it changes something."""
         return self.inside(_LOCK)
 
     @property
@@ -103,25 +103,30 @@ class Layout:
         return os.path.join(self.generation(generation), "clients")
 
     def pair_file(self, generation: str, client: str, file: str) -> str:
-        """A file of a pair: ``client.crt``, ``client.key``, ``bundle.json`` or ``bundle.age``."""
+        """Return the path of a file of a pair: ``client.crt``, ``client.key``, ``bundle.json`` or ``bundle.age``."""
         return os.path.join(self.clients(generation), client, file)
 
 
 def timing_file(directory: str) -> str:
-    """The durations of the last starts and restarts."""
+    """Return the path of the file with the durations of the last starts and restarts."""
     return os.path.join(directory, "timing.json")
 
 
 def is_lock(name: str) -> bool:
-    """Tell whether a name in the directory is that of the lock."""
+    """Tell whether this name in the directory is that of the lock."""
     return name == _LOCK
 
 
+def is_file(name: str) -> bool:
+    """Tell whether a name is that of a file which this collection makes in every exporter's directory, the lock among them."""
+    return is_lock(name) or name in _NAMES - {"current", "generations"}
+
+
 def is_half_written(name: str) -> bool:
-    """Tell whether a name is that of a file or link which a run was about to rename when it ended."""
+    """Tell whether this is the name of a file or link that an interrupted run had not renamed yet."""
     return bool(_HALF_WRITTEN.match(name))
 
 
 def is_ours(name: str) -> bool:
-    """Tell whether this collection makes a file of this name in every exporter's directory; the lock is not meant."""
+    """Tell whether this collection makes a file of this name in every exporter's directory. The lock does not count."""
     return name in _NAMES or is_half_written(name)

@@ -1,7 +1,9 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the small modules of the exporter host do: the host module's plan for one exporter, and the parts that each is for."""
+"""The work of the small modules of the exporter host: they use the host module's plan for one exporter, restricted to
+their part.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +41,10 @@ def _part(result: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def _without_wallet(directory: ExporterDirectory, check_mode: bool) -> dict[str, Any] | None:
-    """What a module answers that needs a wallet where there is none: in check mode an earlier task would have made it.
+    """Return a module's answer if it needs a wallet and there is none. In check mode an earlier task would have made
+    the wallet.
 
-    :raises TimesTenError: outside of check mode.
+    :raises TimesTenError: if this is not check mode.
     """
     if directory.has_wallet():
         return None
@@ -52,7 +55,7 @@ def _without_wallet(directory: ExporterDirectory, check_mode: bool) -> dict[str,
 
 
 def present_wallet(definition: Definition, check_mode: bool) -> dict[str, Any]:
-    """What tt_wallet does for state=present."""
+    """Do the work of tt_wallet with state=present."""
     old = _directory(definition).current_manifest()
     result = converge(definition, [], Call(process=False, check_mode=check_mode))
     lost = set() if old is None or result["generation"] == old["generation"] else set(old["pairs"]) - {PROBE}
@@ -71,13 +74,13 @@ def present_wallet(definition: Definition, check_mode: bool) -> dict[str, Any]:
 
 
 def absent_wallet(definition: Definition, check_mode: bool) -> dict[str, Any]:
-    """What tt_wallet does for state=absent.
+    """Do the work of tt_wallet with state=absent.
 
     :raises TimesTenError: if an exporter runs on one of the generations.
     """
     directory = _directory(definition)
     directory.check()
-    # Imported where it is needed: most calls remove nothing.
+    # This import stands here because most calls remove nothing.
     from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.removal import refuse_if_served
 
     refuse_if_served(directory)
@@ -95,9 +98,9 @@ def absent_wallet(definition: Definition, check_mode: bool) -> dict[str, Any]:
 
 
 def present_pairs(definition: Definition, clients: Sequence[Client], check_mode: bool) -> dict[str, Any]:
-    """What tt_client_cert does.
+    """Do the work of tt_client_cert.
 
-    :raises TimesTenError: if there is no wallet to issue from.
+    :raises TimesTenError: if there is no wallet.
     """
     later = _without_wallet(_directory(definition), check_mode)
     if later is not None:
@@ -106,14 +109,14 @@ def present_pairs(definition: Definition, clients: Sequence[Client], check_mode:
 
 
 def converge_process(definition: Definition, check_mode: bool) -> dict[str, Any]:
-    """What tt_exporter does."""
+    """Do the work of tt_exporter."""
     return _part(converge(definition, [], Call(check_mode=check_mode)), "process", "rate_limit")
 
 
 def export_certificate(definition: Definition, path: str, mode: str, check_mode: bool) -> dict[str, Any]:
-    """What tt_export_cert does: the exported server certificate of the current generation, written where it is definition.
+    """Do the work of tt_export_cert: write the exported server certificate of the current generation to a path.
 
-    :raises TimesTenError: if the mode is no octal number, or there is no wallet.
+    :raises TimesTenError: if the mode is not an octal number, or there is no wallet.
     """
     if not re.match(r"0?[0-7]{3}\Z", mode):
         raise TimesTenError(f"mode: {mode!r} is no octal file mode such as '0644'")
@@ -123,12 +126,12 @@ def export_certificate(definition: Definition, path: str, mode: str, check_mode:
     if later is not None:
         return {**later, "path": path}
     result = _part(converge(definition, [], Call(process=False, check_mode=check_mode)))
-    # The convergence may have made another generation current.
+    # The convergence before may have made another generation current.
     directory.forget()
     manifest = directory.current_manifest()
     pem = None if manifest is None else directory.server_certificate(manifest)
     if pem is None:
-        # Only in check mode: the generation is still to be made or mended.
+        # This happens only in check mode, where the generation is not made or repaired.
         source = directory.path if manifest is None else directory.generation(manifest["generation"])
         pem = directory.read_export_pem(Utility(definition.timesten_home, definition.environment), source)
     facts = described(pem, "the exported server certificate")
@@ -151,9 +154,9 @@ def export_certificate(definition: Definition, path: str, mode: str, check_mode:
 
 
 def _exported_file(path: str) -> dict[str, Any]:
-    """What the file holds now.
+    """Return the present content of the file.
 
-    :raises TimesTenError: if it is a link or no file: that is not for this module to replace.
+    :raises TimesTenError: if it is a link or not a regular file; this module must not replace those.
     """
     found: dict[str, Any] = {"path": path, "ca_sha256": None, "mode": None}
     try:
@@ -164,12 +167,12 @@ def _exported_file(path: str) -> dict[str, Any]:
     try:
         found["ca_sha256"] = described(pem, path)["ca_sha256"]
     except TimesTenError:
-        pass  # Anything else than certificates differs from what belongs there.
+        pass  # A file with anything else than certificates differs from the wanted one.
     return found
 
 
 def describe(definition: Definition) -> dict[str, Any]:
-    """What tt_exporter_info does. Changes nothing."""
+    """Do the work of tt_exporter_info. Changes nothing."""
     directory = _directory(definition)
     directory.check()
     utility = Utility(definition.timesten_home, definition.environment)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What there is of one exporter: read once for each call, before anything is decided. Nothing is changed here."""
+"""Reads the present state of one exporter once per call, before anything is decided. Changes nothing."""
 
 from __future__ import annotations
 
@@ -34,14 +34,15 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.tls import pem
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """What a module call is for.
+    """The purpose of a module call.
 
-    :ivar process: whether the process is part of it.
-    :ivar whole_host: whether the clients are all that the exporter should have, so that a new wallet would take access from the others.
-    :ivar rate_budget: ``refuse`` or ``warn`` where the scrapes do not fit into the exporter's limit.
-    :ivar hand_over: whether a running exporter that has clients keeps a wallet that should be replaced, until a rotation replaces it.
-    :ivar check_mode: what an earlier task of the real run may still bring is then a warning.
-    :ivar away: with hand_over, clients that scrape the exporter and could not be looked at.
+    :ivar process: whether the call concerns the process.
+    :ivar whole_host: whether the call names all clients of the exporter, so that a new wallet would lock out any
+        others.
+    :ivar rate_budget: ``refuse`` or ``warn``, for scrapes that do not fit into the exporter's limit.
+    :ivar hand_over: whether a running exporter with clients keeps a due wallet until a rotation replaces it.
+    :ivar check_mode: whether a lack that an earlier task of the real run may remove gives only a warning.
+    :ivar away: with hand_over, the clients that scrape the exporter and could not be asked.
     """
 
     process: bool = True
@@ -54,13 +55,13 @@ class Call:
 
 @dataclasses.dataclass(frozen=True)
 class Observed:
-    """One exporter as it is.
+    """The present state of one exporter.
 
-    :ivar problems: what keeps the utility from being used, or files from being made.
-    :ivar wallet: None where none is wanted.
-    :ivar pairs: by client, of the current generation.
-    :ivar process: what the process needs if the wallet stays as it is; None where it is no part of the call.
-    :ivar process_problem: why the process cannot be dealt with.
+    :ivar problems: why the utility cannot be used or files cannot be made.
+    :ivar wallet: None if no wallet is wanted.
+    :ivar pairs: the pairs of the current generation, by client.
+    :ivar process: the plan for the process if the wallet stays as it is; None if the call does not concern the process.
+    :ivar process_problem: why no plan for the process is possible.
     """
 
     problems: tuple[TimesTenError, ...] = ()
@@ -73,9 +74,9 @@ class Observed:
 def observe(
     definition: Definition, directory: ExporterDirectory, utility: Utility, clients: Sequence[Client], call: Call
 ) -> Observed:
-    """Look at one exporter.
+    """Read the present state of one exporter.
 
-    :raises TimesTenError: if something cannot be read that only a person can mend.
+    :raises TimesTenError: if something cannot be read and only a person can repair it.
     """
     problems = _problems(definition, directory, utility, call)
     if problems and not call.check_mode:
@@ -98,28 +99,30 @@ def observe(
 def _wallet_as_it_is(definition: Definition, wallet: WalletSeen | None) -> WalletPlan:
     if wallet is None or (wallet.state == "missing" and definition.asked is None):
         return WalletPlan("none")
-    # A process is not asked to prove that it serves a wallet which is going to be replaced.
+    # A process need not prove that it serves a wallet which is going to be replaced.
     stays = wallet.manifest is not None and wallet.state in ("known", "touched", "changed")
     return WalletPlan("keep" if stays else "create", manifest=wallet.manifest)
 
 
 def _taken_over(definition: Definition) -> str | None:
-    """The certificate directory of the process that is taken over; None where none is, or where that is refused."""
+    """Return the certificate directory of the process to take over; None if there is none or the takeover is refused."""
     stranger = takeover.find(definition, processes.Snapshot())
     if stranger is None:
         return None
     try:
         takeover.check(definition, stranger)
     except TimesTenError:
-        # The plan for the process says it.
+        # The plan for the process reports this problem.
         return None
     return stranger.wallet
 
 
 def observe_wallet(directory: ExporterDirectory, utility: Utility, served: str | None = None) -> WalletSeen:
-    """Look at the wallet of the current generation, or at the one to adopt; it is exported where its file is not the one that is known.
+    """Return the state of the current generation's wallet or of the wallet to adopt.
 
-    :param served: certificate directory of a process that is taken over.
+    The wallet is exported only if its file differs from the known one.
+
+    :param served: certificate directory of the process that is taken over.
     """
     generation = directory.current_id()
     if served is not None:
@@ -148,14 +151,16 @@ def observe_wallet(directory: ExporterDirectory, utility: Utility, served: str |
 
 
 def _guids(file: str, utility: Utility) -> tuple[str, str] | None:
-    """The GUIDs of a wallet and of the instance, if they differ: then ttExporter looks for another wallet than this one."""
+    """Return the GUIDs of wallet and instance if they differ: ttExporter would then look for another wallet than this
+    one.
+    """
     wallet = os.path.basename(os.path.dirname(file))[len(".ttwallet.") :]
     instance = instance_guid(utility.timesten_home)
     return None if instance is None or instance.lower() == wallet.lower() else (wallet, instance)
 
 
 def observe_pairs(directory: ExporterDirectory, manifest: Manifest, clients: Sequence[Client]) -> dict[str, PairSeen]:
-    """Look at the files of the pairs that clients have of a generation."""
+    """Return the state of the files of the clients' pairs in a generation."""
     return {
         client.name: _observe_pair(directory, manifest, client)
         for client in clients
@@ -180,7 +185,7 @@ def _observe_pair(directory: ExporterDirectory, manifest: Manifest, client: Clie
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What would stop a run halfway: found out later, the old process would already be stopped
+# Problems that would stop a run halfway. If they were found later, the old process would already be stopped.
 
 
 def _problems(
@@ -199,7 +204,9 @@ def _problems(
 
 
 def _port_problem(definition: Definition, process: ProcessPlan) -> TimesTenError | None:
-    """Why a process that would be stopped for it cannot have another port: tried as the exporter would do it."""
+    """Return why a process that would be stopped for it cannot have another port. The port is tried in the way the
+    exporter does it.
+    """
     if process.action != "restart" or process.wanted is None or process.state is None or process.state.process is None:
         return None
     port = process.wanted.port

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What happens to an exporter's process, and why: its definition and its wallet on one side, what runs on the other."""
+"""Decides what happens to an exporter's process, and why, from its definition, its wallet and the running process."""
 
 from __future__ import annotations
 
@@ -31,21 +31,23 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.walle
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
 
 SETTLE = 5.0
-"""Seconds that a young process gets to listen before it counts as broken."""
+"""A process that has just started gets so many seconds to listen before it counts as broken."""
 
 REFUSAL_WAIT = 0.3
-"""Seconds to wait for a refusal after a handshake: on this host it comes at once or not at all."""
+"""Seconds to wait for a refusal after a handshake: on the same host a refusal comes at once or not at all."""
 
 
 @dataclasses.dataclass
 class ProcessPlan:
     """What happens to the process: ``none``, ``start``, ``restart`` or ``stop``.
 
-    :ivar wanted: None where nothing can be known of the utility yet (check mode, before it is installed).
-    :ivar state: what was found.
-    :ivar rate_limit: GETs a minute that the utility is told to accept; None where it has no option for that.
-    :ivar boot: what happens to that which starts it after a reboot; whatever the action is.
-    :ivar other: the process that a rotation left on the other port, which has to stop.
+    :ivar wanted: the process that should run; None if it cannot be known yet (check mode before the utility is
+        installed).
+    :ivar state: the process as it is now.
+    :ivar rate_limit: GETs per minute that the utility is told to accept; None if it has no option for that.
+    :ivar boot: the changes of script and crontab, which start the exporter after a reboot; they do not depend on the
+        action.
+    :ivar other: a process on the other port that a rotation left and that has to stop.
     """
 
     action: str
@@ -58,14 +60,14 @@ class ProcessPlan:
 
     @property
     def takes_over(self) -> bool:
-        """Whether it takes the place of a process that was not started as this exporter."""
+        """Tell whether it replaces a process that was not started as this exporter."""
         return self.wanted is not None and self.wanted.takes is not None
 
 
 def in_use(wanted: Definition, directory: ExporterDirectory) -> Definition:
-    """The definition of the process on the port that the current generation says.
+    """Return the definition with the port that the current generation uses.
 
-    Where there is no spare port any more, or none can be served on, it is the usual one.
+    If there is no spare port any more, or it cannot be used, that is the usual port.
     """
     possible = wanted.spare or wanted.spare_port is not None or wanted.port is None
     by_unit = wanted.boot == "systemd" or installed(service_name(wanted.name))
@@ -82,14 +84,14 @@ def plan_process(
     generation: str | None = None,
     snapshot: processes.Snapshot | None = None,
 ) -> ProcessPlan:
-    """Decide what happens to the process, and to that which starts it after a reboot. It is asked again after a new
-    generation was made.
+    """Decide what happens to the process and to its start after a reboot. Callers ask again after they made a new
+    generation.
 
-    :param check_mode: a utility, a wallet or a unit that is not there yet is then no error.
-    :param generation: another one than the current one.
-    :param snapshot: processes and sockets as they were read a moment ago, for all exporters of the host.
-    :raises TimesTenError: if somebody else holds the port, the pid file cannot be trusted, there is no wallet, or nobody
-        can start it after a reboot as asked.
+    :param check_mode: whether a missing utility, wallet or unit is allowed.
+    :param generation: a generation other than the current one.
+    :param snapshot: processes and sockets that were read a moment ago for all exporters of the host.
+    :raises TimesTenError: if another process holds the port, the pid file cannot be trusted, there is no wallet, or the
+        exporter cannot be started after a reboot as asked.
     """
     snapshot = snapshot or processes.Snapshot()
     planned = _plan_process(wanted, directory, utility, wallet, check_mode, generation, snapshot)
@@ -106,9 +108,11 @@ def _other_process(
     wanted: Definition, directory: ExporterDirectory, utility: Utility, snapshot: processes.Snapshot
 ) -> tuple[processes.Wanted, processes.ProcessState] | None:
     other = wanted.on_other_port()
-    if not os.path.lexists(other.pid_file):
+    # One that was left while it started has no pid file yet.
+    starts = any(other.pid_file in process.argv for process in snapshot.processes.values())
+    if not starts and not os.path.lexists(other.pid_file):
         return None
-    # A unit and its script belong to the process on the usual port, whichever this one is.
+    # A unit and its start script always belong to the process on the usual port.
     process = dataclasses.replace(wanted_process(other, directory, utility), unit=None, script=None)
     state = processes.inspect(process, snapshot=snapshot)
     return (process, state) if state.status == processes.RUNNING else None
@@ -151,11 +155,11 @@ def _plan_process(
         raise TimesTenError(f"exporter {wanted.name}: {state.why}")
     running = state.status == processes.RUNNING
     if stopping:
-        # Another exporter of this collection may have the port by now.
+        # Another exporter of this collection may have taken the port meanwhile.
         if not running and state.port_holder is not None and not state.held_by_neighbour:
             raise TimesTenError(
-                f"exporter {wanted.name}: its port {wanted.port} is still served, by {state.port_holder}, which cannot be told to be this "
-                f"exporter ({state.why}); end that"
+                f"exporter {wanted.name}: its port {wanted.port} is still served, by {state.port_holder}, which cannot be identified as "
+                f"this exporter ({state.why}); end that process"
             )
         return ProcessPlan("stop" if running else "none", ["it has to stop"] if running else [], process, state, None)
     if state.port_holder is not None:
@@ -165,7 +169,7 @@ def _plan_process(
     if not running:
         why = [f"it is not running: {state.why}"]
         if not wanted.spare and directory.is_spare(directory.current_id()):
-            why = ["it has to go back to its usual port, for no spare_port can be used any more"]
+            why = ["it has to go back to its usual port, because no spare_port can be used any more"]
         return ProcessPlan("start", why, process, state, rate_limit)
     reasons = ["the wallet is new"] if wallet.is_new else list(state.drift)
     if process.takes is not None:
@@ -173,13 +177,13 @@ def _plan_process(
     if wanted.state == "restarted":
         reasons.append("state is restarted")
     if not reasons and not no_wallet:
-        problem = processes.wait_until(ready(wanted, directory, settle=0.0), 2.0)
+        problem = processes.wait_until(ready(wanted, directory, settle=0.0, without_pair=None), 2.0)
         reasons = [] if problem is None else [problem]
     return ProcessPlan("restart" if reasons else "none", reasons, process, state, rate_limit)
 
 
 def _rate_option(utility: Utility, state_file: str) -> str | None:
-    # The running process tells it as long as the utility is the same; only else is -help asked.
+    # The state of the running process holds the option as long as the utility is the same; otherwise -help is asked.
     record = processes.read_state(state_file)
     if record is not None and record.get("executable") == list(utility.executable_identity()) and record.get("argv"):
         return find_rate_option(parse_options(record["argv"]))
@@ -194,10 +198,10 @@ def wanted_process(
     rate_limit: int | None = None,
     generation: str | None = None,
 ) -> processes.Wanted:
-    """The process that should run on a generation, if not named the current one."""
+    """Return the process that should run on a generation; without a name, on the current one."""
     port = wanted.port
     if port is None:
-        # To stop it, no port has to be known: the record has the one that it was started with.
+        # A stop needs no port: the state file has the port of the start.
         record = processes.read_state(directory.state_file(wanted.spare)) or {}
         port = int(parse_options(record.get("argv") or []).get("port") or 0)
     wallet_directory = None
@@ -214,11 +218,18 @@ def wanted_process(
 
 
 def ready(
-    wanted: Definition, directory: ExporterDirectory, settle: float = REFUSAL_WAIT, generation: str | None = None
+    wanted: Definition,
+    directory: ExporterDirectory,
+    settle: float = REFUSAL_WAIT,
+    generation: str | None = None,
+    without_pair: str | None = "no handshake is possible",
 ) -> processes.Ready:
-    """The proof that the exporter serves the certificate of a wallet, if not named the current one: a handshake with the probe pair.
+    """Return the proof that the exporter serves a generation's certificate: a handshake with the probe pair.
 
-    :param settle: seconds to wait for a refusal; 0 asks only what is served.
+    Without a name, the current generation is meant.
+
+    :param settle: seconds to wait for a refusal; 0 compares only the served certificate.
+    :param without_pair: what is missing if the probe pair cannot be used; None if it is going to be issued again, which costs no restart.
     """
 
     def missing() -> str | None:
@@ -227,7 +238,7 @@ def ready(
         try:
             outcome, manifest = handshake(wanted, directory, settle, generation)
         except OSError as error:
-            return f"no handshake is possible: {error}"
+            return without_pair and f"{without_pair}: {error}"
         if outcome.status != probe.ACCEPTED:
             return f"a handshake with the probe pair was {outcome.status}: {outcome.detail}"
         leaf = manifest["leaf"]
@@ -241,10 +252,12 @@ def ready(
 def handshake(
     wanted: Definition, directory: ExporterDirectory, settle: float = 0.0, generation: str | None = None
 ) -> tuple[probe.Outcome, dict[str, Any]]:
-    """Shake hands with the exporter as its own probe; return the outcome and the manifest of the generation, if not named the current one.
+    """Shake hands with the exporter, using the probe pair. Return the outcome and the manifest of the generation.
 
-    Where the server's own certificate is known, its fingerprint is compared by the caller; else only the exported file is
-    trusted.
+    Without a name, the current generation is meant.
+
+    If the server's own certificate is known, the caller compares its fingerprint; otherwise the handshake trusts the
+    exported file only.
 
     :raises OSError: if the probe pair or the exported file cannot be read.
     """
@@ -252,7 +265,7 @@ def handshake(
     manifest: Any = directory.manifest(generation) or {}
     ca_file = None if manifest.get("leaf") else directory.server_file(generation)
     outcome = probe.Outcome(probe.UNREACHABLE)
-    # Which of its addresses the utility listens on is not documented.
+    # It is not documented on which of its addresses the utility listens.
     for host in ("127.0.0.1", "::1", wanted.address):
         if host is not None and outcome.status == probe.UNREACHABLE:
             outcome = probe.tls(

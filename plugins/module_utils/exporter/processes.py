@@ -1,7 +1,9 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The exporter's process, under one name: which one it is, start and stop. The callers hold the exporter's lock."""
+"""Collects the functions for the exporter's process under one name: identity, start and stop. The callers hold the
+exporter's lock.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.runni
     located,
     resolved,
     same_path,
+    wallet_of,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.identity import (
     FOREIGN,
@@ -82,6 +85,7 @@ __all__ = [
     "stop",
     "user_name",
     "wait_until",
+    "wallet_of",
     "write_script",
     "write_state",
 ]

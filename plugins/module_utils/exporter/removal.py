@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An exporter that goes with all that is ours, and a client that the exporters forget."""
+"""Removes an exporter with all its files, and lets exporters forget a client."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.walle
 
 
 def remove(definition: Definition, check_mode: bool) -> dict[str, Any]:
-    """Stop an exporter and remove all that is ours of it; its directory too, unless something else is in it.
+    """Stop an exporter and remove all our files of it. The directory goes too, unless it holds other files.
 
-    :returns: the exporter's result, with ``removed`` (names in its directory), ``left`` (what is not ours) and ``diff``.
-    :raises TimesTenError: before anything is touched, where the process cannot be stopped.
+    :returns: the exporter's result, with ``removed`` (names in its directory), ``left`` (files that are not ours) and
+        ``diff``.
+    :raises TimesTenError: before anything is touched, if the process cannot be stopped.
     """
     directory = ExporterDirectory(definition.certificate_directory, definition.name)
     directory.check()
@@ -122,17 +123,17 @@ def _refuse_what_cannot_stop(directory: ExporterDirectory, process: ProcessPlan)
 
 
 def refuse_if_served(directory: ExporterDirectory, but_not: Iterable[processes.Process] = ()) -> None:
-    """Keep the wallets that a process serves.
+    """Refuse to remove wallets that a process serves.
 
-    :param but_not: processes that do not count.
+    :param but_not: processes to ignore.
     :raises TimesTenError: naming the process.
     """
     everyone = processes.processes()
     members = {member.pid for process in but_not for member in processes.family(process, everyone)}
     for process in everyone.values():
-        options = processes.exporter_options(process.argv) or {}
-        used = os.path.realpath(options.get("certificate-directory") or "/")
-        if process.pid not in members and used.startswith(os.path.realpath(directory.path) + os.sep):
+        options = processes.exporter_options(process.argv)
+        used = None if options is None or process.pid in members else processes.wallet_of(process, options)
+        if used is not None and used.startswith(os.path.realpath(directory.path) + os.sep):
             raise TimesTenError(
                 f"process {process.pid} of {process.owner} serves {used}; stop it first (tt_exporter with state: stopped)"
             )
@@ -156,7 +157,7 @@ def _is_in(path: str, definition: Definition) -> bool:
 
 
 def _remove_entries(directory: ExporterDirectory, names: Sequence[str]) -> None:
-    # The link first: at no moment does it lead to half a generation.
+    # Remove the link ``current`` first, so that it never points at a half-removed generation.
     directory.remove_generations()
     for name in names:
         path = os.path.join(directory.path, name)
@@ -176,12 +177,13 @@ def _shown(directory: ExporterDirectory, running: bool, files: Sequence[str]) ->
 
 
 def forget(definition: Definition, clients: Sequence[str], check_mode: bool) -> dict[str, Any]:
-    """Forget clients: their pairs leave every generation, and no run counts with them any more.
+    """Forget clients: remove their pairs from every generation, so that no later run counts with these clients.
 
-    The pairs that they hold are still accepted, since ttExporter knows no revocation: the manifests note that, so that an eviction
-    still knows what it has to replace.
+    The exporter still accepts those pairs, because ttExporter has no revocation. The manifests record that, so that a
+    later eviction knows that it has to replace the wallet.
 
-    :returns: the exporter's result, with ``forgotten`` (generations by client), ``clients`` (those that have a pair) and ``diff``.
+    :returns: the exporter's result, with ``forgotten`` (generations by client), ``clients`` (clients that still have a
+        pair) and ``diff``.
     """
     directory = ExporterDirectory(definition.certificate_directory, definition.name)
     directory.check()
@@ -205,7 +207,8 @@ def _forget(directory: ExporterDirectory, clients: Sequence[str], check_mode: bo
         for client in going:
             forgotten.setdefault(client, []).append(generation)
         if going and not check_mode:
-            # What was cut off in between is still in the manifest, and is done again.
+            # The manifest is written last: if this is interrupted, the next run still finds the client there and
+            # removes it again.
             for client in going:
                 shutil.rmtree(os.path.join(directory.clients(generation), client), ignore_errors=True)
             if manifest is not None:

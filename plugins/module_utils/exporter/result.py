@@ -1,17 +1,23 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run answers about one exporter: facts, in results and in diffs."""
+"""Builds a run's answer about one exporter: the facts for results and diffs."""
 
 from __future__ import annotations
 
 import copy
+import datetime
 from typing import Any
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.names import PROBE
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import boot, processes
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contract import LATER, CertificateFacts
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contract import (
+    LATER,
+    CertificateFacts,
+    Manifest,
+)
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.decide import Plan
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import ExporterDirectory
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.wallet import (
     PairPlan,
@@ -23,10 +29,10 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.walle
 def snapshot(
     plan: Plan, directory: ExporterDirectory, state: processes.ProcessState | None, generation: str | None = None
 ) -> dict[str, Any]:
-    """What is there now: one side of a diff, and the source of a result.
+    """Return the present facts: one side of a diff, and the source of a result.
 
-    :param state: the process, if it is part of the call and could be looked for.
-    :param generation: another than the current one.
+    :param state: the process, if the call concerns it and it could be looked for.
+    :param generation: a generation other than the current one.
     """
     generation = generation or directory.current_id()
     manifest = None if generation is None else directory.manifest(generation)
@@ -55,7 +61,7 @@ def snapshot(
 
 
 def predict(plan: Plan, before: dict[str, Any]) -> dict[str, Any]:
-    """What a real run would leave, from what is there now."""
+    """Return the facts that a real run would leave, computed from the present facts."""
     after = copy.deepcopy(before)
     if plan.wallet.is_new:
         asked = plan.definition.asked
@@ -73,7 +79,7 @@ def predict(plan: Plan, before: dict[str, Any]) -> dict[str, Any]:
 
 
 def result(plan: Plan, directory: ExporterDirectory, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """The exporter's result (docs/contracts.md), with ``diff`` and ``warnings``."""
+    """Return the exporter's result (docs/contracts.md), with ``diff`` and ``warnings``."""
     definition = plan.definition
     row: dict[str, Any] = {
         "name": definition.name,
@@ -102,7 +108,9 @@ def result(plan: Plan, directory: ExporterDirectory, before: dict[str, Any], aft
 
 
 def _previous(directory: ExporterDirectory, before: str | None, after: str | None) -> dict[str, str]:
-    """The generation before the one of the answer: a Prometheus that an earlier run could not reach may still have it."""
+    """Return the generation before the current one: a Prometheus that an earlier run could not reach may still have a
+    pair of it.
+    """
     if before is not None and before == after:
         before = max((generation for generation in directory.ids() if generation < before), default=None)
     return {} if before in (None, after) else {"previous": before}
@@ -128,8 +136,7 @@ def _add_wallet(plan: Plan, directory: ExporterDirectory, after: dict[str, Any],
     manifest = None if generation in (None, LATER) else directory.manifest(generation)
     if manifest is not None:
         row["wallet_directory"] = directory.generation(generation)
-        row["due"], row["due_at"] = due(manifest, definition.renew_before, plan.now)
-        row["ca_not_after"] = min((item["not_after"] for item in manifest["ca"]), default=None)
+        row.update(known_certificates(definition, manifest, plan.now))
         if any("bundle" in pair for pair in row["pairs"]):
             pem = directory.server_certificate(manifest)
             if pem is not None:
@@ -137,8 +144,23 @@ def _add_wallet(plan: Plan, directory: ExporterDirectory, after: dict[str, Any],
     row["warnings"] += _misfits(plan, leaf)
 
 
+def known_certificates(definition: Definition, manifest: Manifest, now: datetime.datetime) -> dict[str, Any]:
+    """What is known of the certificates of a generation, and when they have to be replaced."""
+    leaf = manifest["leaf"]
+    # The exported file may hold the server's own certificate, which may be its own CA: one certificate, told once.
+    authorities = [item["not_after"] for item in manifest["ca"] if leaf is None or item["sha256"] != leaf["sha256"]]
+    why, moment = due(manifest, definition.renew_before, now)
+    return {
+        "server_certificate": leaf,
+        "server_certificate_source": manifest["leaf_source"],
+        "ca_not_after": min(authorities, default=None),
+        "due": why,
+        "due_at": moment,
+    }
+
+
 def _misfits(plan: Plan, leaf: CertificateFacts | None) -> list[str]:
-    """Warnings about a wallet that is due, or is not what is asked for."""
+    """Return warnings about a wallet that is due, or differs from what was asked for."""
     definition, wallet = plan.definition, plan.wallet
     warnings = []
     name, stays = f"exporter {definition.name}", f"it stays, since regenerate is {definition.regenerate}"

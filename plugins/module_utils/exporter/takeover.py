@@ -1,7 +1,9 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A ttExporter that serves an exporter's port and that this collection has not started: found, refused, or taken over."""
+"""Finds a ttExporter on an exporter's port that this collection has not started, and refuses it or lets it be taken
+over.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +23,17 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.machine import
 
 _LONGEST_WAIT = 120.0
 _SHORTEST_PERIOD = 0.001
-"""Seconds, both."""
+"""Both are seconds."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Stranger:
-    """What serves the port.
+    """The foreign process that serves the port.
 
-    :ivar process: the one to signal.
-    :ivar command: what it was started with, for people.
-    :ivar wallet: real path of the certificate directory that it was started with; None where it serves plain HTTP.
-    :ivar home: of the TimesTen instance; None where that cannot be told.
+    :ivar process: the process to signal.
+    :ivar command: its command line at its start, for messages.
+    :ivar wallet: real path of the certificate directory that it serves; None if it serves plain HTTP.
+    :ivar home: home of its TimesTen instance; None if unknown.
     :ivar unit: the systemd unit that runs it.
     :ivar neighbour: whether this collection has started it, as another exporter.
     """
@@ -48,7 +50,7 @@ class Stranger:
 class Gap:
     """The moments between the scrapes at which a process may be replaced, by this host's clock.
 
-    :ivar period: seconds after which the scrapes repeat; None where they do not.
+    :ivar period: seconds after which the scrapes repeat; None if they do not.
     """
 
     moments: Sequence[float]
@@ -56,7 +58,7 @@ class Gap:
 
     @classmethod
     def of(cls, order: Mapping[str, Any] | None) -> Gap | None:
-        """Return what a controller orders; None where it orders nothing that can be waited for."""
+        """Return the moments of the controller's order; None if it has none that can be waited for."""
         moments, period = (order.get("moments"), order.get("period")) if isinstance(order, Mapping) else (None, None)
         if not isinstance(moments, list) or not moments or not all(map(is_number, moments)):
             return None
@@ -64,7 +66,7 @@ class Gap:
         return cls(sorted(moments), period if repeats else None)
 
     def next(self, now: float) -> float:
-        """Return the next moment; now where there is none any more."""
+        """Return the next moment, or the present time if none is left."""
         for moment in self.moments:
             if moment >= now:
                 return moment
@@ -73,13 +75,15 @@ class Gap:
         return self.moments[-1] + math.ceil((now - self.moments[-1]) / self.period) * self.period
 
     def wait(self) -> None:
-        """Wait for the next moment, at most so long that nobody takes this call for dead."""
+        """Wait for the next moment, but not so long that this call seems to hang."""
         now = time.time()
         time.sleep(min(max(0.0, self.next(now) - now), _LONGEST_WAIT))
 
 
 def find(definition: Definition, snapshot: processes.Snapshot) -> Stranger | None:
-    """Return the exporter of the same user that serves the port and is not this one, as far as its command line tells that it is an exporter."""
+    """Return the exporter of the same user that serves the port and is not this one, if its command line shows an
+    exporter.
+    """
     port = definition.port
     if port is None:
         return None
@@ -100,11 +104,13 @@ def find(definition: Definition, snapshot: processes.Snapshot) -> Stranger | Non
 def _is_own(
     definition: Definition, process: processes.Process, options: Mapping[str, str | None], boot_id: str
 ) -> bool:
-    """Tell whether a process serves one of the exporter's generations or, without a wallet, was started as this exporter."""
+    """Tell whether a process serves one of this exporter's generations or, without a wallet, was started as this
+    exporter.
+    """
     directory = Layout(definition.certificate_directory)
-    wallet = options.get("certificate-directory")
-    if wallet:
-        return processes.resolved(process, wallet).startswith(os.path.realpath(directory.generations) + os.sep)
+    wallet = processes.wallet_of(process, options)
+    if wallet is not None:
+        return wallet.startswith(os.path.realpath(directory.generations) + os.sep)
     record = processes.read_state(directory.state_file(definition.spare))
     pid_file = options.get("pid-file")
     return processes.is_recorded(process, record, boot_id) or (
@@ -113,11 +119,10 @@ def _is_own(
 
 
 def _stranger(definition: Definition, process: processes.Process, options: Mapping[str, str | None]) -> Stranger:
-    wallet = options.get("certificate-directory")
     return Stranger(
         process,
         processes.described(process),
-        None if wallet is None else processes.resolved(process, wallet),
+        processes.wallet_of(process, options),
         processes.home_of(process),
         systemd.manager(process.pid),
         processes.is_neighbour(process, options.get("pid-file"), definition.certificate_directory),
@@ -125,9 +130,9 @@ def _stranger(definition: Definition, process: processes.Process, options: Mappi
 
 
 def check(definition: Definition, stranger: Stranger) -> None:
-    """Refuse to touch what was not asked for, and what could not be taken over.
+    """Refuse a takeover that was not asked for, or that cannot work.
 
-    :raises TimesTenError: naming the process, and the way out.
+    :raises TimesTenError: naming the process, and what to do.
     """
     process, name = stranger.process, definition.name
     what = (
@@ -151,6 +156,6 @@ def check(definition: Definition, stranger: Stranger) -> None:
         )
     if stranger.wallet is not None and not definition.insecure and wallet_file(stranger.wallet) is None:
         raise TimesTenError(
-            f"{what}: it serves a wallet that is not in {stranger.wallet} any more, so that it cannot be taken over; put it back, or end the process. "
+            f"{what}: it cannot be taken over, because its wallet is no longer in {stranger.wallet}; put the wallet back, or end the process. "
             "Nothing was changed"
         )

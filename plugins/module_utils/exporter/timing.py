@@ -15,14 +15,14 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.layou
 
 _KEPT = 3
 _STOP = 0.2
-"""Seconds added to a start that was never measured together with its stop."""
+"""Seconds for the stop, added to a start that was measured without one."""
 
 
 @contextlib.contextmanager
 def measured(directory: str, action: str) -> Iterator[None]:
-    """Note how long the block takes, if it succeeds.
+    """Record how long the block takes, if it succeeds.
 
-    :param directory: the exporter's.
+    :param directory: the exporter's directory.
     :param action: ``start`` or ``restart``.
     """
     began = time.monotonic()
@@ -31,19 +31,20 @@ def measured(directory: str, action: str) -> Iterator[None]:
 
 
 def note(directory: str, action: str, seconds: float) -> None:
-    """Note how long a start or restart took."""
+    """Record how long a start or restart took."""
     path = timing_file(directory)
     known = _read(path)
     known[action] = [*known.get(action, []), round(seconds, 3)][-_KEPT:]
     with contextlib.suppress(TimesTenError):
-        # A full disk must not turn a start that worked into a failure.
+        # A full disk must not make a successful start fail.
         _files.write_json(path, known)
 
 
 def expected(directory: str) -> float | None:
-    """Seconds that the next restart is expected to take: as long as the last ones usually did; None where none was measured.
+    """Return the seconds that the next restart will probably take: the median of the last ones. None if none was
+    measured.
 
-    One slow restart, on a host that was busy, must not keep all later rotations from being allowed.
+    One slow restart on a busy host must not block all later rotations.
     """
     known = _read(timing_file(directory))
     if known.get("restart"):

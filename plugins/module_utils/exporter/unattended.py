@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A restart that comes to its end although the module, its connection or the controller is killed between stop and start."""
+"""Runs a restart that finishes even if the module, its connection or the controller is killed between stop and start."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.machine.detach
 
 
 class WorkFailed(TimesTenError):
-    """The work has failed by itself, and has done what it does in that case."""
+    """The work failed by itself, and has already cleaned up after that."""
 
 
 def unattended(directory: ExporterDirectory, work: Callable[[], object]) -> bool:
-    """Have a detached process do some work, and wait for its end. The caller holds the lock, and that process holds it too.
+    """Let a detached process do some work, and wait for its end. The caller and that process both hold the lock.
 
-    :param work: whatever it imports has to be imported already.
-    :returns: whether the work was done; False if that process was ended from outside.
-    :raises WorkFailed: the TimesTenError or OSError that the work raised.
-    :raises TimesTenError: if that process could not be started, or the work raised anything else.
+    :param work: everything that it imports must be imported already.
+    :returns: whether the work was done; False if somebody ended that process.
+    :raises WorkFailed: if the work raised a TimesTenError or OSError.
+    :raises TimesTenError: if that process could not be started, or the work raised another exception.
     """
     if directory.lock_descriptor < 0:
         raise ValueError("the lock is not held")
@@ -38,10 +38,10 @@ def unattended(directory: ExporterDirectory, work: Callable[[], object]) -> bool
             try:
                 record.write(status="failed", error=failed.message, details=failed.details)
             except TypeError:
-                # A detail that no file can hold is none that the message needs.
+                # The message does not need details that cannot be written as JSON.
                 record.write(status="failed", error=failed.message, details={})
         except Exception as error:
-            # Nobody reads a traceback of a process without a terminal.
+            # A process without a terminal has nobody who reads a traceback, so the record gets the error.
             record.write(status="broken", error=f"{type(error).__name__}: {error}")
         else:
             record.write(status="done")
@@ -49,7 +49,7 @@ def unattended(directory: ExporterDirectory, work: Callable[[], object]) -> bool
     launched = record.launch(carry_out, (directory.lock_descriptor,), status="restarting")
     with contextlib.suppress(ChildProcessError):
         os.waitpid(launched["pid"], 0)
-    # It may have changed what is current.
+    # The work may have made another generation current.
     directory.forget()
     outcome = record.read() or {}
     with contextlib.suppress(FileNotFoundError):

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The systemd units of a host's exporters: root's part of :mod:`exporter.boot`.
+"""Installs the systemd units of a host's exporters: root's part of :mod:`exporter.boot`.
 
-A service runs the start script of its exporter as the owner. A path unit starts the service when the owner asks for it, so that root is needed only to
-install and to remove them.
+A service runs its exporter's start script as the owner. A path unit starts the service when the owner asks for it, so
+root is needed only to install and remove the units.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PATH = re.compile(r"[A-Za-z0-9/._@:+,=~-]+\Z")
 _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\Z")
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.[a-z]+\Z")
 _START_RESERVE = 15
-"""Seconds that a start may take beyond start_timeout: the script waits 5 before it reports a failure."""
+"""A start may take so many seconds beyond start_timeout, because the script waits 5 s before it reports a failure."""
 
 _SERVICE = """\
 {mark}the service of the exporter {name}. `systemctl edit {service}` keeps changes in a file of their own.
@@ -89,15 +89,15 @@ WantedBy=multi-user.target
 
 
 class ForeignUnit(TimesTenError):
-    """A unit of the name is there, and is somebody else's."""
+    """A unit of this name exists and was not written by this collection."""
 
 
 def unit_texts(wanted: Definition, owner: str, after: Sequence[str] = ()) -> dict[str, str]:
-    """Return the text of each unit of an exporter, by its name.
+    """Return the text of each unit of an exporter, by unit name.
 
     :param owner: the user who runs ttExporter.
-    :param after: further units that have to be up before, where the host has them.
-    :raises TimesTenError: for what a unit file cannot hold.
+    :param after: further units that have to be up first, if the host has them.
+    :raises TimesTenError: if a unit file cannot hold a value.
     """
     for option in ("timesten_home", "certificate_directory", "pid_file", "log_file"):
         if not _PATH.match(getattr(wanted, option)):
@@ -129,7 +129,7 @@ def unit_texts(wanted: Definition, owner: str, after: Sequence[str] = ()) -> dic
 
 
 def check_names(owner: str, after: Sequence[str]) -> None:
-    """:raises TimesTenError: if a unit file cannot hold one of them."""
+    """:raises TimesTenError: if a unit file cannot hold one of these names."""
     if not _USER.match(owner):
         raise TimesTenError(f"owner: {owner!r} is no name of a user")
     for unit in after:
@@ -139,10 +139,10 @@ def check_names(owner: str, after: Sequence[str]) -> None:
 
 @dataclasses.dataclass
 class UnitPlan:
-    """One unit: what its file says and should say, and what systemd makes of it.
+    """One unit: the present and the wanted text of its file, and its state in systemd.
 
-    :ivar before: text of the file; None where there is none.
-    :ivar after: text that it should have; None where there should be none.
+    :ivar before: present text of the file; None if there is no file.
+    :ivar after: wanted text of the file; None if there should be no file.
     """
 
     name: str
@@ -152,16 +152,16 @@ class UnitPlan:
 
     @property
     def path(self) -> str:
-        """Path of its file."""
-        return os.path.join(boot.UNIT_DIRECTORY, self.name)
+        """Return the path of the unit file."""
+        return os.path.join(systemd.UNIT_DIRECTORY, self.name)
 
 
 def converge_units(
     exporters: Sequence[Definition], owner: str, after: Sequence[str], check_mode: bool
 ) -> dict[str, Any]:
-    """Install the units of the exporters whose boot is systemd, and remove those of the others.
+    """Install the units of the exporters whose boot is systemd, and remove the units of the others.
 
-    :raises TimesTenError: if systemd does not run this host, or a file of somebody else's is in the way.
+    :raises TimesTenError: if systemd does not run this host, or a file that somebody else wrote has the unit's name.
     """
     check_names(owner, after)
     units = [plan for wanted in exporters for plan in _plan(wanted, owner, after)]
@@ -225,7 +225,7 @@ def _check_host(owner: str, check_mode: bool) -> None:
 
 
 def _states(units: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Return what systemd says of each unit."""
+    """Return systemd's properties of each unit."""
     shown = systemd.systemctl("show", "--property=Id,UnitFileState,ActiveState", *units)
     found = {}
     for block in shown.strip().split("\n\n"):
@@ -235,12 +235,7 @@ def _states(units: Sequence[str]) -> dict[str, dict[str, str]]:
 
 
 def _apply(units: Sequence[UnitPlan]) -> None:
-    gone = [unit for unit in units if unit.after is None]
-    if gone:
-        # The path unit first: it could start the service again.
-        systemd.systemctl(
-            "disable", "--now", *sorted((unit.name for unit in gone), key=lambda name: name.endswith(".service"))
-        )
+    _disable([unit.name for unit in units if unit.after is None])
     for unit in units:
         if unit.after is None:
             os.unlink(unit.path)
@@ -249,8 +244,18 @@ def _apply(units: Sequence[UnitPlan]) -> None:
     systemd.systemctl("daemon-reload")
     present = [unit.name for unit in units if unit.after is not None]
     if present:
-        # systemd reads a changed path unit at its next start only.
+        # systemd reads a changed path unit only when that unit starts again.
         systemd.systemctl("enable", *present)
         paths = [name for name in present if name.endswith(".path")]
         if paths:
             systemd.systemctl("restart", *paths)
+
+
+def _disable(units: Sequence[str]) -> None:
+    """Take units out of use. An exporter that a service runs is left running: nobody could start it again if the run were killed right then."""
+    if not units:
+        return
+    # The path unit first: it could start the service again.
+    for unit in sorted(units, key=lambda name: name.endswith(".service")):
+        runs = unit.endswith(".service") and systemd.active_state(unit) == "active"
+        systemd.systemctl("disable", *([] if runs else ["--now"]), unit)

@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The utility ttExporter: how it is called, what it can do, how it fails.
+"""Calls the utility ttExporter, and reads what it can do and how it failed.
 
-Only its exit status and the files that it leaves are trusted, never its messages, except the option names in its
+Only its exit status and the files that it writes are trusted. Its messages are not, except the option names in
 ``-help``.
 """
 
@@ -22,7 +22,9 @@ import stat
 import subprocess
 from typing import Any, Iterable, Mapping, Sequence
 
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import certificates_of
 
 PROGRAM = "ttExporter"
 
@@ -34,14 +36,14 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def parse_help(text: str) -> frozenset[str]:
-    """Return the option names, without their dash, that a help text lists."""
+    """Return the option names in a help text, without their dash."""
     return frozenset(name.rstrip("-") for name in _OPTION.findall(text))
 
 
 def find_rate_option(options: Iterable[str]) -> str | None:
-    """Return the option that limits the requests a minute, or None where there is none.
+    """Return the option that limits the requests per minute, or None if there is none.
 
-    Its spelling is not documented: any name that consists of the two words, in either order and casing, is accepted.
+    Its spelling is not documented. Accept any name that consists of the two words, in either order and any case.
     """
     for name in sorted(options):
         if re.sub(r"[-_]", "", name).lower() in ("limitrate", "ratelimit"):
@@ -50,9 +52,9 @@ def find_rate_option(options: Iterable[str]) -> str | None:
 
 
 def parse_options(arguments: Sequence[str]) -> dict[str, str | None]:
-    """Return the options of a command line, without their dash, with their value, or None for a flag.
+    """Return the options of a command line without their dash, each with its value, or None for a flag.
 
-    Whether an option takes a value is told by what follows: no value of this utility begins with a dash.
+    The next word shows whether an option has a value: no value of this utility begins with a dash.
     """
     options: dict[str, str | None] = {}
     name = None
@@ -76,10 +78,10 @@ def start_arguments(
 ) -> list[str]:
     """Return the arguments that start the exporter.
 
-    :param certificate_directory: directory of the wallet, left out of the command line while ``insecure``.
-    :param rate_option: spelling of the rate limit's option, from :meth:`Utility.rate_option`.
-    :param rate_limit: requests a minute; None leaves the utility's own.
-    :raises TimesTenError: for a relative path (the exporter runs in ``/``), no wallet with mutual TLS, or a limit
+    :param certificate_directory: directory of the wallet; not used if ``insecure``.
+    :param rate_option: name of the rate limit's option, from :meth:`Utility.rate_option`.
+    :param rate_limit: requests per minute; None keeps the utility's default.
+    :raises TimesTenError: for a relative path (the exporter runs in ``/``), mutual TLS without a wallet, or a limit
         that the utility cannot set.
     """
     arguments = ["-insecure"] if insecure else []
@@ -111,11 +113,10 @@ def wallets(directory: str) -> list[str]:
 
 
 def prepare_child(umask: int) -> None:
-    """Run in a child between fork and exec: umask, and signals as a login shell has them.
+    """Set the umask, and the signals to those of a login shell. Runs in a child between fork and exec.
 
-    A caller that was put into the background, or started by nohup, ignores SIGINT or SIGHUP, and its children would
-    inherit that: such an exporter could
-    never be stopped by SIGINT.
+    A caller in the background or under nohup ignores SIGINT or SIGHUP, and a child inherits that. Such an exporter
+    could never be stopped by SIGINT.
     """
     os.umask(umask)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
@@ -128,24 +129,23 @@ class Utility:
     """The ttExporter of one TimesTen instance.
 
     :ivar timesten_home: the instance's home.
-    :ivar environment: variables for the utility, beside the few that :meth:`full_environment` sets.
+    :ivar environment: variables for the utility, in addition to those that :meth:`full_environment` sets.
     """
 
     timesten_home: str
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def argv(self, *arguments: str) -> list[str]:
-        """Return the command line: ttenv sets the instance's environment for just that command."""
+        """Return the command line. ttenv sets the instance's environment for this one command."""
         return [os.path.join(self.timesten_home, "bin", "ttenv"), PROGRAM, *arguments]
 
     def full_environment(self) -> dict[str, str]:
-        """Return all the variables that the utility gets.
+        """Return all environment variables of the utility.
 
-        Nothing is inherited: an exporter started from ssh, cron, systemd or by hand through this collection gets the
-        same, and a change of
-        ``environment`` is the only one there can be.
+        Nothing is inherited. An exporter therefore gets the same variables whether this collection starts it from ssh,
+        cron, systemd or by hand, and only the option ``environment`` can change them.
 
-        :raises TimesTenError: for a name or value that no environment can hold.
+        :raises TimesTenError: for a name or value that an environment cannot hold.
         """
         account = _account()
         variables = {
@@ -166,13 +166,13 @@ class Utility:
         return variables
 
     def environment_sha256(self) -> str:
-        """Return a fingerprint of ``environment``, which tells a change without keeping the values."""
+        """Return a fingerprint of ``environment``, which shows changes without storing values."""
         return hashlib.sha256(json.dumps(dict(self.environment), sort_keys=True).encode("utf-8")).hexdigest()
 
     def executable_identity(self) -> tuple[str, int, int]:
-        """Return real path, mtime (ns) and size of the utility: as long as they are the same, so are its options.
+        """Return real path, mtime (ns) and size of the utility. While they are the same, its options are too.
 
-        :raises TimesTenError: if it is not there.
+        :raises TimesTenError: if the utility is missing.
         """
         path = os.path.join(self.timesten_home, "bin", PROGRAM)
         try:
@@ -185,7 +185,7 @@ class Utility:
         return os.path.realpath(path), info.st_mtime_ns, info.st_size
 
     def check(self) -> None:
-        """:raises TimesTenError: naming what is missing of home, ttenv and ttExporter, and what to do."""
+        """:raises TimesTenError: if home, ttenv or ttExporter is missing or cannot be used, saying what to do."""
         home = self.timesten_home
         if not os.path.isabs(home):
             raise TimesTenError(f"timesten_home: {home!r} is not an absolute path")
@@ -209,7 +209,7 @@ class Utility:
     def run(self, arguments: Sequence[str], cwd: str = "/", umask: int = 0o077, timeout: float = 120.0) -> str:
         """Run the utility to its end and return its standard output.
 
-        :param timeout: seconds; its whole process group is then killed.
+        :param timeout: seconds, after which its whole process group is killed.
         :raises TimesTenError: with ``cmd``, ``rc``, ``stdout`` and ``stderr`` in its details.
         """
         result = self._call(arguments, cwd, umask, timeout)
@@ -218,9 +218,9 @@ class Utility:
         return str(result["stdout"])
 
     def options(self) -> frozenset[str]:
-        """Return the names of the options that ``-help`` lists, whatever its exit status and whichever stream it uses.
+        """Return the option names that ``-help`` prints, to either stream and with any exit status.
 
-        :raises TimesTenError: if what came back is no help: it does not list ``-port``.
+        :raises TimesTenError: if the output is no help text, that is, does not list ``-port``.
         """
         result = self._call(["-help"], "/", 0o077, _HELP_TIMEOUT)
         options = parse_help(f"{result['stdout']}\n{result['stderr']}")
@@ -229,10 +229,10 @@ class Utility:
         return options
 
     def rate_option(self) -> str | None:
-        """Return the name of the option that limits the requests a minute, None where the utility has none, or has no
-        ``-help`` that could tell: an exporter runs without it too.
+        """Return the name of the option that limits the requests per minute. None if the utility has no such option, or
+        no ``-help``: an exporter runs without it too.
 
-        :raises TimesTenError: if the utility is not there.
+        :raises TimesTenError: if the utility is missing.
         """
         self.check()
         try:
@@ -249,10 +249,10 @@ class Utility:
     ) -> str:
         """Create a wallet in a directory that has none, and return the path of its ``cwallet.sso``.
 
-        :param alt_names: passed joined by commas; the caller compares the result, since the separator is not
-            documented.
-        :raises TimesTenError: if there is a wallet already (what a second create does is not documented), or if none
-            came out.
+        :param alt_names: joined by commas. The separator is not documented, so the caller checks the names in the
+            result.
+        :raises TimesTenError: if there is a wallet already (a second create is not documented), or if no wallet was
+            created.
         """
         before = wallets(directory)
         if before:
@@ -278,20 +278,24 @@ class Utility:
         return made[0]
 
     def export_server_certificate(self, directory: str, file: str) -> None:
-        """Export the server certificate of the wallet in ``directory`` to a new file.
+        """Export the server certificate of the wallet in ``directory`` to a new file, which then holds certificates alone.
 
-        :raises TimesTenError: if the file exists already, or if it is missing or empty although the utility reported
-            success.
+        :raises TimesTenError: if the file exists already, or is missing or empty although the utility reported success.
         """
         self._export(["-export-server-certificate", file], directory, [file])
+        exported = _files.read(file)
+        certificates = certificates_of(exported)
+        # Where there is none, the caller says what it is instead.
+        if certificates and certificates != exported:
+            _files.write(file, certificates)
 
     def export_client_pair(self, directory: str, certificate_file: str, key_file: str) -> None:
-        """Create a client pair of the wallet in ``directory``, in two new files; the key's mode is 0600 afterwards.
+        """Create a client pair from the wallet in ``directory`` in two new files. The key file has mode 0600
+        afterwards.
 
-        The utility opens the files itself: the caller gives it names in a fresh directory of mode 0700.
+        The utility opens the files itself, so the caller names files in a fresh directory with mode 0700.
 
-        :raises TimesTenError: if a file exists already, or if one is missing or empty although the utility reported
-            success.
+        :raises TimesTenError: if a file exists already, or is missing or empty although the utility reported success.
         """
         files = [certificate_file, key_file]
         self._export(
@@ -301,7 +305,7 @@ class Utility:
 
     def _export(self, arguments: list[str], directory: str, files: Sequence[str]) -> None:
         for file in files:
-            # A file left from before would hide that nothing was written.
+            # An old file would hide that nothing was written.
             if os.path.lexists(_absolute(file, arguments[0])):
                 raise TimesTenError(
                     f"{file} exists already; {PROGRAM} {arguments[0]} is only ever given the name of a new file"
@@ -330,7 +334,7 @@ class Utility:
             try:
                 stdout, stderr = process.communicate(timeout=timeout)
             except BaseException as error:
-                # The group outlives its leader where a child of it still holds our pipes.
+                # The process group may outlive its leader if a child still holds our pipes.
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 stdout, stderr = process.communicate()
@@ -388,7 +392,7 @@ def _failure(what: str, result: dict[str, Any]) -> TimesTenError:
     )
 
 
-# Perl's words about a locale are several lines.
+# Perl writes several lines about a missing locale.
 _WARNING = re.compile(
     r"\bwarn(ing)?\b|\blocale\b|^(LC_[A-Z]+|LANG(UAGE)?) =|^are supported and installed on your system", re.IGNORECASE
 )
@@ -400,10 +404,10 @@ _FAILURE = re.compile(
 
 
 def telling_line(*texts: str) -> str | None:
-    """Return the line that says what failed, None if there is none: the first that speaks of a failure, else the first
-    that is no warning, else the first.
+    """Return the line that tells the failure: the first that speaks of a failure, else the first that is no warning,
+    else the first. None if there is no line.
 
-    A shell or an interpreter may have warned, for example of a locale, before the utility came to speak.
+    A shell or an interpreter may have written warnings, for example about a locale, before the utility wrote anything.
     """
     for text in texts:
         lines = [line.strip() for line in text.splitlines() if line.strip()]

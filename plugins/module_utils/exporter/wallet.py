@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What happens to an exporter's wallet and to the pairs issued from it, and why: pure functions of what was seen."""
+"""Decides what happens to an exporter's wallet and to its pairs, and why: pure functions of the observation."""
 
 from __future__ import annotations
 
@@ -27,20 +27,22 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.tls.transport_
 WalletState = Literal[
     "missing", "made by hand", "taken over", "gone", "other instance", "no manifest", "changed", "touched", "known"
 ]
-"""What was found: ``taken over``: the one that a process serves which is taken over;
-``gone``: its generation is there, it is not; ``other instance``: the instance has another GUID by now; ``no manifest``: nobody
-knows where it came from; ``changed``: not by us; ``touched``: the file is another one, the certificates are the same; ``known``: as it was made."""
+"""The state of a wallet. ``taken over``: a process that is taken over serves it. ``gone``: its generation exists, but
+the wallet does not. ``other instance``: the instance has another GUID by now. ``no manifest``: its origin is unknown.
+``changed``: somebody else changed it. ``touched``: the file differs, but the certificates are the same. ``known``: it
+is as this collection made it.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class WalletSeen:
-    """The wallet of the current generation, or the one to adopt.
+    """The wallet of the current generation, or the wallet to adopt.
 
-    :ivar manifest: of the current generation.
-    :ivar described: what a fresh export says, where one was needed.
+    :ivar manifest: manifest of the current generation.
+    :ivar described: the facts of a fresh export, if one was needed.
     :ivar directory: certificate directory that holds the wallet.
-    :ivar exported: whether server.crt is that of the wallet.
-    :ivar guids: of the wallet and of the instance, where they differ.
+    :ivar exported: whether server.crt is the export of this wallet.
+    :ivar guids: GUIDs of the wallet and of the instance, if they differ.
     """
 
     state: WalletState
@@ -53,17 +55,17 @@ class WalletSeen:
 
     @property
     def in_use(self) -> bool:
-        """Whether it is the wallet that the manifest's pairs were issued from."""
+        """Tell whether the manifest's pairs were issued from this wallet."""
         return self.state in ("touched", "known")
 
 
 @dataclasses.dataclass(frozen=True)
 class PairSeen:
-    """The files of one pair.
+    """The state of one pair's files.
 
     :ivar certificate: whether the certificate is the one that was issued.
-    :ivar problem: why certificate and key on this host make no pair; None too where the key was sealed.
-    :ivar bundle: whether the sealed key is there.
+    :ivar problem: why certificate and key on this host do not match; None if they match or the key was sealed.
+    :ivar bundle: whether the sealed key exists.
     """
 
     certificate: bool = True
@@ -75,15 +77,16 @@ class PairSeen:
 class WalletPlan:
     """What happens to the wallet.
 
-    :ivar action: ``none`` (not wanted), ``keep``, ``create``, ``adopt``.
-    :ivar manifest: of the generation that is current now.
-    :ivar unfit: how it differs from what is asked for.
+    :ivar action: ``none`` (no wallet is wanted), ``keep``, ``create``, ``adopt``.
+    :ivar manifest: manifest of the generation that is current now.
+    :ivar unfit: how it differs from what was asked for.
     :ivar due: why it has to be renewed, or None.
     :ivar adopt_from: directory of the wallet to adopt.
-    :ivar usable: whether pairs that were issued from it still give access.
+    :ivar usable: whether the pairs that were issued from it still give access.
     :ivar restore: whether server.crt has to be exported again.
-    :ivar refresh: whether the manifest has to note new times of an unchanged wallet file.
-    :ivar former: names for a new certificate that jobs still verify, although they are not asked for any more.
+    :ivar refresh: whether the manifest has to record new times of an unchanged wallet file.
+    :ivar former: names that a new certificate needs because jobs still verify them, although they are no longer asked
+        for.
     """
 
     action: WalletAction
@@ -99,13 +102,13 @@ class WalletPlan:
 
     @property
     def is_new(self) -> bool:
-        """Whether a new generation is made."""
+        """Tell whether a new generation is made."""
         return self.action in ("create", "adopt")
 
 
 @dataclasses.dataclass
 class PairPlan:
-    """What happens to one pair: ``keep`` (the client has it), ``send`` (as it is), ``issue``."""
+    """What happens to one pair: ``keep`` (the client has it), ``send`` (again, unchanged) or ``issue`` (a new one)."""
 
     client: Client
     action: PairAction
@@ -115,9 +118,9 @@ class PairPlan:
 def decide_wallet(
     definition: Definition, seen: WalletSeen, clients: Sequence[Client], now: datetime.datetime
 ) -> WalletPlan:
-    """Decide whether the wallet stays, is adopted, or a new one is made.
+    """Decide whether the wallet stays, or is replaced by an adopted or a new one.
 
-    :raises TimesTenError: if there was one, cannot be used any more, and it is not for this module to make another.
+    :raises TimesTenError: if the wallet cannot be used any more and this module may not make another one.
     """
     if definition.insecure or definition.state == "stopped" or (definition.asked is None and seen.state == "missing"):
         return WalletPlan("none")
@@ -128,7 +131,8 @@ def decide_wallet(
             plan.due = due(described, definition.renew_before, now)[0]
             plan.unfit = _unfit(definition, seen.manifest if seen.in_use else None, described)
             plan.unfit += _verified_no_more(definition, seen.manifest, clients)
-        # What is scraped now goes on with its pairs; a rotation replaces the wallet, if it has to be.
+        # A takeover keeps the wallet, so that the present scrapes go on with their pairs. A rotation replaces it later,
+        # if necessary.
         reasons = [] if seen.state == "taken over" else _reasons_to_replace(definition.regenerate, plan)
         if reasons:
             plan = WalletPlan("create", reasons, seen.manifest)
@@ -140,7 +144,7 @@ def decide_wallet(
 
 
 def _plan_for(seen: WalletSeen) -> WalletPlan:
-    """What follows from the state of the wallet alone."""
+    """Return the plan that follows from the wallet's state alone."""
     generation, manifest = seen.generation, seen.manifest
     if seen.state == "missing":
         return WalletPlan("create", ["there is no wallet"])
@@ -173,9 +177,9 @@ def _reasons_to_replace(regenerate: str, plan: WalletPlan) -> list[str]:
 
 
 def _unfit(definition: Definition, manifest: Manifest | None, described: Described) -> list[str]:
-    """How a wallet differs from what is asked for.
+    """Return how a wallet differs from what was asked for.
 
-    :param manifest: None where the wallet is not the one that it describes.
+    :param manifest: None if it does not describe this wallet.
     """
     if definition.asked is None:
         return []
@@ -201,7 +205,7 @@ def _unfit(definition: Definition, manifest: Manifest | None, described: Describ
 
 
 def missing_names(definition: Definition, leaf: CertificateFacts) -> list[str]:
-    """Return the names that were asked for and that a certificate (facts) is not valid for."""
+    """Return the names that were asked for, but for which a certificate (given as facts) is not valid."""
     names = definition.asked.alt_names if definition.asked is not None else ()
     return [name for name in names if name not in leaf["alt_names"] and not _names.covers(leaf["alt_names"], name)]
 
@@ -211,7 +215,7 @@ def missing_names(definition: Definition, leaf: CertificateFacts) -> list[str]:
 
 
 def _verified(manifest: Manifest | None, clients: Sequence[Client]) -> set[str] | None:
-    """The names that the clients' jobs verify; None if some client with a pair does not tell."""
+    """Return the names that the clients' jobs verify; None if a client with a pair does not say which."""
     told = {client.name: client.verifies for client in clients if client.verifies is not None}
     if manifest is not None and set(manifest["pairs"]) - {PROBE} - set(told):
         return None
@@ -219,9 +223,9 @@ def _verified(manifest: Manifest | None, clients: Sequence[Client]) -> set[str] 
 
 
 def former_names(asked: Asked | None, manifest: Manifest | None, clients: Sequence[Client]) -> tuple[str, ...]:
-    """The names that a new certificate needs beside those asked for, until the jobs have moved.
+    """Return the names that a new certificate needs in addition to those asked for, until the jobs have moved.
 
-    Where a client does not tell what its job verifies, that may be any name of the certificate that it knows.
+    If a client does not say which name its job verifies, it may be any name of the certificate that it knows.
     """
     if asked is None:
         return ()
@@ -246,7 +250,7 @@ def _verified_no_more(definition: Definition, manifest: Manifest | None, clients
 
 
 def due(described: Described, renew_before: _pem.RenewBefore, now: datetime.datetime) -> tuple[str | None, str | None]:
-    """Tell why a wallet is due, and from when on: by whichever of its known certificates ends first."""
+    """Return why a wallet is due, and since when. The certificate of the wallet that ends first decides."""
     known = list(described["ca"])
     if described["leaf"] is not None:
         known.append(described["leaf"])
@@ -265,7 +269,9 @@ def decide_pair(
     seen: Mapping[str, PairSeen],
     now: datetime.datetime,
 ) -> PairPlan:
-    """Decide whether a client keeps its pair of a generation that stays, gets the same bundle again, or a new pair."""
+    """Decide for a generation that stays whether a client keeps its pair, gets the same bundle again, or gets a new
+    pair.
+    """
     pair = manifest["pairs"].get(client.name)
     if pair is None:
         return PairPlan(client, "issue", "there is no pair yet")

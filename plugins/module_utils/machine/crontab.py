@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The crontab of the calling user, and an entry of ours in it."""
+"""Reads and writes the calling user's crontab, and sets our entry in it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 
 
 def with_entry(text: str, mark: str, lines: Sequence[str]) -> str:
-    """Return a crontab with an entry, in place of the one that it has; everything else is kept.
+    """Return a crontab with our entry instead of its earlier one. Everything else stays.
 
-    :param mark: the comment that begins the entry, which has one more line.
+    :param mark: the comment that begins the entry; one more line follows it.
     :param lines: the whole entry; empty to remove it.
     """
-    # Not splitlines: it ends a line at bytes of others that end none.
+    # splitlines would also split at other characters, which do not end a line of a crontab.
     before = [line for line in re.split("(?<=\n)", text) if line]
     kept: list[str] = []
     entries: list[list[str]] = []
@@ -40,9 +40,10 @@ def with_entry(text: str, mark: str, lines: Sequence[str]) -> str:
 
 
 def read() -> str:
-    """Return the crontab of the calling user, which is empty where there is none; what is not UTF-8 is escaped, as in a path.
+    """Return the crontab of the calling user; empty if there is none. Bytes that are not UTF-8 are escaped as in a
+    path.
 
-    :raises TimesTenError: if there is no cron, or it does not let this user have one.
+    :raises TimesTenError: if cron is missing, or does not allow this user a crontab.
     """
     done = _crontab(["-l"])
     if done.returncode != 0 and b"no crontab for" not in done.stderr:

@@ -1,9 +1,11 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Work that goes on after the module has answered: one process, its record in a file, and requests to it in another.
+"""Runs work that goes on after the module has answered: a detached process, its record in a file, and requests to it in
+another file.
 
-Hosts that have to act together act by themselves at an agreed moment, so that neither the connection nor the controller has to last.
+Hosts that have to act at the same time act by themselves at an agreed moment, so they need neither the connection nor
+the controller.
 """
 
 from __future__ import annotations
@@ -24,9 +26,9 @@ _POLL = 0.05
 
 
 class Record:
-    """What a detached process says of itself, in a file that later calls read, and what they ask of it.
+    """The state that a detached process writes to a file for later calls, and the requests of those calls.
 
-    :param path: the record; requests lie beside it, as ``<path>.request``.
+    :param path: the record; the requests are in ``<path>.request``.
     """
 
     def __init__(self, path: str) -> None:
@@ -34,33 +36,33 @@ class Record:
         self._request_path = f"{path}.request"
 
     def read(self) -> dict[str, Any] | None:
-        """The record; None where there is none, or it cannot be used."""
+        """Return the record; None if there is none or it cannot be used."""
         try:
             return _files.read_json(self.path)
         except TimesTenError:
             return None
 
     def write(self, **values: Any) -> dict[str, Any]:
-        """Change some values of the record, and return all."""
+        """Change some values of the record, and return all values."""
         record = {**(self.read() or {}), **values}
         _files.write_json(self.path, record)
         return record
 
     def is_alive(self) -> bool:
-        """Tell whether the process of the record still runs."""
+        """Tell whether the record's process still runs."""
         record = self.read() or {}
         pid = record.get("pid")
-        # Whoever has damaged it may have written anything.
+        # A damaged record may contain anything.
         process = processes.read_process(pid if isinstance(pid, int) else 0)
         return process is not None and processes.is_recorded(process, record, processes.boot_id())
 
     def ask(self, request: str) -> None:
-        """Ask the process of the record for something."""
+        """Send a request to the record's process."""
         token = (self.read() or {}).get("token")
         _files.write_json(self._request_path, {"token": token, "request": request})
 
     def asked(self, token: str) -> str | None:
-        """What the process with this token was asked for last."""
+        """Return the last request to the process with this token."""
         try:
             request = _files.read_json(self._request_path) or {}
         except TimesTenError:
@@ -68,7 +70,9 @@ class Record:
         return request.get("request") if request.get("token") == token else None
 
     def wait(self, condition: Callable[[dict[str, Any]], bool], timeout: float) -> dict[str, Any]:
-        """Wait until the record is as wanted or its process has ended, at most ``timeout`` seconds; return the record."""
+        """Wait until the record meets a condition or its process has ended, at most ``timeout`` seconds. Return the
+        record.
+        """
         deadline = time.monotonic() + timeout
         while True:
             alive = self.is_alive()
@@ -80,10 +84,11 @@ class Record:
     def launch(self, work: Callable[[str], None], keep: Sequence[int] = (), **values: Any) -> dict[str, Any]:
         """Start a detached process that does some work, and return its first record.
 
-        Everything that ``work`` needs has to be imported: the archive that the module came in is gone when it has ended.
+        Everything that ``work`` needs has to be imported already, because the module's archive is removed when the
+        module ends.
 
-        :param work: gets the token of its requests.
-        :param keep: descriptors that stay open in it, such as that of a lock.
+        :param work: called with the token of the requests to it.
+        :param keep: descriptors that stay open in the process, for example that of a lock.
         :param values: further values of the record.
         """
         token = secrets.token_hex(8)
@@ -93,7 +98,7 @@ class Record:
             status = 1
             try:
                 os.close(go)
-                # Until the record names it, nobody could tell that it is there.
+                # Wait until our pid is in the record; before that no other call can find this process.
                 started = os.read(ready, 1)
                 _detach(keep)
                 if started:
@@ -124,13 +129,14 @@ class Record:
 
 
 def _detach(keep: Sequence[int]) -> None:
-    """Leave the session, the directory and the streams of whoever called."""
+    """Leave the caller's session, directory and streams."""
     os.setsid()
     os.chdir("/")
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     null = os.open(os.devnull, os.O_RDWR)
-    # Replaced, not closed: an object of the caller that is cleared away later closes its number a second time.
+    # Replace the descriptors instead of closing them: the caller's objects may close the same numbers again when they
+    # are freed.
     for name in os.listdir("/proc/self/fd"):
         if int(name) != null and int(name) not in keep:
             with contextlib.suppress(OSError):

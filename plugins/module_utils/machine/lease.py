@@ -1,10 +1,11 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A lease: one run of a playbook rotates an exporter over several calls, and no other one may come between.
+"""A lease: while one playbook run rotates an exporter in several calls, no other run may touch it.
 
-Whoever comes second is told who holds it. It is given back at the end. A run that was killed cannot do that: on the same controller the next
-run sees that the process is gone, and takes over at once; from elsewhere nobody can tell, and the lease has to run out.
+A second run is told who holds the lease. The holder gives it back at the end. A killed run cannot do that: on the same
+controller the next run sees that the process is gone and takes over at once; on another controller it cannot know, and
+has to wait until the lease expires.
 """
 
 from __future__ import annotations
@@ -19,16 +20,17 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core import fi
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 
 STAGING = 900.0
-"""Seconds for which a rotation may make ready what it switches later: the slowest fleet has made its wallets and delivered its pairs by then."""
+"""Seconds from taking the lease to the switch. The slowest fleet has made its wallets and delivered its pairs by then.
+"""
 
 Run = Mapping[str, Any]
-"""What the lookup ``this_run`` says: ``name``, ``controller``, ``process`` and, where it is known, ``running``."""
+"""The value of the lookup ``this_run``: ``name``, ``controller``, ``process`` and, if it is known, ``running``."""
 
 
 def hindrance(lease: Mapping[str, Any] | None, run: Run, now: float) -> str | None:
-    """Why a run has to leave alone what another one has leased; None if it may take it.
+    """Return why a run must not touch what another run has leased; None if it may take the lease.
 
-    :param lease: what the other one left: its ``run`` and ``until`` (seconds since the epoch).
+    :param lease: the other run's lease: its ``run`` and ``until`` (seconds since the epoch).
     :param now: seconds since the epoch.
     """
     if lease is None or now >= float(lease.get("until") or 0):
@@ -44,11 +46,11 @@ def hindrance(lease: Mapping[str, Any] | None, run: Run, now: float) -> str | No
 
 @dataclasses.dataclass(frozen=True)
 class Holder:
-    """Another run that holds a lease.
+    """Another run that holds the lease.
 
-    :ivar text: for people.
-    :ivar is_here: whether it is known to work still, on the same controller.
-    :ivar seconds: until the lease runs out.
+    :ivar text: its description for messages.
+    :ivar is_here: whether it is known to be still running, on the same controller.
+    :ivar seconds: seconds until the lease expires.
     """
 
     text: str
@@ -57,7 +59,7 @@ class Holder:
 
 
 def holder(directory: str, run: Run) -> Holder | None:
-    """Who keeps a run from taking the lease in a directory; None if nobody does."""
+    """Return the run that keeps this run from taking a directory's lease; None if there is none."""
     lease, now = _read(directory), time.time()
     text = hindrance(lease, run, now)
     if lease is None or text is None:
@@ -69,12 +71,13 @@ def holder(directory: str, run: Run) -> Holder | None:
 
 
 def take(directory: str, run: Run, seconds: float) -> None:
-    """Take or extend the lease in a directory.
+    """Take or extend the lease of a directory.
 
-    A caller that gives no name could not be told from the next one, and so takes none; it is kept away like all others.
+    A caller without a name could not be told from the next one, so it gets no lease. It has to respect the leases of
+    others all the same.
 
-    :param seconds: from now on.
-    :raises TimesTenError: naming who holds it.
+    :param seconds: how long it lasts from now on.
+    :raises TimesTenError: naming the holder.
     """
     now = time.time()
     hindered = hindrance(_read(directory), run, now)
@@ -89,14 +92,14 @@ def take(directory: str, run: Run, seconds: float) -> None:
 
 
 def check(directory: str, run: Run) -> None:
-    """:raises TimesTenError: naming who holds the lease in a directory, if that is another run."""
+    """:raises TimesTenError: naming the holder, if another run holds the lease of a directory."""
     hindered = hindrance(_read(directory), run, time.time())
     if hindered is not None:
         raise TimesTenError(f"{directory} is being rotated by {hindered}; this run leaves it alone")
 
 
 def give_back(directory: str) -> None:
-    """Give the lease back."""
+    """Give up the lease of a directory."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(_path(directory))
 

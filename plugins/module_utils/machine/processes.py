@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Processes and listening sockets as the kernel shows them in /proc, and signals to exactly one process."""
+"""Reads processes and listening sockets from /proc, and signals exactly one process."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _LISTEN = "0A"
 
 @dataclasses.dataclass(frozen=True)
 class Process:
-    """One living process.
+    """One running process.
 
     :ivar uid: effective user.
-    :ivar start_ticks: when it began, in clock ticks since boot: with the pid and the boot id the identity of a process.
+    :ivar start_ticks: its start in clock ticks since boot. With the pid and the boot id it identifies the process.
     """
 
     pid: int
@@ -37,12 +37,12 @@ class Process:
 
     @property
     def owner(self) -> str:
-        """Name of the user, or the number where it has none."""
+        """Return the user's name, or the number if it has none."""
         return user_name(self.uid)
 
     @property
     def command(self) -> str:
-        """The program and its arguments up to the first option: what follows might be a secret."""
+        """Return the program and its arguments up to the first option; later arguments may be secret."""
         shown: list[str] = []
         for argument in self.argv[:3]:
             if shown and argument.startswith("-"):
@@ -69,14 +69,14 @@ def parse_status(text: str) -> tuple[int, int]:
 def proc_text(pid: int, name: str) -> str:
     """Return the text of a file in /proc/<pid>.
 
-    :raises OSError: if the process is gone, or we may not look.
+    :raises OSError: if the process is gone, or its files may not be read.
     """
     with open(f"/proc/{pid}/{name}", encoding="utf-8", errors="surrogateescape") as stream:
         return stream.read()
 
 
 def read_process(pid: int) -> Process | None:
-    """Return a process, or None if there is none: a zombie is none, and the number of a thread is none."""
+    """Return a process, or None if there is none. A zombie does not count, nor does the number of a thread."""
     try:
         state, parent, session, start_ticks = parse_stat(proc_text(pid, "stat"))
         thread_group, uid = parse_status(proc_text(pid, "status"))
@@ -89,19 +89,19 @@ def read_process(pid: int) -> Process | None:
 
 
 def processes() -> dict[int, Process]:
-    """Return all living processes that can be seen."""
+    """Return all running processes that are visible."""
     found = (read_process(int(name)) for name in os.listdir("/proc") if name.isdigit())
     return {process.pid: process for process in found if process is not None}
 
 
 def is_alive(process: Process) -> bool:
-    """Tell whether this very process still lives."""
+    """Tell whether this process still runs, and not another one with its pid."""
     now = read_process(process.pid)
     return now is not None and now.start_ticks == process.start_ticks
 
 
 def is_recorded(process: Process, record: Mapping[str, Any] | None, boot: str) -> bool:
-    """Tell whether a process is the very one that was recorded, not a later one with its pid."""
+    """Tell whether a process is the recorded one, and not a later one with its pid."""
     return record is not None and (record["pid"], record["start_ticks"], record["boot_id"]) == (
         process.pid,
         process.start_ticks,
@@ -110,7 +110,7 @@ def is_recorded(process: Process, record: Mapping[str, Any] | None, boot: str) -
 
 
 def boot_id() -> str:
-    """Return what tells this boot from all others."""
+    """Return the id of this boot."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
         return stream.read().strip()
 
@@ -123,7 +123,7 @@ def age(process: Process) -> float:
 
 
 def user_name(uid: int) -> str:
-    """Return the name of a user, or the number where it has none."""
+    """Return the name of a user, or the number if it has none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -131,7 +131,7 @@ def user_name(uid: int) -> str:
 
 
 def environment(pid: int) -> dict[str, str]:
-    """Return the variables that a process was started with; empty where we may not look."""
+    """Return the environment variables at the start of a process; empty if they may not be read."""
     try:
         pairs = (item.partition("=") for item in proc_text(pid, "environ").split("\0") if "=" in item)
         return {name: value for name, _equals, value in pairs}
@@ -154,7 +154,7 @@ def ignores(pid: int, number: int) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Listener:
-    """A TCP socket that listens."""
+    """A listening TCP socket."""
 
     inode: int
     port: int
@@ -170,22 +170,22 @@ def parse_listeners(text: str) -> Iterator[Listener]:
 
 
 def all_listeners() -> list[Listener]:
-    """Return the TCP sockets that listen, IPv4 and IPv6."""
+    """Return the listening TCP sockets, IPv4 and IPv6."""
     found: list[Listener] = []
     for name in ("tcp", "tcp6"):
-        # Without IPv6 there is no tcp6.
+        # A host without IPv6 has no tcp6.
         with contextlib.suppress(FileNotFoundError), open(f"/proc/self/net/{name}", encoding="ascii") as stream:
             found += parse_listeners(stream.read())
     return found
 
 
 def listeners(port: int | None = None) -> dict[int, int]:
-    """Return inode -> uid of the TCP sockets that listen (on a port)."""
+    """Return uid by inode of the listening TCP sockets, for one port or all."""
     return {one.inode: one.uid for one in all_listeners() if port in (None, one.port)}
 
 
 def sockets(pid: int) -> set[int]:
-    """Return the inodes of the sockets that a process has open; empty where we may not look."""
+    """Return the inodes of a process's open sockets; empty if they may not be read."""
     found = set()
     with contextlib.suppress(OSError):
         for name in os.listdir(f"/proc/{pid}/fd"):
@@ -197,9 +197,9 @@ def sockets(pid: int) -> set[int]:
 
 
 class Snapshot:
-    """All processes and listening sockets of one moment, read once for all that a call asks.
+    """All processes and listening sockets at one moment, read once for a whole call.
 
-    :ivar processes: by pid.
+    :ivar processes: the processes by pid.
     """
 
     def __init__(self) -> None:
@@ -209,7 +209,7 @@ class Snapshot:
         self._sockets: dict[int, set[int]] = {}
 
     def sockets(self, pid: int) -> set[int]:
-        """Return the inodes of the sockets that a process has open."""
+        """Return the inodes of a process's open sockets."""
         if pid not in self._sockets:
             self._sockets[pid] = sockets(pid)
         return self._sockets[pid]
@@ -220,9 +220,9 @@ class Snapshot:
         return bool(inodes) and any(self.sockets(pid) & inodes for pid in pids)
 
     def holders(self, port: int, but_not: Iterable[int] = ()) -> tuple[list[Process], list[str]]:
-        """Return the processes that listen on a port, and the users of those which cannot be seen.
+        """Return the processes that listen on a port, and the users of those that are not visible.
 
-        :param but_not: pids that do not count.
+        :param but_not: pids to ignore.
         """
         left = {one.inode: one.uid for one in self._listeners if one.port == port}
         for pid in but_not if left else ():
@@ -242,12 +242,12 @@ class Snapshot:
 
 
 def send_signal(process: Process, number: int) -> bool:
-    """Send a signal to exactly this process, if it is still the one that was seen; tell whether it was there.
+    """Send a signal to exactly this process. Return whether it was still running.
 
-    :raises TimesTenError: if it is not ours to signal.
+    :raises TimesTenError: if this user may not signal it.
     """
     handle = None
-    # Python 3.9 and Linux 5.3 have it: whatever takes the number between check and signal is then not hit.
+    # Python 3.9 and Linux 5.3 have pidfd. It never hits another process that gets the pid between check and signal.
     pidfd_open: Any = getattr(os, "pidfd_open", None)
     pidfd_send: Any = getattr(signal, "pidfd_send_signal", None)
     if pidfd_open is not None and pidfd_send is not None:
@@ -275,14 +275,14 @@ def send_signal(process: Process, number: int) -> bool:
 
 
 Condition = Callable[[], "str | None"]
-"""None if something holds, else what is missing, in people's words."""
+"""Returns None if the condition is met, else what is missing, for messages."""
 
 
 def wait_until(condition: Condition, timeout: float, over: Callable[[], bool] = lambda: False) -> str | None:
-    """Wait until a condition returns None, at most ``timeout`` seconds; return its last answer. It is asked at least
-    once.
+    """Wait until a condition returns None, at most ``timeout`` seconds. Return its last answer. The condition is called
+    at least once.
 
-    :param over: whether waiting longer makes no sense.
+    :param over: tells whether waiting longer is pointless.
     """
     deadline = time.monotonic() + timeout
     pause = 0.02

@@ -1,48 +1,71 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a running Prometheus says of itself and of its targets, and what its errors mean for a person."""
+"""Asks a running Prometheus about itself and its targets, and gives advice for its errors."""
 
 from __future__ import annotations
 
 import base64
 import calendar
+import contextlib
 import dataclasses
+import http.client
 import json
 import re
 import socket
 import ssl
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import Any, Mapping
+from typing import Any, Callable, Iterator, Mapping, TypeVar
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import redact
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.options import check_url
 
 _LIMIT = 1 << 28
 """Bytes of one answer. The targets of 10,000 exporters are about 15 MB."""
+_LONGEST = 120.0
+"""Seconds for one answer, however little of it comes at a time."""
 
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)\Z")
 
 
 class NotAnswering(TimesTenError):
-    """No HTTP answer came: Prometheus does not run, is still starting, or is elsewhere."""
+    """No HTTP answer came: Prometheus is not running, is still starting, or has another address."""
+
+
+_Answer = TypeVar("_Answer")
+
+
+def patiently(ask: Callable[[], _Answer], deadline: float) -> _Answer:
+    """Ask again where no answer comes: somebody may restart it, and then it reads its configuration as well.
+
+    :param deadline: by the monotonic clock.
+    """
+    while True:
+        try:
+            return ask()
+        except NotAnswering:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 class ReloadRefused(TimesTenError):
-    """Prometheus answered to a reload that the new configuration did not work; it may have taken parts of it."""
+    """Prometheus answered a reload with an error. It may have taken parts of the new configuration."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
     """One element of ``activeTargets``.
 
-    :ivar job: the job's name as the configuration has it, whatever relabelling made of the label.
+    :ivar job: the job's name in the configuration, which relabelling does not change.
     :ivar health: ``up``, ``down`` or ``unknown`` (not scraped yet).
-    :ivar scraped: start of the last scrape in seconds since the epoch, by the clock of the Prometheus host; 0.0
-        if there was none.
-    :ivar took: seconds that the last scrape took.
+    :ivar scraped: start of the last scrape in seconds since the epoch, by the clock of the Prometheus host; 0.0 if
+        there was none.
+    :ivar took: duration of the last scrape in seconds.
     :ivar labels: the labels before relabelling: ``__address__``, ``__scheme__``, ``__metrics_path__``, ``job``, ...
     """
 
@@ -55,16 +78,16 @@ class Target:
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def last_scrape(self, interval: float) -> dict[str, Any]:
-        """The last scrape as an answer tells it.
+        """Return the last scrape in the form of an answer.
 
         :param interval: seconds between two scrapes.
         """
         return {"scraped": self.scraped, "took": self.took, "interval": interval, "health": self.health}
 
     def is_of(self, labels: Mapping[str, str]) -> bool:
-        """Whether the target is the one that a job with these labels makes, and not an older one of the same job.
+        """Tell whether the target belongs to a job with these labels, and not to an older version of the same job.
 
-        :param labels: as :func:`jobs.discovered_labels` has them; with none but those of the URL, only that is compared.
+        :param labels: from :func:`jobs.discovered_labels`. If they are only those of the URL, only the URL is compared.
         """
         own = {key for key in self.labels if not key.startswith("__")}
         wanted = {key for key in labels if not key.startswith("__")}
@@ -73,10 +96,10 @@ class Target:
 
 @dataclasses.dataclass(frozen=True)
 class Reloaded:
-    """Prometheus's word on its last reload.
+    """Prometheus's own metrics about its last reload.
 
-    :ivar successful: whether the last attempt worked.
-    :ivar moment: when one last worked, in seconds since the epoch.
+    :ivar successful: whether the last reload worked.
+    :ivar moment: time of the last reload that worked, in seconds since the epoch.
     """
 
     successful: bool
@@ -84,12 +107,12 @@ class Reloaded:
 
 
 def parse_time(text: str) -> float:
-    """Seconds since the epoch of an RFC 3339 time with any number of decimals; Go's zero time is 0.0."""
+    """Return an RFC 3339 time, with any number of decimals, as seconds since the epoch. Go's zero time is 0.0."""
     match = _TIME.match(text)
     if not match or text.startswith("0001-"):
         return 0.0
     *moment, fraction, zone = match.groups()
-    # A thousand targets are read again and again while they are waited for; strptime is ten times slower.
+    # While targets are awaited, a thousand of them are read again and again; strptime would be ten times slower.
     seconds = calendar.timegm(tuple(map(int, moment))) + float(fraction or 0)
     if zone != "Z":
         offset = int(zone[1:3]) * 3600 + int(zone[4:6]) * 60
@@ -98,7 +121,7 @@ def parse_time(text: str) -> float:
 
 
 class _StayHere(urllib.request.HTTPRedirectHandler):
-    """Follows no redirection: the password is for this server alone."""
+    """Follows no redirection, because the password is meant for this server only."""
 
     def redirect_request(self, *_args: Any) -> None:
         return None
@@ -107,13 +130,13 @@ class _StayHere(urllib.request.HTTPRedirectHandler):
 class Api:
     """The HTTP interface of one Prometheus.
 
-    :param url: with the route prefix where there is one, for example ``http://127.0.0.1:9090``.
-    :param bearer_token: sent in place of a user, where a proxy wants one.
-    :param headers: sent with every request, for what a proxy wants.
-    :param ca_file: what the server's certificate is verified with, for https; None takes the system's.
-    :param certificate_file: client certificate, with ``key_file``, where the server wants one.
+    :param url: with the route prefix if there is one, for example ``http://127.0.0.1:9090``.
+    :param bearer_token: sent instead of a user, if a proxy wants one.
+    :param headers: sent with every request, if a proxy wants them.
+    :param ca_file: verifies the server's certificate for https; None uses the system's CAs.
+    :param certificate_file: client certificate, with ``key_file``, if the server wants one.
     :param timeout: seconds for one request.
-    :raises TimesTenError: if the URL or one of the files cannot be used.
+    :raises TimesTenError: if the URL or a file cannot be used.
     """
 
     def __init__(
@@ -133,12 +156,15 @@ class Api:
         self.url = url.rstrip("/")
         self._timeout = timeout
         self._headers = dict(headers or {})
+        self._login = f"with url_headers ({', '.join(self._headers)})" if self._headers else "without a login"
         if bearer_token is not None:
             self._headers["Authorization"] = f"Bearer {bearer_token}"
+            self._login = "with url_bearer_token"
         if username is not None:
             pair = f"{username}:{password or ''}".encode()
             self._headers["Authorization"] = "Basic " + base64.b64encode(pair).decode("ascii")
-        # No proxy, whatever the environment says: the answers steer what is done on this host.
+            self._login = f"as url_username {username!r}"
+        # Use no proxy, whatever the environment says: the answers decide what this call does to this host.
         handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({}), _StayHere()]
         if parts.scheme == "https":
             try:
@@ -158,16 +184,15 @@ class Api:
         request = urllib.request.Request(self.url + path, data, self._headers, method=method)  # noqa: S310 - http or https, checked
         try:
             with self._opener.open(request, timeout=self._timeout) as answer:
-                body: bytes = answer.read(_LIMIT)
-                return body
+                return self._body(answer)
         except urllib.error.HTTPError as error:
             with error:
                 text = error.read(2000).decode("utf-8", "replace").strip()
             where = f"{method} {self.url}{path} was answered {error.code}"
-            if error.code == 401:
+            if error.code in (401, 403, 407):
                 raise TimesTenError(
-                    f"{where}: set url_username and url_password to what its web.config.file has, or url_bearer_token or "
-                    f"url_headers to what a proxy in front of it wants"
+                    f"{where}, asked {self._login}: set url_username and url_password to what its web.config.file has, or "
+                    f"url_bearer_token or url_headers to what a proxy in front of it wants; it says {text[:200]!r}"
                 ) from error
             if error.code == 404:
                 raise TimesTenError(
@@ -177,17 +202,19 @@ class Api:
             if 300 <= error.code < 400:
                 raise TimesTenError(
                     f"{where}, which leads to {str(error.headers.get('Location'))[:200]!r}: set url to where Prometheus "
-                    f"itself answers (https instead of http, or with its route prefix)"
-                ) from error
-            if error.code == 403:
-                raise TimesTenError(
-                    f"{where}: a proxy or its web.config.file does not let us in: {text[:200]}"
+                    f"itself answers (https instead of http, or with its route prefix), or, where that is a login, url_bearer_token or "
+                    f"url_headers to what the proxy wants"
                 ) from error
             if error.code == 503:
                 raise NotAnswering(f"{where}: Prometheus is still starting ({text})") from error
             if path == "/-/reload" and error.code == 500:
-                raise ReloadRefused(f"Prometheus refused the configuration: {text}") from error
+                raise ReloadRefused(f"Prometheus refused the configuration: {redact.said(text)}") from error
             raise TimesTenError(f"{where}: {text}") from error
+        except http.client.HTTPException as error:
+            raise NotAnswering(
+                f"{method} {self.url}{path}: what came back is no whole HTTP answer ({type(error).__name__}): is url right, or was "
+                f"Prometheus ended meanwhile?"
+            ) from error
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
             if isinstance(reason, ssl.SSLCertVerificationError):
@@ -203,63 +230,96 @@ class Api:
                 f"{self.url} does not answer ({reason}): is Prometheus running, and is url right?"
             ) from error
 
-    def _json(self, path: str) -> Any:
+    def _body(self, answer: Any) -> bytes:
+        deadline = time.monotonic() + max(_LONGEST, self._timeout)
+        announced, parts, size = answer.length, [], 0
+        while announced is None or size < announced:
+            part = answer.read1(1 << 20)
+            if not part:
+                break
+            parts.append(part)
+            size += len(part)
+            if size > _LIMIT:
+                raise TimesTenError(f"{self.url} answers with more than {_LIMIT} bytes: is url that of a Prometheus?")
+            if time.monotonic() > deadline:
+                raise NotAnswering(f"{self.url} has not finished an answer within {_LONGEST:g} s ({size} bytes came)")
+        if announced is not None and size < announced:
+            raise http.client.IncompleteRead(b"", announced - size)
+        return b"".join(parts)
+
+    @contextlib.contextmanager
+    def _answer(self, path: str) -> Iterator[Any]:
+        """Give the data of an answer to the body of a ``with`` statement.
+
+        :raises TimesTenError: if the data is not what that body expects.
+        """
         data = self._request(path)
         try:
-            return json.loads(data)["data"]
-        except (ValueError, KeyError, TypeError) as error:
+            yield json.loads(data)["data"]
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise TimesTenError(
-                f"{self.url}{path} did not answer as Prometheus does: {data[:200]!r}; is url right?"
+                f"{self.url}{path} did not answer as Prometheus does: {data[:200]!r}; is url right, or is this the login of a proxy?"
             ) from error
 
     def version(self) -> str:
-        """The version without a packager's suffix, for example ``2.42.0``."""
-        return re.split(r"[+~ -]", str(self._json("/api/v1/status/buildinfo")["version"]))[0]
+        """Return the version without a packager's suffix, for example ``2.42.0``."""
+        with self._answer("/api/v1/status/buildinfo") as data:
+            return re.split(r"[+~ -]", str(data["version"]))[0]
 
     def flags(self) -> dict[str, str]:
-        """Its command line, defaults included, by flag (``config.file``, ``web.enable-lifecycle``)."""
-        return dict(self._json("/api/v1/status/flags"))
+        """Return its command line by flag (``config.file``, ``web.enable-lifecycle``), including defaults."""
+        with self._answer("/api/v1/status/flags") as data:
+            return {str(name): str(value) for name, value in data.items()}
 
     def configuration(self) -> str:
-        """The configuration that runs, as YAML, with all defaults filled in and secrets left out."""
-        return str(self._json("/api/v1/status/config")["yaml"])
+        """Return the running configuration as YAML, with all defaults and without secrets."""
+        with self._answer("/api/v1/status/config") as data:
+            return str(data["yaml"])
 
     def targets(self) -> list[Target]:
-        """All active targets."""
-        return [
-            Target(
-                item["scrapePool"],
-                item["scrapeUrl"],
-                item["health"],
-                item["lastError"],
-                parse_time(item["lastScrape"]),
-                item["lastScrapeDuration"],
-                item.get("discoveredLabels") or {},
-            )
-            for item in self._json("/api/v1/targets?state=active")["activeTargets"]
-        ]
+        """Return all active targets."""
+        with self._answer("/api/v1/targets?state=active") as data:
+            return [
+                Target(
+                    item["scrapePool"],
+                    item["scrapeUrl"],
+                    item["health"],
+                    item["lastError"],
+                    parse_time(item["lastScrape"]),
+                    float(item["lastScrapeDuration"]),
+                    dict(item.get("discoveredLabels") or {}),
+                )
+                for item in data["activeTargets"]
+            ]
+
+    def dropped(self) -> set[str]:
+        """Return the jobs that lost a target by relabelling."""
+        with self._answer("/api/v1/targets?state=dropped") as data:
+            return {str(item["discoveredLabels"].get("job")) for item in data["droppedTargets"]}
 
     def rule_groups(self) -> list[dict[str, Any]]:
-        """All groups of rules, as Prometheus tells them: ``name``, ``file`` and ``rules``, each with its ``health``."""
-        return [dict(group) for group in self._json("/api/v1/rules")["groups"]]
+        """Return all rule groups as Prometheus reports them: ``name``, ``file`` and ``rules``, each with its ``health``."""
+        with self._answer("/api/v1/rules") as data:
+            return [dict(group) for group in data["groups"]]
 
     def reload(self) -> None:
-        """Ask for a reload by the lifecycle endpoint.
+        """Ask for a reload through the lifecycle endpoint.
 
-        Neither answer is the last word: with 200 a job whose files cannot be read is silently absent, and with 500
-        all other jobs' changes are live.
+        The answer alone proves nothing. After 200, a job whose files cannot be read is silently missing; after 500, the
+        changes of all other jobs are active.
 
-        :raises ReloadRefused: with Prometheus's own words.
+        :raises ReloadRefused: with Prometheus's own message.
         """
         self._request("/-/reload", method="POST")
 
     def reloaded(self) -> Reloaded:
-        """What its own metrics say of the last reload."""
+        """Return what Prometheus's own metrics say about the last reload."""
         values = {}
         for line in self._request("/metrics").split(b"\n"):
             if line.startswith(b"prometheus_config_last_reload_success"):
                 name, _space, value = line.partition(b" ")
-                values[name] = float(value)
+                with contextlib.suppress(ValueError):
+                    values[name] = float(value)
         try:
             return Reloaded(
                 values[b"prometheus_config_last_reload_successful"] == 1.0,
@@ -272,7 +332,7 @@ class Api:
 
 
 _ADVICE: tuple[tuple[str, str], ...] = (
-    # The exporter's certificate, as Go judges it.
+    # Go's verdict on the exporter's certificate.
     (
         r"relies on legacy Common Name field",
         "the exporter's certificate has no alternative names, which Prometheus needs: set alt_names (or leave it "
@@ -297,7 +357,7 @@ _ADVICE: tuple[tuple[str, str], ...] = (
     ),
     (
         r"has expired or is not yet valid",
-        "the exporter's certificate has expired: run timesten.monitoring.site, which makes what is due anew",
+        "the exporter's certificate has expired: run timesten.monitoring.site, which renews what is due",
     ),
     (
         r"incompatible key usage",
@@ -310,7 +370,7 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         "wallet than the one whose pairs "
         "were delivered; run timesten.monitoring.site for its host and this one",
     ),
-    # Our own files, as Prometheus sees them.
+    # Our own files, as Prometheus reads them.
     (
         r"private key does not match public key",
         "certificate and key of the job are not one pair: somebody changed the files; run "
@@ -335,8 +395,8 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         r"unable to (use|load|read)[^:]* client (cert|key)",
         "certificate or key of the job cannot be used: run timesten.monitoring.site to deliver them again",
     ),
-    # The exporter's judgement of our pair. The alert's text differs between TLS libraries, so none of it is taken
-    # literally.
+    # The exporter's verdict on our pair. The text of an alert differs between TLS libraries, so no exact text is
+    # expected.
     (
         r"tls: certificate required",
         "the job presents no client certificate: its tls_config needs cert_file and key_file",
@@ -359,7 +419,7 @@ _ADVICE: tuple[tuple[str, str], ...] = (
         "timesten.monitoring.site, which "
         "brings both together",
     ),
-    # The way there.
+    # The connection to the exporter.
     (
         r"no such host|server misbehaving|name resolution|\blookup \S+",
         "this host cannot resolve the target's name: mend the name service or /etc/hosts, or set the exporter's "
@@ -397,6 +457,15 @@ _ADVICE: tuple[tuple[str, str], ...] = (
     ),
     (r"HTTP status \d+", "the exporter answered with an error: read its log"),
     (
+        r"sample limit exceeded|body size limit exceeded|label_(name_length_|value_length_)?limit exceeded|(label|name|value)\S* (too long|length)",
+        "the exporter's answer is beyond a limit of the job or of global (sample_limit, body_size_limit, label_limit, ...): raise it",
+    ),
+    (
+        r"unsupported Content-Type|non-compliant scrape target",
+        "what answers sends no content type that Prometheus 3 knows: set fallback_scrape_protocol: PrometheusText0.0.4 in extra, "
+        "or compare address, port and metrics_path",
+    ),
+    (
         r"connection reset|broken pipe|EOF",
         "the exporter cut the connection: with TLS 1.3 that is also how a refused client certificate, or plain "
         "http to a TLS port, looks",
@@ -416,11 +485,11 @@ _PROBED = {
 
 
 def advice(error: str, probe: str | None = None) -> str:
-    """Say what to do about an error that Prometheus reports for a target.
+    """Return what to do about an error that Prometheus reports for a target.
 
     :param error: ``lastError`` of the target; "" if it was not scraped yet.
-    :param probe: status of a handshake with the delivered pair (:class:`tls.probe.Outcome`), which does not
-        depend on the text of an alert.
+    :param probe: status of a handshake with the delivered pair (:class:`tls.probe.Outcome`). Unlike an alert, its text
+        does not vary.
     """
     text = "Prometheus has not scraped the target yet" if not error else "look at the exporter's log"
     for pattern, answer in _ADVICE:

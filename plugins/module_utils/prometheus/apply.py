@@ -1,7 +1,9 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Carries a plan out: deliveries first, then the configuration, then the reload; and the way back."""
+"""Carries a plan out: stores deliveries, then changes the configuration, then reloads. If something fails, it undoes
+that.
+"""
 
 from __future__ import annotations
 
@@ -52,15 +54,15 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.sto
 
 _ATTEMPTS = 3
 DISCOVERY = 15.0
-"""Seconds. Prometheus hands new targets over every 5 s; three times that, for a busy machine."""
+"""Seconds. Prometheus updates its targets every 5 s; this is three times that, for a busy machine."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Done:
-    """What was reached.
+    """The outcome of a change.
 
-    :ivar failures: by exporter, what does not work.
-    :ivar outcome: what became of those.
+    :ivar failures: what does not work, by exporter.
+    :ivar outcome: what happened to the exporters that failed.
     """
 
     reloaded: str | bool
@@ -70,9 +72,9 @@ class Done:
 
 
 class Change:
-    """One call that changes something; the caller holds the store.
+    """One call that changes something. The caller holds the store's lock.
 
-    :ivar rejected: exporters whose deliveries turned out to be bad, with the reason.
+    :ivar rejected: exporters with a bad delivery, with the reason.
     """
 
     def __init__(self, ctx: Context) -> None:
@@ -85,10 +87,10 @@ class Change:
         self._like: dict[str, tuple[int, int, int]] = {}
         self._named: list[str] = []
 
-    # --- to a plan
+    # --- making a plan
 
     def plan(self) -> tuple[Observation, Plan]:
-        """Look, decide, and wait for targets that Prometheus may only be about to make."""
+        """Observe and decide. Wait for targets that Prometheus may be about to create."""
         ctx = self.ctx
         seen = observe(ctx)
         deadline = time.monotonic() + DISCOVERY
@@ -103,11 +105,11 @@ class Change:
     def prepare(
         self, unfit: Callable[[Observation, Plan], dict[str, str]] = lambda _seen, _plan: {}
     ) -> tuple[Observation, Plan]:
-        """As :meth:`plan`, with the deliveries checked and, outside check mode, stored beside those in use.
+        """Do what :meth:`plan` does, then check the deliveries and, outside check mode, store them beside those in use.
 
-        A bad delivery costs its exporter: it is taken out of the plan.
+        A bad delivery removes its exporter from the plan; the others stay.
 
-        :param unfit: what else takes an exporter out of the plan, with the reason.
+        :param unfit: returns further exporters to remove from the plan, with the reason.
         """
         while True:
             seen, plan = self.plan()
@@ -122,7 +124,7 @@ class Change:
             self.rejected.update(faults)
 
     def _preflight(self, plan: Plan) -> None:
-        """Ask Prometheus before anything is touched: whether it is there, and whether it can be told to read this file."""
+        """Before anything is touched, ask Prometheus whether it runs and whether it can be told to read this file."""
         ctx = self.ctx
         if ctx.identity is None:
             raise TimesTenError(f"user: there is no user {ctx.settings.user!r} on this host")
@@ -134,11 +136,12 @@ class Change:
         if ctx.api is None:
             return
         try:
-            given = ctx.api.flags().get("config.file", "")
+            flags = ctx.api.flags()
         except NotAnswering as error:
             raise TimesTenError(
                 f"{error.message} Nothing was changed. Set prometheus_running: false to store and check files without it"
             ) from error
+        given = flags.get("config.file", "")
         if ctx.paths:
             inside = ctx.paths.inside(ctx.config.path, "config_file")
             if os.path.isabs(given) and os.path.normpath(given) != inside:
@@ -150,6 +153,13 @@ class Change:
             raise TimesTenError(
                 f"the Prometheus at {ctx.api.url} reads {given}, not config_file {ctx.config.path}: set url or config_file "
                 f"so that both belong to the same instance. Nothing was changed"
+            )
+        if plan.rules is not None and (
+            "agent" in flags.get("enable-feature", "").split(",") or flags.get("agent") == "true"
+        ):
+            raise TimesTenError(
+                f"rules: the Prometheus at {ctx.api.url} runs as an agent, which evaluates no rules and refuses rule_files: set "
+                f"prometheus_host_rules: false. Nothing was changed"
             )
         if ctx.settings.layout == "files":
             version = ctx.api.version()
@@ -195,9 +205,9 @@ class Change:
     # --- deliveries
 
     def _open(self, plan: Plan, names: Iterable[str]) -> tuple[dict[str, tuple[bytes, bytes, bytes]], dict[str, str]]:
-        """Open bundles; nothing is written.
+        """Open the sealed bundles without writing anything.
 
-        :returns: by exporter CA file, certificate and key, and by exporter what is wrong.
+        :returns: CA file, certificate and key by exporter, and by exporter what is wrong.
         """
         from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import deliveries
 
@@ -229,7 +239,9 @@ class Change:
         return self._open(plan, plan.deliver)[1]
 
     def _deliver(self, seen: Observation, plan: Plan) -> dict[str, str]:
-        """Store what the plan delivers, check it with the rights of the Prometheus user, and only then give it its name."""
+        """Store the planned deliveries, check them with the rights of the Prometheus user, and only then give them
+        their names.
+        """
         ctx = self.ctx
         fresh: dict[str, str] = {}
         faults: dict[str, str] = {}
@@ -285,7 +297,7 @@ class Change:
         return {name: f"as user {identity.name}: exporter {name}, {fault}" for name, fault in faults.items()}
 
     def drop(self, names: Iterable[str]) -> None:
-        """Remove deliveries that this call has stored and nothing uses."""
+        """Remove deliveries that this call has stored and that nothing uses."""
         store = self.ctx.store
         for name in names:
             if name in self._settled:
@@ -296,12 +308,17 @@ class Change:
     # --- the change
 
     def run(self) -> tuple[Observation, Plan, Done]:
-        """Make the change, prove it, and take back what does not work.
+        """Make the change, prove it, and undo what does not work.
 
-        :raises TimesTenError: if nothing of it stays; with what was wrong and what came back.
+        :raises TimesTenError: if the whole change was undone, saying what was wrong and what was restored.
         """
         for _attempt in range(_ATTEMPTS):
-            seen, plan = self.prepare()
+            try:
+                seen, plan = self.prepare()
+            except BaseException:
+                # What the attempt before has stored.
+                self.drop(list(self._settled))
+                raise
             try:
                 return seen, plan, self._apply(seen, plan)
             except Moved as error:
@@ -320,7 +337,8 @@ class Change:
         self._committed.clear()
         reloaded: str | bool = False
         try:
-            # promtool looks for the certificates, so a first delivery has to be in place before; nothing live names it yet.
+            # promtool looks for the certificates, so first deliveries have to be in place before. Nothing in use names
+            # them yet.
             store.switch_all(first)
             with self._candidates(plan) as candidates:
                 self._refuse_moved(plan)
@@ -330,7 +348,8 @@ class Change:
                     file.commit(candidate, expected)
                     self._committed.add(file.path)
                 if plan.rules is None and plan.rules_source is not None:
-                    # A pattern of the owner may name it: it has to be gone before Prometheus looks.
+                    # A pattern of the owner may name the rule file, so it has to be gone before Prometheus reads the
+                    # configuration.
                     self.ctx.rules_file.write(None, plan.rules_source, self._fallback)
                     self._committed.add(self.ctx.rules_file.path)
                 self._remove_obsolete(plan)
@@ -342,7 +361,7 @@ class Change:
             self._restore(plan, list(plan.switch))
             raise
         except Exception as error:
-            # Whatever it was, what is live must not stay half done.
+            # Whatever the error is, undo the change, so that nothing stays half done.
             cause = error if isinstance(error, TimesTenError) else TimesTenError(f"{type(error).__name__}: {error}.")
             raise self._back(plan, cause) from error
         if proof.failures:
@@ -359,7 +378,9 @@ class Change:
                 ConfigFile(path).refuse_moved(content)
 
     def _remove_obsolete(self, plan: Plan) -> None:
-        """Remove scrape files of ours before Prometheus reads the jobs at their new place: no job may be there twice."""
+        """Remove our obsolete scrape files before Prometheus reads the jobs at their new place: otherwise it would find
+        each job twice.
+        """
         for path, content in plan.obsolete.items():
             file = ConfigFile(path)
             info = os.stat(file.real)
@@ -369,8 +390,11 @@ class Change:
 
     @contextlib.contextmanager
     def _candidates(self, plan: Plan) -> Iterator[list[tuple[ConfigFile, str, bytes | None]]]:
-        """Candidates of the files that change, beside them and approved by promtool, each with what it replaces, in the order
-        in which they take their places; what is not committed goes."""
+        """Yield the candidates of the files that change, in the order of their replacement, each with the content that
+        it replaces.
+
+        promtool has approved them. A candidate that the caller does not commit is removed.
+        """
         ctx, identity = self.ctx, self.ctx.identity
         if identity is None or not plan.configures:
             yield []
@@ -402,7 +426,7 @@ class Change:
                 if tool is not None:
                     promtool.check_rules(tool, rules, judge)
                 candidates.append((ctx.rules_file, rules, plan.rules_source))
-            # promtool reads the files that will be there, not those that are: only for the check.
+            # For promtool's check only: the configuration names the candidates instead of the present files.
             judged = for_promtool(plan.edit.config, ctx.config.path, swaps, ctx.paths)
             checked = ctx.config.stage(judged, self._fallback, self._named, base)
             made.append(checked)
@@ -421,10 +445,10 @@ class Change:
                 config_file.discard(path)
 
     def _promtool(self) -> str | None:
-        """The promtool that judges; None where there need not be one."""
+        """Return the promtool to use; None if no promtool is required and none is found."""
         settings = self.ctx.settings
         if settings.kind == "scrape_file":
-            return None  # what another taker reads may hold what Prometheus does not know
+            return None  # another taker may read what Prometheus does not know
         if settings.promtool is None and self.ctx.paths and promtool.find(None) is None:
             self.ctx.warnings.append(
                 "promtool was not found on the host of the container, so only Prometheus itself judged the new configuration"
@@ -438,8 +462,9 @@ class Change:
         return (os.geteuid(), gid, 0o640)
 
     def _mark_unfinished(self, plan: Plan) -> None:
-        """From here on until the state is written again, another run has to assume that Prometheus may not have read
-        what the file says."""
+        """Mark the store: until the state is written again, another run has to assume that Prometheus may not have read
+        the file.
+        """
         if plan.reloads or plan.switch:
             state = self.ctx.store.state()
             state["client"], state["unfinished"] = self.ctx.settings.name, True
@@ -454,16 +479,17 @@ class Change:
             return False if self._way.method == "none" else self._way.method
         return False if ctx.api is None else reload.reload(ctx.api, self._way)
 
-    # --- the way back
+    # --- undoing
 
     def _restore(self, plan: Plan, names: Sequence[str]) -> bool:
-        """Put links and files back as they were.
+        """Restore the former links and files.
 
         :returns: whether a file was written.
         """
         store = self.ctx.store
         store.switch_all({name: plan.before[name] for name in names if store.current(name) != plan.before[name]})
         wrote = False
+        troubles = []
         removed = [(ConfigFile(path), None, content) for path, content in plan.obsolete.items()]
         for file, ours, before in (
             *removed,
@@ -472,13 +498,22 @@ class Change:
             (self.ctx.config, plan.edit.config, plan.source),
         ):
             if file.path in self._committed:
-                wrote = self._rewrite(file, ours, before) or wrote
+                try:
+                    wrote = self._rewrite(file, ours, before) or wrote
+                except TimesTenError as error:
+                    troubles.append(error.message)
+        if troubles:
+            # What is back should run, whatever became of the rest.
+            with contextlib.suppress(TimesTenError):
+                if wrote:
+                    self._reload()
+            raise TimesTenError(several(troubles))
         return wrote
 
     def _rewrite(self, file: ConfigFile, ours: bytes | None, target: bytes | None) -> bool:
-        """Replace what we wrote; what somebody else has changed since stays.
+        """Replace what we wrote by the former content. Keep what somebody else has changed since.
 
-        :param ours: what we wrote.
+        :param ours: the content that we wrote.
         :returns: whether the file was written.
         """
         for _attempt in range(_ATTEMPTS):
@@ -486,7 +521,7 @@ class Change:
             if now == target:
                 return False
             content = target
-            # Of our rule file nothing is anybody else's.
+            # Our rule file belongs to us alone.
             if now != ours and file is not self.ctx.rules_file:
                 content = take_back(now or b"", ours or b"", target or b"", file.path)
                 if target is None and not content:
@@ -500,7 +535,7 @@ class Change:
         raise TimesTenError(f"{file.path} is written by somebody else all the time; our change is still in it")
 
     def _back(self, plan: Plan, cause: TimesTenError) -> TimesTenError:
-        """Put files and links of the whole run back, reload, and return the error to raise."""
+        """Restore files and links of the whole run, reload, and return the error to raise."""
         trouble = None
         wrote = False
         try:
@@ -525,7 +560,7 @@ class Change:
             self.ctx.store.write_state(state)
 
     def _undo_failed(self, seen: Observation, plan: Plan, proof: Proof, reloaded: str | bool) -> Done:
-        """Take back exactly the exporters that do not work; the others are done and stay."""
+        """Undo the changes of those exporters that do not work. The changes of the others stay."""
         touched = [name for name in proof.failures if plan.reasons[name]]
         if not touched:
             self._finish(seen, plan, sorted(plan.definitions))
@@ -548,7 +583,7 @@ class Change:
     def _take_back(self, seen: Observation, plan: Plan, touched: Sequence[str], rest: Sequence[str]) -> None:
         ctx, store = self.ctx, self.ctx.store
         store.switch_all({name: plan.before[name] for name in touched if store.current(name) != plan.before.get(name)})
-        # From the file as it was: what these exporters had there comes back byte for byte.
+        # Start from the original file, so that these exporters get back what they had, byte for byte.
         wanted = [plan.jobs[name] for name in rest if name not in plan.rejected]
         entries = {name: plan.entries[name] for name in rest}
         entries.update({name: old for name, old in seen.state["exporters"].items() if name in touched})
@@ -565,7 +600,7 @@ class Change:
     # --- the end
 
     def _finish(self, seen: Observation, plan: Plan, done: Sequence[str]) -> None:
-        """Remember what is done, renew the transport key, and clear away what nothing uses any more."""
+        """Record what was done, renew the transport key, and remove what nothing uses any more."""
         ctx, store = self.ctx, self.ctx.store
         before = store.state()
         entries = {name: plan.entries[name] for name in done if name not in plan.rejected}
@@ -603,7 +638,7 @@ class Change:
 
 
 def refuse_other_user(processes: Sequence[reload.Process], identity: Account) -> None:
-    """:raises TimesTenError: if none of the taker's processes runs as the user that everything is stored for."""
+    """:raises TimesTenError: if none of the taker's processes runs as the user for whom everything is stored."""
     if processes and identity.uid not in {process.uid for process in processes}:
         process = processes[0]
         raise TimesTenError(
@@ -613,9 +648,9 @@ def refuse_other_user(processes: Sequence[reload.Process], identity: Account) ->
 
 
 def way_of_file(ctx: Context) -> reload.Way:
-    """How the taker of a scrape file is told to read it again.
+    """Return the way in which the taker of a scrape file is told to read it again.
 
-    :raises TimesTenError: if it cannot be told in the way that the options name, or runs as another user.
+    :raises TimesTenError: if that way is not possible, or the taker runs as another user.
     """
     settings = ctx.settings
     if ctx.identity is None:
@@ -628,9 +663,10 @@ def way_of_file(ctx: Context) -> reload.Way:
 
 
 def renamer(ctx: Context) -> Callable[[str, str, str], None]:
-    """What makes the taker of a scrape file use another delivery of an exporter: its job names that, and the taker is told.
+    """Return a function that makes the taker of a scrape file use another delivery of an exporter: it changes the job's
+    file names and tells the taker.
 
-    Done again, it tells the taker again: what failed in between is made up for.
+    A second call tells the taker again, which repairs a failure in between.
     """
     lock = threading.Lock()
 
@@ -655,7 +691,7 @@ def renamer(ctx: Context) -> Callable[[str, str, str], None]:
 
 
 def rows_of(plan: Plan, settings_names: Sequence[str], rows: Sequence[Row]) -> list[Row]:
-    """Rows in the task's order, with the reasons for each change and those of what was refused."""
+    """Return rows in the task's order, with the reasons for each change and the faults of refused exporters."""
     by_name = {row["name"]: row for row in rows}
     ordered = []
     for name in settings_names:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hand-written jobs of exporters that are to get a job of ours: told before anything is changed."""
+"""Finds hand-written jobs of exporters that are to get a job of ours, before anything is changed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
 
 
 def candidates(settings: Settings, view: config.ConfigView, store: str) -> dict[str, jobs.Job]:
-    """Return the jobs that exporters of the task would get and whose name or target a hand-written job has, by exporter."""
-    # Without our marks, a job that merely has the name of one of ours counts as left by the layout template.
+    """Return, by exporter, the job that the task would create for it, if a hand-written job has that name or target."""
+    # If there are no marks of ours, a job with the name of one of ours counts as left by the layout template.
     plain = [*view.foreign, *(view.ours.values() if view.layout == "template" else ())]
     if settings.layout == "template" or not plain:
         return {}
@@ -27,9 +27,9 @@ def candidates(settings: Settings, view: config.ConfigView, store: str) -> dict[
     for element in settings.exporters:
         name = element["name"]
         if name not in view.ours and names.other_port(name) in view.ours:
-            # It is on its other port, and so is its job.
+            # The exporter is on its other port, and so is its job.
             continue
-        # What is wrong with an element is told when its job is to be made.
+        # If an element is wrong, that is reported when its job is made.
         with contextlib.suppress(TimesTenError):
             given = {key: value for key, value in element.items() if value is not None}
             job = jobs.build(jobs.merge({}, [given], settings.defaults)[name], store)
@@ -39,7 +39,7 @@ def candidates(settings: Settings, view: config.ConfigView, store: str) -> dict[
 
 
 def in_the_way(settings: Settings, files: config.Files, wanted: Mapping[str, jobs.Job]) -> dict[str, str]:
-    """Return by exporter why it cannot get its job."""
+    """Return, by exporter, why it cannot get its job."""
 
     def problem(some: Iterable[jobs.Job]) -> str | None:
         try:
@@ -57,7 +57,7 @@ def in_the_way(settings: Settings, files: config.Files, wanted: Mapping[str, job
 def scrapes(
     view: config.ConfigView, wanted: Mapping[str, jobs.Job], targets: Iterable[Target]
 ) -> dict[str, dict[str, Any]]:
-    """Return by exporter the last scrape of the hand-written job that scrapes it."""
+    """Return, by exporter, the last scrape by its hand-written job."""
     intervals = {job.job_name: job.interval for job in view.foreign}
     exporters = {job.target.lower(): name for name, job in wanted.items()}
     found = {}

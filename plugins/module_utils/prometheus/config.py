@@ -1,13 +1,14 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The text-preserving edit of prometheus.yml: bytes in, bytes out.
+"""Edits the text of prometheus.yml and keeps every byte that is not ours: bytes in, bytes out.
 
-The file belongs to somebody else. A YAML parser finds places and proves the outcome; it never writes. Our jobs stand
-between two marker lines, each below a comment line with its exporter's name; everything else keeps its bytes. Where
-that cannot be done, the edit is refused with the line and the way out, before anything is written.
+The file belongs to somebody else. A YAML parser finds positions and proves the outcome, but never writes. Our jobs
+stand between two marker lines, each below a comment line with its exporter's name. Everything else keeps its bytes. If
+that is impossible, the edit is refused before anything is written, with the line and what to do.
 
-Other modules import this one; ``config_source`` finds places, ``config_block`` writes, ``config_adopt`` adopts.
+Other modules import only this one. ``config_source`` finds positions, ``config_block`` writes, ``config_adopt`` adopts
+jobs.
 """
 
 from __future__ import annotations
@@ -53,29 +54,29 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.pat
 try:
     import yaml
 except ImportError:
-    pass  # config_source says so
+    pass  # config_source reports that
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 NOWHERE_ELSE = PathMap()
-"""Prometheus sees what the host sees."""
+"""Prometheus sees the same paths as the host."""
 
 
-# --- what goes in and comes out ---------------------------------------------------------------------------------------
+# --- input and output -------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
 class Files:
-    """The configuration of one Prometheus as it was read, and where ours goes.
+    """The configuration of one Prometheus as it was read, and the place for our jobs.
 
     :ivar config: content of prometheus.yml.
-    :ivar path: its path as Prometheus is told it; relative names in it count from there.
+    :ivar path: its path on Prometheus's command line; relative names in it count from its directory.
     :ivar store: the PEM store, as Prometheus sees it.
     :ivar scrape_path: path of our own scrape file (layout ``files``).
-    :ivar scrape_file: its present content, whatever the layout is or becomes; None if there is no such file.
-    :ivar others: path to content of the other files of :func:`scrape_files`. A scrape file of ours at an earlier path
-        is among them.
-    :ivar client: whose block a new one is.
-    :ivar paths: how Prometheus sees the host's paths; all but ``store`` are the host's.
+    :ivar scrape_file: present content of that file in any layout; None if there is no such file.
+    :ivar others: content of the other files of :func:`scrape_files`, by path. One of them may be our scrape file at an
+        earlier path.
+    :ivar client: the client's name, written into a new block.
+    :ivar paths: how Prometheus sees the host's paths. All paths here except ``store`` are the host's.
     """
 
     config: bytes
@@ -89,28 +90,33 @@ class Files:
 
     @property
     def base(self) -> str:
-        """The directory that relative names count from."""
+        """Return the directory that relative names count from."""
         return posixpath.dirname(self.path)
 
 
 @dataclasses.dataclass(frozen=True)
 class JobView:
-    """A job as it stands in a file. ``interval`` in seconds is the job's own, else the file's ``global``, else 60."""
+    """A job as it stands in a file.
+
+    ``interval`` (seconds) is the job's own interval, else that of the file's ``global``, else 60. ``relabels`` tells whether
+    relabelling rules decide what becomes of its targets.
+    """
 
     job_name: str
     targets: tuple[str, ...]
     interval: float
     place: str
     adopted: bool = False
+    relabels: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class ConfigView:
-    """What :func:`read` found.
+    """The result of :func:`read`.
 
-    ``ours`` maps exporters to their jobs; ``layout`` is ``inline``, ``files``, ``template``, or None where nothing of
-    ours is there (a caller who remembers having written a block then knows that somebody wiped it). ``patterns`` are the
-    owner's own ``scrape_config_files``, by the host's paths.
+    ``ours`` holds our jobs by exporter. ``layout`` is ``inline``, ``files``, ``template``, or None if nothing of ours
+    is there; a caller that has written a block before then knows that somebody removed it. ``patterns`` are the owner's
+    own ``scrape_config_files`` as paths of the host.
     """
 
     ours: dict[str, JobView]
@@ -122,12 +128,12 @@ class ConfigView:
 
 @dataclasses.dataclass(frozen=True)
 class EditResult:
-    """What :func:`edit` would write.
+    """The result of :func:`edit`.
 
     :ivar config: the new prometheus.yml.
-    :ivar scrape_file: the new content of our scrape file in the layout ``files``, else None.
-    :ivar obsolete: paths of scrape files of ours that have to be gone before Prometheus reads the new configuration.
-    :ivar kept: exporters whose hand-written job stays in place of ours.
+    :ivar scrape_file: the new content of our scrape file in the layout ``files``, otherwise None.
+    :ivar obsolete: paths of our scrape files that have to be removed before Prometheus reads the new configuration.
+    :ivar kept: exporters whose hand-written job stays instead of ours.
     """
 
     config: bytes
@@ -140,8 +146,10 @@ class EditResult:
 
 
 def _without_collector(function: _Function) -> _Function:
-    """Run without the garbage collector: node trees are many new objects and no garbage, and it would take half of the
-    time walking them again and again."""
+    """Run a function without the garbage collector.
+
+    Node trees are many new objects without garbage; walking them again and again would take half of the time.
+    """
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -162,8 +170,8 @@ def _without_collector(function: _Function) -> _Function:
 class _Parsed:
     """All files of a configuration, parsed.
 
-    :ivar home: the file that holds our block, None where there is none.
-    :ivar stale: other files with a block that holds nothing but what ``home`` holds too (a run was cut off).
+    :ivar home: the file with our block; None if there is none.
+    :ivar stale: other files with a block that only repeats jobs of ``home``, left by an interrupted run.
     """
 
     def __init__(self, files: Files) -> None:
@@ -181,14 +189,14 @@ class _Parsed:
         self.stale = known[1:]
 
     def chunks(self) -> dict[str, Chunk]:
-        """Exporter to its job in our block."""
+        """Return the jobs in our block by exporter."""
         return {chunk.exporter: chunk for chunk in (self.home.chunks() if self.home else [])}
 
     def obsolete(self, file: Source | None, base: Source | None = None) -> list[str]:
-        """The paths of scrape files of ours that have to go.
+        """Return the paths of our scrape files that have to be removed.
 
-        :param file: our scrape file as it will be, made from ``base``.
-        :raises TimesTenError: if one of them holds anything that is not ours.
+        :param file: our future scrape file, made from ``base``.
+        :raises TimesTenError: if one of them holds something that is not ours.
         """
         homes = [home for home in (self.home, *self.stale) if home is not None and home is not self.src]
         for home in homes:
@@ -198,7 +206,7 @@ class _Parsed:
         return sorted(home.path for home in homes if home.path != stays)
 
     def check_stale(self) -> None:
-        """:raises TimesTenError: if a second block holds a job that is in no other one."""
+        """:raises TimesTenError: if a second block has a job that no other block has."""
         first = self.chunks()
         for home in self.stale:
             for chunk in home.chunks():
@@ -213,7 +221,7 @@ class _Parsed:
 
 
 def _names(src: Source, key: str, paths: PathMap, ours: bool = True) -> list[str]:
-    """The patterns in a list of files by the host's paths, with our own line or without."""
+    """Return the patterns in a list of files as paths of the host, with or without our own line."""
     items = src.items(key) if ours else src.foreign(key)
     return paths.names([item.value for item in items if isinstance(item, yaml.ScalarNode) and item.value])
 
@@ -224,7 +232,8 @@ def _view(src: Source, item: Any, interval: float, adopted: bool = False) -> Job
     line = src.line(item.start_mark.index)
     if own is not None:
         interval = _jobs.parse_duration(own, f"{src.path}: line {line}: scrape_interval") or interval
-    return JobView(name, targets_of(item), interval, f"{src.path}: line {line}", adopted)
+    relabels = child(item, "relabel_configs") is not None
+    return JobView(name, targets_of(item), interval, f"{src.path}: line {line}", adopted, relabels)
 
 
 def _global_interval(src: Source) -> float:
@@ -238,8 +247,7 @@ def _global_interval(src: Source) -> float:
 def read(files: Files) -> ConfigView:
     """Read what a configuration says about scraping.
 
-    :raises TimesTenError: with file and line where a file cannot be read as one YAML mapping or our markers were
-        broken.
+    :raises TimesTenError: with file and line, if a file is not one YAML mapping or somebody broke our markers.
     """
     at = _Parsed(files)
     interval = _global_interval(at.src)
@@ -262,14 +270,14 @@ def read(files: Files) -> ConfigView:
 
 
 def scrape_names(source: bytes, path: str) -> list[str]:
-    """The patterns in ``scrape_config_files`` as they are written, our own line included."""
+    """Return the patterns in ``scrape_config_files`` as written, including our own line."""
     return _names(parsed(source, path), FILES, NOWHERE_ELSE) if FILES.encode("ascii") in source else []
 
 
 def scrape_files(source: bytes, path: str, paths: PathMap = NOWHERE_ELSE) -> list[str]:
-    """The files that ``scrape_config_files`` names now, our own line included.
+    """Return the files that ``scrape_config_files`` names now, including our own line.
 
-    :param path: of prometheus.yml, as Prometheus is told it.
+    :param path: path of prometheus.yml on Prometheus's command line.
     """
     found: set[str] = set()
     if FILES.encode("ascii") in source:
@@ -279,7 +287,9 @@ def scrape_files(source: bytes, path: str, paths: PathMap = NOWHERE_ELSE) -> lis
 
 
 def file_patterns(source: bytes, path: str, paths: PathMap = NOWHERE_ELSE) -> list[str]:
-    """All patterns of files that Prometheus reads; no temporary file may match one (see ``patterns.temporary``)."""
+    """Return all patterns of files that Prometheus reads. A temporary file must match none of them (see
+    ``patterns.temporary``).
+    """
     found: list[str] = []
     if b"files" not in source:
         return found
@@ -301,15 +311,16 @@ def file_patterns(source: bytes, path: str, paths: PathMap = NOWHERE_ELSE) -> li
 
 
 def for_promtool(config: bytes, path: str, swaps: Mapping[str, str | None], paths: PathMap = NOWHERE_ELSE) -> bytes:
-    """The text of a configuration that promtool judges before any file is in its place.
+    """Return the text of a configuration that promtool can check before any file is in its place.
 
-    Files that patterns name are written out one by one, each with its candidate in its place; lines keep their numbers.
+    Patterns are replaced by the files that they name, and each file by its candidate. Lines keep their numbers.
 
-    :param swaps: path of a file to the path of its candidate, or to None where the file goes.
+    :param swaps: path of a file to the path of its candidate, or to None if the file is to be removed.
     """
     src = parsed(config, path)
     keys = [FILES]
-    # A rule file that is not there yet would be refused; where none of ours changes, promtool judges the owner's as they are.
+    # promtool would refuse a rule file that does not exist yet. If no rule file of ours changes, promtool checks the
+    # owner's list as it is.
     base = posixpath.dirname(path)
     if any(patterns.matches(name, old, base) for old in swaps for name in _names(src, RULES, paths)):
         keys.append(RULES)
@@ -321,7 +332,7 @@ def for_promtool(config: bytes, path: str, swaps: Mapping[str, str | None], path
 
 
 def _list_places(src: Source, key: str) -> list[tuple[int, int]]:
-    """Where the list of a key starts and ends; nothing for an alias, which promtool judges as it is."""
+    """Return start and end of a key's list; nothing for an alias, which promtool checks as it is."""
     value = src.fields.get(key, (None, None))[1]
     if not isinstance(value, yaml.SequenceNode) or not value.value:
         return []
@@ -334,7 +345,7 @@ def _list_places(src: Source, key: str) -> list[tuple[int, int]]:
 def _written_out(
     src: Source, key: str, start: int, end: int, swaps: Mapping[str, str | None], base: str, paths: PathMap
 ) -> str:
-    """The files of a list one by one, each with its candidate in its place."""
+    """Return the files of a list one by one, each replaced by its candidate."""
     names: list[str] = []
     for name in _names(src, key, paths):
         found = [one for one in patterns.expand(name, base) if one not in swaps]
@@ -358,26 +369,30 @@ def edit(
     remove: Iterable[str] = (),
     purge: bool = False,
     on_existing: str = "fail",
+    former: Iterable[_jobs.Job] = (),
 ) -> EditResult:
-    """Put jobs into a configuration, take jobs out, keep every other byte. The present layout may be any.
+    """Put jobs into a configuration and remove jobs from it; keep every other byte. The present layout may be any.
 
-    :param jobs: jobs to set; those of exporters that are not mentioned stay byte for byte.
+    :param jobs: jobs to set; the jobs of other exporters stay byte for byte.
     :param layout: ``inline`` (block in prometheus.yml) or ``files`` (own file, Prometheus 2.43 or later).
-    :param remove: exporters whose jobs go; an adopted job stays in the file as a plain one.
-    :param purge: whether the jobs of all exporters that are not in ``jobs`` go.
-    :param on_existing: ``fail``, ``adopt`` or ``keep`` where a hand-written job has the name or the target of one of
+    :param remove: exporters whose jobs are removed; an adopted job stays in the file as a hand-written one.
+    :param purge: whether to remove the jobs of all exporters that are not in ``jobs``.
+    :param on_existing: ``fail``, ``adopt`` or ``keep``, if a hand-written job has the name or the target of one of
         ours.
-    :raises TimesTenError: with line and way out where a safe edit is impossible; nothing has been changed then.
+    :param former: jobs as they were written last. They identify jobs of ours that have lost all comments.
+    :raises TimesTenError: with the line and what to do, if a safe edit is impossible; nothing has been changed then.
     """
     at = _Parsed(files)
     at.check_stale()
     if layout == "files" and files.scrape_file and at.file.block is None:
         raise TimesTenError(
-            f"{files.scrape_path}: exists and was not written by this collection: choose another path, or move it away"
+            f"{files.scrape_path}: exists and was not written by this collection: choose another path, or move it away",
+            line=1,
         )
     wanted = {job.exporter: job for job in jobs}
     removed = set(remove)
-    left = config_adopt.left_over(at.src, wanted, removed, purge, files.store)
+    known = {job.exporter: job for job in former}
+    left = config_adopt.left_over(at.src, wanted, removed, purge, files.store, known)
     found = config_adopt.clashes(wanted, [at.src, at.file, *at.others], on_existing, left)
     kept = sorted(found) if on_existing == "keep" else []
     for exporter in kept:
@@ -400,8 +415,9 @@ def _entries(
     wanted: Mapping[str, _jobs.Job],
     taken: Mapping[str, Entry],
 ) -> tuple[list[Entry], list[str]]:
-    """What the block shall hold, and whose jobs differ from before. Present order is kept; new jobs go where their
-    name belongs."""
+    """Return the future entries of the block, and the exporters whose jobs change. The present order is kept; new jobs
+    are sorted in by name.
+    """
     twice = sorted(set(taken).intersection(chunks))
     if twice:
         raise home.fail(
@@ -419,7 +435,7 @@ def _entries(
 
 
 def _entry(home: Source, chunk: Chunk, job: _jobs.Job | None) -> Entry:
-    """The entry of a job that is there: carried along as it is, or, where it has to differ, with a job."""
+    """Return the entry of an existing job: its present text or, if it has to change, the new job."""
     same = carried(home, chunk)
     if job is None:
         return same
@@ -433,23 +449,24 @@ def _entry(home: Source, chunk: Chunk, job: _jobs.Job | None) -> Entry:
 
 @dataclasses.dataclass
 class _Outcome:
-    """The files as they will be; ``base`` is what the scrape file was made from."""
+    """The files as they will be. ``base`` is the text from which the scrape file was made; ``stays`` says whether there will be one."""
 
     config: Source
     file: Source | None
     obsolete: list[str]
     base: Source
+    stays: bool = False
 
     def result(self, files: Files, **names: Sequence[str]) -> EditResult:
         config = self.config.encode(self.config.text)
-        data = (self.file.encode(self.file.text) or None) if self.file else None
+        data = self.file.encode(self.file.text) if self.file and self.stays else None
         rewritten = self.file is not None and (data or b"") != (files.scrape_file or b"")
         changed = config != files.config or bool(self.obsolete) or rewritten
         return EditResult(config, data, changed, obsolete=self.obsolete, **names)
 
 
 def _write(at: _Parsed, rest: Source, entries: list[Entry], released: Sequence[Chunk], layout: str) -> _Outcome:
-    """Write the files: ``rest`` is prometheus.yml less the jobs that were taken out of its list."""
+    """Write the files. ``rest`` is prometheus.yml without the jobs that were cut from its list."""
     home = at.home or at.src
     free = ""
     if at.src.chunks():
@@ -465,18 +482,19 @@ def _write(at: _Parsed, rest: Source, entries: list[Entry], released: Sequence[C
         return _Outcome(rest.after(text), None, at.obsolete(None), at.file)
     base = at.file
     if home in at.others and not at.file.text:
-        base = home  # it only moves: what its owner wrote into it goes with it
+        base = home  # the block only moves, so what its owner wrote into it moves too
     elif home is not at.file:
         base = at.file.after(without(at.file))
     file = base.after(rewrite(base, entries, "", at.files.client))
     if not entries:
         _refuse_rest(base, file.text)
-    return _Outcome(_name_scrape_file(rest, at.files, bool(entries)), file, at.obsolete(file, base), base)
+    obsolete = at.obsolete(file if entries else None, base)
+    return _Outcome(_name_scrape_file(rest, at.files, bool(entries)), file, obsolete, base, stays=bool(entries))
 
 
 def _refuse_rest(src: Source, text: str) -> None:
-    """:raises TimesTenError: if a scrape file of ours that goes holds anything that is not ours."""
-    line = next((line for line in text.splitlines() if line.strip()), None)
+    """:raises TimesTenError: if a scrape file that has to be removed holds something that is not ours."""
+    line = next((line for line in text.splitlines() if line.strip() not in ("", "---", "...")), None)
     if line is not None:
         raise src.fail(
             max(src.text.find(line), 0),
@@ -485,7 +503,7 @@ def _refuse_rest(src: Source, text: str) -> None:
 
 
 def _name_scrape_file(src: Source, files: Files, needed: bool) -> Source:
-    """Put the path of our scrape file into ``scrape_config_files``, unless a pattern of the owner names it already."""
+    """Put the path of our scrape file into ``scrape_config_files``, unless a pattern of the owner already names it."""
     if src.block and src.block.key != FILES:
         return src
     return _name_file(
@@ -496,9 +514,9 @@ def _name_scrape_file(src: Source, files: Files, needed: bool) -> Source:
 def _name_file(
     src: Source, key: str, path: str | None, base: str, option: str, paths: PathMap, client: str = ""
 ) -> Source:
-    """Put a path into a list of files, in a block of ours, unless a pattern of the owner names it already.
+    """Put a path into a list of files, in a block of ours, unless a pattern of the owner already names it.
 
-    :param path: on the host; None where the block has to go.
+    :param path: the path on the host; None removes the block.
     :param base: the directory that relative names count from.
     """
     owners = _names(src, key, paths, False)
@@ -521,14 +539,19 @@ def _name_file(
     return src.after(insert(src, key, render, client))
 
 
-def name_rules(data: bytes, path: str, rules_path: str | None, paths: PathMap = NOWHERE_ELSE) -> bytes:
-    """Name our rule file in ``rule_files``, or take its name out; every other byte stays.
+def has_rule_line(data: bytes) -> bool:
+    """Tell whether a configuration has the marked line that names a rule file of ours."""
+    return RULE_MARKS.begin.encode("ascii") in data
 
-    :param path: of prometheus.yml, as Prometheus is told it.
-    :param rules_path: None where there is no rule file of ours.
-    :raises TimesTenError: with line and way out where a safe edit is impossible.
+
+def name_rules(data: bytes, path: str, rules_path: str | None, paths: PathMap = NOWHERE_ELSE) -> bytes:
+    """Put the name of our rule file into ``rule_files`` or remove it; every other byte stays.
+
+    :param path: path of prometheus.yml on Prometheus's command line.
+    :param rules_path: None if there is no rule file of ours.
+    :raises TimesTenError: with the line and what to do, if a safe edit is impossible.
     """
-    if rules_path is None and RULE_MARKS.begin.encode("ascii") not in data:
+    if rules_path is None and not has_rule_line(data):
         return data
     old = parsed(data, path, RULE_MARKS)
     try:
@@ -550,10 +573,10 @@ def name_rules(data: bytes, path: str, rules_path: str | None, paths: PathMap = 
 
 
 class _Proof:
-    """Compares an outcome, parsed anew, with what was there before."""
+    """Compares a result, parsed anew, with the former content."""
 
     def __init__(self, old: Source, new: Source, keys: Sequence[str] | None = None) -> None:
-        """:param keys: the lists that may change; those of the kind of block where None."""
+        """:param keys: the lists that may change; None means the lists of this kind of block."""
         self.old, self.new = old, new
         self.keys = old.marks.keys if keys is None else keys
         self._seen: set[tuple[int, int]] = set()
@@ -572,7 +595,7 @@ class _Proof:
         return equal(one, two, self._seen)
 
     def sections(self) -> None:
-        """Everything but the lists that may change stays."""
+        """Check that everything stays except the lists that may change."""
         old, new = (
             [pair for pair in (src.root.value if src.root else []) if pair[0].value not in self.keys]
             for src in (self.old, self.new)
@@ -583,7 +606,7 @@ class _Proof:
             self.check(good, before[0], f"{before[0].value!r}")
 
     def lists(self, cut: set[int], released: Sequence[Chunk]) -> None:
-        """In these lists, what is not ours stays: all but what was taken out, and in addition what was released."""
+        """Check that in these lists everything stays that is not ours, except jobs that were cut or released."""
         names = {text_of(child(chunk.node, "job_name")) for chunk in released}
         for key in self.keys:
             before = [item for item in self.old.foreign(key) if id(item) not in cut]
@@ -600,7 +623,7 @@ class _Proof:
                 self.check(self.same(one, two), one, f"an entry of {key}")
 
     def block(self, expected: Mapping[str, Entry]) -> None:
-        """Our block holds what it shall hold."""
+        """Check that our block holds the expected entries."""
         found = {chunk.exporter: chunk for chunk in self.new.chunks()}
         self.check(sorted(found) == sorted(expected), self.old.root, "the block")
         for name, entry in expected.items():
@@ -618,8 +641,7 @@ class _Proof:
 def _prove(
     at: _Parsed, outcome: _Outcome, expected: Mapping[str, Entry], cut: set[int], released: Sequence[Chunk]
 ) -> None:
-    """:raises TimesTenError: if anything that is not ours would mean something else, or ours is not what was asked
-    for."""
+    """:raises TimesTenError: if the meaning of anything that is not ours would change, or our part is not as asked for."""
     steps = [(at.src, outcome.config, expected if outcome.file is None else {}, cut, released)]
     if outcome.file is not None:
         steps.append((outcome.base, outcome.file, expected, set(), []))
@@ -638,13 +660,13 @@ def _prove(
 
 @_without_collector
 def check_rendered(files: Files, rendered: bytes, jobs: Iterable[_jobs.Job]) -> EditResult:
-    """Check a whole file that was rendered from the user's template: it must hold each of our jobs, as asked for, and
-    no other of ours.
+    """Check a file rendered from the user's template: it must hold exactly our jobs, as they were given to the
+    template.
 
-    :param files: what is there now, of any layout.
-    :param rendered: what the template made.
+    :param files: the present files, in any layout.
+    :param rendered: the template's result.
     :param jobs: all jobs that the template was given.
-    :raises TimesTenError: naming every job that is missing, different, double or left over.
+    :raises TimesTenError: naming every job that is missing, different, duplicate or left over.
     """
     wanted = {job.exporter: job for job in jobs}
     src = parsed(rendered, f"the template's result for {files.path}")
@@ -674,7 +696,7 @@ def check_rendered(files: Files, rendered: bytes, jobs: Iterable[_jobs.Job]) -> 
 
 
 def _rendered_problems(src: Source, wanted: Mapping[str, _jobs.Job], store: str) -> list[str]:
-    """What is wrong with the jobs of ours in a rendered file."""
+    """Return what is wrong with our jobs in a rendered file."""
     problems = []
     seen: dict[str, int] = {}
     by_name = {job.name: exporter for exporter, job in wanted.items()}
@@ -692,25 +714,25 @@ def _rendered_problems(src: Source, wanted: Mapping[str, _jobs.Job], store: str)
     return problems + [f"no job for exporter {name}" for name in sorted(set(wanted) - set(seen))]
 
 
-# --- taking back ------------------------------------------------------------------------------------------------------
+# --- undoing our change in a file that has changed since --------------------------------------------------------------
 
 
 def take_back(current: bytes, ours: bytes, before: bytes, path: str) -> bytes:
-    """Take out just our change of a file that somebody else has written since.
+    """Remove only our change from a file that somebody else has written since.
 
-    :param current: the file as it is now.
-    :param ours: the bytes that our last edit produced.
-    :param before: the bytes that our last edit replaced.
-    :returns: the file with the change of the others, and without ours.
-    :raises TimesTenError: with the line where the two changes cannot be told apart; nothing has been changed then.
+    :param current: the present content.
+    :param ours: the content that our last edit produced.
+    :param before: the content before our last edit.
+    :returns: the content with the others' changes and without ours.
+    :raises TimesTenError: with the line, if the two changes cannot be told apart; nothing has been changed then.
     """
     if current == ours:
         return before
     lines, mine, old = (data.splitlines(keepends=True) for data in _same_line_ends(current, ours, before))
     theirs = _hunks(mine, lines)
     result: list[bytes] = []
-    at = 0  # in ``current``
-    shift = 0  # how far ``current`` is behind ``ours``
+    at = 0  # position in ``current``
+    shift = 0  # lines by which ``current`` is ahead of or behind ``ours``
     waiting = list(theirs)
     for start, end, new in _hunks(mine, old):
         while waiting and (waiting[0][1] < start or (waiting[0][1] == start and waiting[0][0] < start)):
@@ -731,7 +753,7 @@ def take_back(current: bytes, ours: bytes, before: bytes, path: str) -> bytes:
 
 
 def _same_line_ends(current: bytes, *others: bytes) -> tuple[bytes, ...]:
-    """Files whose line ends are those of the first, where that has one kind alone: an editor may have turned them."""
+    """Return the files with the line ends of the first, if that has only one kind: an editor may have converted them."""
     crlf, all_ends = current.count(b"\r\n"), current.count(b"\n")
     if all_ends and crlf in (0, all_ends):
         newline = b"\r\n" if crlf else b"\n"
@@ -740,19 +762,19 @@ def _same_line_ends(current: bytes, *others: bytes) -> tuple[bytes, ...]:
 
 
 def _hunks(old: list[bytes], new: list[bytes]) -> list[tuple[int, int, list[bytes]]]:
-    """What makes ``new`` of ``old``: lines from and to in ``old``, and what stands there instead."""
-    import difflib  # most calls change nothing
+    """Return the difference between ``old`` and ``new``: from line, to line in ``old``, and the new lines."""
+    import difflib  # imported here because most calls change nothing
 
     codes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
     return [(i1, i2, new[j1:j2]) for tag, i1, i2, j1, j2 in codes if tag != "equal"]
 
 
 def _prove_taken_back(current: bytes, ours: bytes, before: bytes, data: bytes, path: str) -> None:
-    """:raises TimesTenError: if what others changed would be lost, or what we changed would stay."""
+    """:raises TimesTenError: if a change of others would be lost, or a change of ours would stay."""
     now, mine, old, new = (parsed(one, path) for one in (current, ours, before, data))
     good = True
     try:
-        # Of rule_files what is not ours stays; whether ours is in it was this run's to change.
+        # In rule_files, everything stays that is not ours; our own line may have been added or removed by this run.
         proof = _Proof(now, new, (JOBS, FILES, RULES))
         if {key.value for key, _value in (mine.root.value if mine.root else [])} - {JOBS, FILES, RULES}:
             proof.sections()
@@ -774,5 +796,5 @@ def _prove_taken_back(current: bytes, ours: bytes, before: bytes, data: bytes, p
 
 
 def _equal_or_none(one: Any, two: Any) -> bool:
-    """Compare two nodes, either of which may be missing."""
+    """Compare two nodes; either may be missing."""
     return one is two if one is None or two is None else equal(one, two, set())

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Jobs that stand in the way of ours: finding them, adopting them, and the proof that an adopted job stayed itself."""
+"""Finds hand-written jobs that conflict with ours, adopts them, and proves that an adopted job keeps its meaning."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
 try:
     import yaml
 except ImportError:
-    pass  # config_source says so
+    pass  # config_source reports that
 
-# These hold keys or weaken the check of the other side: never carried over into a tls_config of ours.
+# These settings name keys or weaken the check of the server: they are never copied into a tls_config of ours.
 _TLS_OURS = frozenset(
     (
         "ca",
@@ -67,9 +67,9 @@ _TLS_OURS = frozenset(
 def clashes(
     wanted: Mapping[str, _jobs.Job], homes: Sequence[Source], on_existing: str, left_over: Mapping[str, Any]
 ) -> dict[str, tuple[Source, Any]]:
-    """Exporter to the hand-written job that has its name or its target.
+    """Return, by exporter, the hand-written job that has its name or its target.
 
-    :raises TimesTenError: where that job is in the way of what ``on_existing`` asks for.
+    :raises TimesTenError: if that job makes it impossible to do what ``on_existing`` asks for.
     """
     by_name = {job.name: exporter for exporter, job in wanted.items()}
     by_target = {job.target.lower(): exporter for exporter, job in wanted.items()}
@@ -115,23 +115,31 @@ def _check_clash(home: Source, item: Any, job: _jobs.Job, on_existing: str) -> N
 
 
 def left_over(
-    src: Source, wanted: Mapping[str, _jobs.Job], remove: Iterable[str], purge: bool, store: str
+    src: Source,
+    wanted: Mapping[str, _jobs.Job],
+    remove: Iterable[str],
+    purge: bool,
+    store: str,
+    former: Mapping[str, _jobs.Job],
 ) -> dict[str, Any]:
-    """Exporter to its job outside of a block, as the layout ``template`` leaves it."""
+    """Return, by exporter, its job outside a block, as the layout ``template`` or somebody who removed all comments leaves it."""
     found: dict[str, Any] = {}
     removed = set(remove)
     for item in src.foreign(JOBS):
         exporter = unmarked(item, store)
         if exporter is None or exporter in found:
             continue
-        with_files = child(child(item, "tls_config"), "ca_file") is not None
+        # An insecure job names no file of ours: what it says has to tell it.
+        is_ours = child(child(item, "tls_config"), "ca_file") is not None or (
+            exporter in former and says(item, former[exporter].config)
+        )
         as_asked = exporter in wanted and says(item, wanted[exporter].config)
-        if as_asked or (with_files and (purge or exporter in removed or exporter in wanted)):
+        if as_asked or (is_ours and (purge or exporter in removed or exporter in wanted)):
             found[exporter] = item
     return found
 
 
-# --- taking out -------------------------------------------------------------------------------------------------------
+# --- cutting ----------------------------------------------------------------------------------------------------------
 
 
 def take(
@@ -141,9 +149,9 @@ def take(
     wanted: Mapping[str, _jobs.Job],
     scrape_path: str,
 ) -> tuple[Source, dict[str, Entry]]:
-    """Cut jobs out of the list and return the rest of the file, and those that are adopted as entries.
+    """Cut jobs out of the list. Return the rest of the file, and the adopted jobs as entries.
 
-    :param scrape_path: where the entries go, empty for the file they come from.
+    :param scrape_path: the file for the entries; empty if they stay in the same file.
     """
     if not found and not left:
         return src, {}
@@ -191,7 +199,9 @@ def _check_relative(src: Source, item: Any, scrape_path: str) -> None:
 
 
 def _relative(item: Any) -> str | None:
-    """The first relative path in a job; Prometheus reads those from the directory of the file that names them."""
+    """Return the first relative path in a job. Prometheus reads relative paths from the directory of the file that has
+    them.
+    """
     stack = [item]
     while stack:
         node = stack.pop()
@@ -212,7 +222,7 @@ def _relative(item: Any) -> str | None:
 
 
 def adopt_again(home: Source, chunk: Chunk, job: _jobs.Job) -> Entry:
-    """The entry of a job that was adopted before, with our scheme, tls_config and target as they are now."""
+    """Return the entry of a job that was adopted before, with our present scheme, tls_config and target."""
     value = home.fields[JOBS][1]
     if value.flow_style:
         return _adopt(home, chunk.node, (chunk.body, chunk.end, {}), job, 0)
@@ -222,7 +232,7 @@ def adopt_again(home: Source, chunk: Chunk, job: _jobs.Job) -> Entry:
 
 
 def _adopt(src: Source, node: Any, region: tuple[int, int, dict[str, Field]], job: _jobs.Job, column: int) -> Entry:
-    """Turn a hand-written job into an entry of ours: its text, with our scheme and tls_config put in."""
+    """Turn a hand-written job into an entry of ours: its own text, with our scheme and tls_config."""
     where = f"{src.path}: line {src.line(node.start_mark.index)}: exporter {job.exporter}"
     settings = {key: value for key, value in _settings(node, job, where).items() if value is not None}
     target = only_target(node)
@@ -235,7 +245,8 @@ def _adopt(src: Source, node: Any, region: tuple[int, int, dict[str, Field]], jo
         entry.node = _with(node, settings, job.target if moved else None, where)
         return entry
     entry.text = _adopted_text(src, region, settings, (target, job.target) if moved else None, where)
-    # Where its text cannot be carried along (into brackets, or far to the left), it is written from this.
+    # If its text cannot be used (the list is in brackets, or stands too far to the left), the entry is written from
+    # this node.
     entry.node = _with(node, settings, job.target if moved else None, where)
     return entry
 
@@ -247,7 +258,7 @@ def _adopted_text(
     target: tuple[Any, str] | None,
     where: str,
 ) -> str:
-    """The text of a job with these settings and, where given, another target in the place of its node."""
+    """Return the text of a job with these settings and, if given, with another target instead of its own."""
     start, end, fields = region
     inner = min(field.start - src.line_start(field.start) for field in fields.values())
     edits: list[tuple[int, int, str]] = []
@@ -275,7 +286,9 @@ def _adopted_text(
 
 
 def _settings(node: Any, job: _jobs.Job, where: str) -> dict[str, Any]:
-    """What has to be written for the keys ``scheme`` and ``tls_config``; None where the job says so already."""
+    """Return the text to write for the keys ``scheme`` and ``tls_config``; None for a key that the job already has as
+    needed.
+    """
     scheme, ours = job.config["scheme"], job.config.get("tls_config")
     present = child(node, "scheme")
     same_scheme = text_of(present) == scheme or (scheme == "http" and present is None)
@@ -297,7 +310,9 @@ def _settings(node: Any, job: _jobs.Job, where: str) -> dict[str, Any]:
 
 
 def _with(node: Any, settings: Mapping[str, Any], target: str | None, where: str) -> Any:
-    """The node of a job with these settings and, where given, another target; its parts are shared with the old one."""
+    """Return a job's node with these settings and, if given, another target. It shares its other parts with the old
+    node.
+    """
 
     def replaced(mapping: Any, new: Mapping[str, Any]) -> Any:
         rest = dict(new)
@@ -314,8 +329,7 @@ def _with(node: Any, settings: Mapping[str, Any], target: str | None, where: str
 
 
 def _shared(node: Any, fields: Mapping[str, Field]) -> bool:
-    """Tell whether what would have to be changed is an alias or comes by a merge key, so that its text stands
-    elsewhere."""
+    """Tell whether a part to be changed comes from an alias or a merge key, so that its text stands elsewhere."""
     for name in ("scheme", "tls_config", "static_configs"):
         value = child(node, name)
         if value is not None and (
@@ -331,7 +345,9 @@ def _shared(node: Any, fields: Mapping[str, Field]) -> bool:
 
 
 def _view(node: Any) -> Any:
-    """What a reader of YAML sees: kinds and texts, merge keys resolved by PyYAML and not by what wrote the outcome."""
+    """Return what a YAML reader sees: kinds and texts. Merge keys are resolved by PyYAML, not by the code that wrote
+    the result.
+    """
     constructor = yaml.constructor.SafeConstructor()
 
     def see(one: Any, depth: int) -> Any:
@@ -345,19 +361,19 @@ def _view(node: Any) -> Any:
         return {(key.tag, text_of(key) or repr(see(key, depth + 1))): see(value, depth + 1) for key, value in one.value}
 
     try:
-        # Flattening changes the nodes, which are still needed.
+        # Flattening changes the nodes, and they are used later.
         return see(copy.deepcopy(node), 0)
     except yaml.YAMLError as error:
         raise TimesTenError(f"this job was not understood: {error}") from error
 
 
 def same_view(left: Any, right: Any) -> bool:
-    """Tell whether two nodes are the same for a reader of YAML."""
+    """Tell whether a YAML reader sees the same in two nodes."""
     return bool(_view(left) == _view(right))
 
 
 def is_adopted_as(origin: Any, outcome: Any, job: _jobs.Job) -> bool:
-    """Tell whether an adopted job is what it was, but for our scheme, tls_config and target."""
+    """Tell whether an adopted job is unchanged except for our scheme, tls_config and target."""
     before, after = _view(origin), _view(outcome)
     old, new = ({name: view.pop((STR, name), None) for name in _CHANGED} for view in (before, after))
     if before != after or new["scheme"] not in [(STR, job.config["scheme"])] + [None] * (

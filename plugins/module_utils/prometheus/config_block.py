@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The text of our block: where it goes, what it holds, and the file without it."""
+"""The text of our block: finds its place, writes it, and removes it."""
 
 from __future__ import annotations
 
@@ -30,15 +30,14 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
 try:
     import yaml
 except ImportError:
-    pass  # config_source says so
+    pass  # config_source reports that
 
 _MANAGED = " (managed by Ansible{}: what stands between BEGIN and END is replaced)"
 _NOTHING = re.compile(r"(?:~|null|Null|NULL|\[\s*\])\Z")
 _COLON = re.compile(r"[ \t]*:")
 _LINE_END = re.compile(r"\r?\n\Z")
 _ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-# Scalars of these kinds are written as they were: 010, 1.10, yes and 12:30:45 mean different things to different
-# readers.
+# Scalars of these kinds are written unchanged: YAML readers disagree about 010, 1.10, yes and 12:30:45.
 _VERBATIM = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "null", "timestamp", "value"))
 
 
@@ -46,7 +45,7 @@ _VERBATIM = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "
 
 
 def node_for(value: Any) -> Any:
-    """A node tree with the meaning of a value of ours."""
+    """Return a node tree for a value of ours."""
     if isinstance(value, Mapping):
         pairs = [(node_for(key), node_for(item)) for key, item in value.items()]
         return yaml.MappingNode("tag:yaml.org,2002:map", pairs)
@@ -59,9 +58,9 @@ def node_for(value: Any) -> Any:
 
 
 def pairs_of(node: Any, where: str) -> list[tuple[Any, Any]]:
-    """The pairs of a mapping, with those that its merge keys (``<<``) bring.
+    """Return the pairs of a mapping, including those from its merge keys (``<<``).
 
-    :raises TimesTenError: where readers of YAML disagree about the outcome.
+    :raises TimesTenError: if YAML readers disagree about the result.
     """
     pairs = [(key, value) for key, value in node.value if key.tag != MERGE]
     own = {key.value for key, _value in pairs if isinstance(key, yaml.ScalarNode)}
@@ -91,13 +90,13 @@ def _scalar(node: Any, where: str, flow: bool) -> str:
     if node.tag == STR:
         try:
             text = _jobs.scalar(value, where)
-        except TimesTenError:  # line ends and the like
+        except TimesTenError:  # line breaks and similar characters
             text = _ESCAPED.sub(lambda found: f"\\u{ord(found.group()):04x}", json.dumps(value, ensure_ascii=False))
-        # Inside brackets some readers take "a:b" apart.
+        # Inside brackets some YAML readers split "a:b".
         return json.dumps(value, ensure_ascii=False) if flow and ":" in value and text[0] != '"' else text
     if node.tag not in _VERBATIM or "\n" in value or (flow and ":" in value):
         raise TimesTenError(
-            f"{where}: {value!r} ({node.tag.rpartition(':')[2]}) cannot be written again as it was read; put it in "
+            f"{where}: a value of the kind {node.tag.rpartition(':')[2]} cannot be written again as it was read; put it in "
             "quotes, or write the job without braces, aliases and merge keys"
         )
     return "null" if node.tag == NULL and not value else str(value)
@@ -131,7 +130,7 @@ def _scalar_key(key: Any, where: str, flow: bool) -> str:
 
 
 def _value_lines(head: str, node: Any, column: int, where: str, depth: int) -> list[str]:
-    """The lines of a value behind ``head`` (a key with its colon, or a dash); what is inside starts at ``column``."""
+    """Return the lines of a value behind ``head`` (a key with its colon, or a dash). Nested lines start at ``column``."""
     if isinstance(node, yaml.ScalarNode):
         return [f"{head} {_scalar(node, where, False)}"]
     _check_kind(node, where)
@@ -154,7 +153,7 @@ def _value_lines(head: str, node: Any, column: int, where: str, depth: int) -> l
 
 
 def node_lines(node: Any, column: int, where: str) -> list[str]:
-    """A mapping as the lines (without line ends) of an item of a block list whose dashes stand at ``column``."""
+    """Return a mapping as the lines (without line ends) of an item of a block list with its dashes at ``column``."""
     return _value_lines(" " * column + "-", node, column + 2, where, 0)
 
 
@@ -163,13 +162,13 @@ def node_lines(node: Any, column: int, where: str) -> list[str]:
 
 @dataclasses.dataclass
 class Entry:
-    """What the block shall hold for one exporter.
+    """The future content of the block for one exporter.
 
-    :ivar job: our job. For an adopted one, the job whose scheme, ``tls_config`` and target it has to have.
-    :ivar node: what an adopted job, or one that is carried along, shall mean.
-    :ivar origin: an adopted job as it was before.
-    :ivar comments: lines that somebody wrote into the block beside a job that is written anew.
-    :ivar text: its text, where that can be carried along; its dashes stand at ``column``.
+    :ivar job: our job; for an adopted job, the job whose scheme, ``tls_config`` and target it gets.
+    :ivar node: the intended meaning of an adopted or unchanged job.
+    :ivar origin: an adopted job before the adoption.
+    :ivar comments: lines that somebody wrote into the block beside a job that is now written anew.
+    :ivar text: its present text if that can be kept; its dashes stand at ``column``.
     """
 
     exporter: str
@@ -182,7 +181,7 @@ class Entry:
     comments: Sequence[str] = ()
 
     def render(self, column: int, flow: bool, newline: str) -> str:
-        """The comment line and the item, each line ended."""
+        """Return the comment line and the item, each with its line end."""
         head = " " * column + f"# exporter: {self.exporter}" + (" (adopted)" if self.adopted else "") + newline
         head += "".join(" " * column + line + newline for line in self.comments)
         if self.text is not None and not flow:
@@ -197,7 +196,7 @@ class Entry:
 
 
 def _reindent(text: str, delta: int) -> str | None:
-    """Shift all lines; None where a line stands too far left for that."""
+    """Shift all lines; None if a line stands too far to the left for that."""
     if not delta:
         return text
     lines = text.splitlines(keepends=True)
@@ -213,7 +212,7 @@ def _reindent(text: str, delta: int) -> str | None:
 
 @dataclasses.dataclass
 class _Place:
-    """Where a new block goes: ``cut`` is given up first, then ``before`` + block + ``after`` is put in at ``at``."""
+    """The place of a new block: first ``cut`` is removed, then ``before`` + block + ``after`` is inserted at ``at``."""
 
     at: int
     column: int
@@ -226,9 +225,9 @@ class _Place:
 
 
 def _place(src: Source, key: str) -> _Place:
-    """Find the place for a new block.
+    """Return the place for a new block.
 
-    :raises TimesTenError: with the line and the way out where there is no safe one.
+    :raises TimesTenError: with the line and what to do, if there is no safe place.
     """
     if src.root is not None and src.root.flow_style:
         raise src.fail(
@@ -261,15 +260,16 @@ def _place(src: Source, key: str) -> _Place:
 
 
 def _at_line(src: Source, at: int, column: int) -> _Place:
-    """A place at a line start; at the end of a file without a last line end, one has to be made and taken away again
-    later."""
+    """Return a place at the start of a line. If the file's last line has no line end, one is added and later removed
+    again.
+    """
     if at and src.text[at - 1 : at] != "\n":
         return _Place(at, column, before=src.newline, restore={"newline": src.newline})
     return _Place(at, column)
 
 
 def _list_column(src: Source, root_column: int) -> int:
-    """The dash column that the file uses for its own lists at the top, else two more than the keys."""
+    """Return the column of the dashes in the file's own top-level lists, else two columns right of the keys."""
     for key, value in src.fields.values():
         if (
             isinstance(value, yaml.SequenceNode)
@@ -300,7 +300,7 @@ def _place_key(src: Source, key: str) -> _Place:
 
 
 def _place_nothing(src: Source, key: str, colon: int, value: Any) -> _Place | None:
-    """The place below a key that has no entries yet; None where brackets with comments inside have to stay."""
+    """Return the place below a key without entries; None if it has brackets with comments inside that have to stay."""
     text = src.text
     start, end = value.start_mark.index, value.end_mark.index
     column = _list_column(src, src.fields[key][0].start_mark.column)
@@ -320,7 +320,7 @@ def _place_nothing(src: Source, key: str, colon: int, value: Any) -> _Place | No
 
 
 def _place_flow(src: Source, value: Any, root_column: int) -> _Place:
-    """The place right after the opening bracket: there no comma of somebody else's is needed."""
+    """Return the place right after the opening bracket, where the existing items need no extra comma."""
     at = value.start_mark.index
     if src.text[at] != "[":
         raise src.fail(at, "this list in brackets has an anchor or a tag: write it without")
@@ -338,7 +338,7 @@ def _place_flow(src: Source, value: Any, root_column: int) -> _Place:
 
 
 def insert(src: Source, key: str, render: Callable[[int, bool], str], client: str = "") -> str:
-    """Return the text with a new block, which says whose it is."""
+    """Return the text with a new block, which names its client."""
     place = _place(src, key)
     newline = src.newline
     lead = " " * (len(place.key_line) - len(place.key_line.lstrip()) if place.key_line else place.column)
@@ -354,10 +354,9 @@ def insert(src: Source, key: str, render: Callable[[int, bool], str], client: st
 
 
 def without(src: Source, released: str = "") -> str:
-    """Return the text without our block, as it was before us; ``released`` are items that stay as plain ones.
+    """Return the text without our block, as it was before. ``released`` are items that stay as hand-written ones.
 
-    What the restore line says about line ends is where one was made, not which: an editor may have turned LF into CRLF
-    since.
+    The restore line says where we added a line end, but not which kind: an editor may have turned LF into CRLF since.
     """
     block = src.block
     if block is None:
@@ -382,7 +381,7 @@ def without(src: Source, released: str = "") -> str:
 
 
 def _put_back(src: Source, before: str) -> str:
-    """Write the empty value behind its key again, in the line ends that the file has now."""
+    """Write the former empty value behind its key again, with the file's present line ends."""
     block = src.block
     if block is None:
         return before
@@ -396,8 +395,7 @@ def _put_back(src: Source, before: str) -> str:
 
 
 def rewrite(src: Source, entries: list[Entry], released: str, client: str = "") -> str:
-    """Return the text with the block's entries replaced; entries that carry their own unchanged text keep every
-    byte."""
+    """Return the text with new entries in the block. An entry with its own unchanged text keeps every byte."""
     block = src.block
     if block is None:
         if not entries:
@@ -424,8 +422,9 @@ def rewrite(src: Source, entries: list[Entry], released: str, client: str = "") 
 
 
 def carried(home: Source, chunk: Chunk) -> Entry:
-    """The entry of a job that stays as it is; its text can be carried along unless it stands in brackets, or names an
-    anchor that is defined elsewhere."""
+    """Return the entry of an unchanged job. It keeps its text, unless that stands in brackets or uses an anchor from
+    elsewhere.
+    """
     value = home.fields[JOBS][1]
     entry = Entry(chunk.exporter, chunk.adopted, node=chunk.node)
     text = home.text[chunk.body : chunk.end]
@@ -435,7 +434,7 @@ def carried(home: Source, chunk: Chunk) -> Entry:
 
 
 def stands_alone(text: str) -> bool:
-    """Tell whether an item names no anchor that is defined outside of it."""
+    """Tell whether an item uses no anchor that is defined outside it."""
     if "*" not in text:
         return True
     try:
@@ -446,7 +445,7 @@ def stands_alone(text: str) -> bool:
 
 
 def set_free(src: Source, home: Source, released: Sequence[Chunk]) -> Source:
-    """Return prometheus.yml without our line, but with the adopted jobs of our scrape file as plain ones."""
+    """Return prometheus.yml without our line, and with the adopted jobs of our scrape file as hand-written ones."""
     bare = src.after(without(src))
     inline = bare.after(rewrite(bare, [carried(home, chunk) for chunk in released], ""))
     text = "".join(inline.text[chunk.body : chunk.end] for chunk in inline.chunks())

@@ -1,12 +1,15 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A configuration file of Prometheus: a candidate beside it, the change, and what the file has that a change could lose."""
+"""A configuration file of Prometheus: writes a candidate beside it and replaces it, and refuses if the file would lose
+an attribute.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -17,29 +20,35 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import patterns
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.store import Account
 
-_SIZE_LIMIT = 1 << 28
+_SIZE_LIMIT = 1 << 26
+"""Bytes. 10,000 jobs are about 5 MB; a parser needs a hundred times as much memory as the file has."""
 _ACCESS_LIST = "system.posix_acl_access"
 
 
 class Moved(TimesTenError):
-    """Somebody else changed a file after it was read: what was planned for it is not right any more."""
+    """Somebody else changed a file after it was read, so the plan for it no longer fits."""
 
 
 class ConfigFile:
-    """A configuration file that may be a link: the link stays, what it leads to is replaced.
+    """A configuration file that may be a link: the link stays, and its target is replaced.
 
-    :param path: as Prometheus is told it; relative names in the file count from there.
+    :param path: its path on Prometheus's command line; relative names in it count from its directory.
     """
 
     def __init__(self, path: str, option: str = "config_file") -> None:
         if not os.path.isabs(path):
             raise TimesTenError(f"{option}: {path!r} is not an absolute path")
         self.path = path
-        self.real = os.path.realpath(path)
         self._option = option
+        self._looks: object = None
+
+    @property
+    def real(self) -> str:
+        """What the path leads to now."""
+        return os.path.realpath(self.path)
 
     def read(self) -> bytes | None:
-        """The present content; None if there is no file.
+        """Return the present content; None if there is no file.
 
         :raises TimesTenError: if it cannot be read.
         """
@@ -48,8 +57,17 @@ class ConfigFile:
         except FileNotFoundError:
             return None
 
+    def _look(self) -> tuple[object, ...]:
+        """Where it is, and all that a new version of it takes over."""
+        real = self.real
+        try:
+            info = os.stat(real)
+        except FileNotFoundError:
+            return (real,)
+        return (real, info.st_uid, info.st_gid, info.st_mode, info.st_nlink, _attributes(real))
+
     def refuse_loss(self) -> None:
-        """:raises TimesTenError: naming what a new file in this one's place would lose."""
+        """:raises TimesTenError: naming what a new file in its place would lose."""
         with contextlib.suppress(FileNotFoundError):
             if os.stat(self.real).st_nlink > 1:
                 raise TimesTenError(
@@ -60,12 +78,14 @@ class ConfigFile:
     def stage(self, data: bytes, fallback: tuple[int, int, int], named: Sequence[str] = (), base: str = "/") -> str:
         """Write a candidate with the file's owner, mode, access list and other attributes.
 
-        :param fallback: uid, gid and mode where there is no file yet.
-        :param named: patterns of the files that Prometheus reads, which no candidate may match; they count from ``base``.
-        :returns: path of the candidate; the caller commits or discards it.
-        :raises TimesTenError: naming the path and the system's reason.
+        :param fallback: uid, gid and mode if there is no file yet.
+        :param named: patterns of the files that Prometheus reads. A candidate must match none of them. They count from
+            ``base``.
+        :returns: path of the candidate, which the caller commits or discards.
+        :raises TimesTenError: with the path and the system's error.
         """
         try:
+            self._looks = self._look()
             candidate = patterns.temporary(self.real, named, base)
             descriptor = os.open(candidate, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
@@ -107,7 +127,7 @@ class ConfigFile:
     def _copy(self, attributes: dict[str, bytes], descriptor: int) -> None:
         present = _attributes(descriptor)
         if _ACCESS_LIST in present and _ACCESS_LIST not in attributes:
-            # The directory's default list came with the new file; the mode alone has to decide as before.
+            # The directory's default access list set this attribute. The mode alone has to decide, as it did before.
             os.removexattr(descriptor, _ACCESS_LIST)
         for name, value in attributes.items():
             if present.get(name) == value:
@@ -121,12 +141,16 @@ class ConfigFile:
                 ) from error
 
     def commit(self, candidate: str, expected: bytes | None) -> None:
-        """Put a candidate in the file's place.
+        """Replace the file by a candidate.
 
-        :param expected: the content that the candidate was made from.
-        :raises Moved: if the file has another one by now.
+        :param expected: the content from which the candidate was made.
+        :raises Moved: if the file has another content, place, owner, mode, name or attribute now.
         """
         self.refuse_moved(expected)
+        if self._look() != self._looks:
+            raise Moved(
+                f"owner, mode, names or attributes of {self.path} were changed by somebody else at the same time"
+            )
         try:
             os.rename(candidate, self.real)
             files.sync_directory(os.path.dirname(self.real))
@@ -134,7 +158,7 @@ class ConfigFile:
             raise TimesTenError(f"cannot replace {self.real}: {error.strerror}; it is untouched") from error
 
     def refuse_moved(self, expected: bytes | None) -> None:
-        """:raises Moved: if the file does not hold what was read before."""
+        """:raises Moved: if the file's content differs from the one read before."""
         if (self.read() or b"") != (expected or b""):
             raise Moved(f"{self.real} was changed by somebody else at the same time")
 
@@ -148,7 +172,7 @@ class ConfigFile:
     ) -> None:
         """Replace the content; None removes the file. See :meth:`stage`.
 
-        :raises Moved: if the file does not hold the expected content.
+        :raises Moved: if the file does not have the expected content.
         """
         if data is None:
             self.refuse_moved(expected)
@@ -163,7 +187,7 @@ class ConfigFile:
 
     @contextlib.contextmanager
     def beside(self, candidate: str) -> Iterator[str]:
-        """Give the path of a candidate in the directory that relative names in it count from."""
+        """Yield the path of a candidate in the directory that relative names in it count from."""
         directory = os.path.dirname(self.path)
         if os.path.realpath(directory) == os.path.dirname(candidate):
             yield candidate
@@ -179,24 +203,60 @@ class ConfigFile:
             os.unlink(link)
 
 
-class ListFile(ConfigFile):
-    """A file that is a bare list of scrape jobs, as VictoriaMetrics names it in its ``scrape_config_files``.
+# Each line fits one way alone: anybody may have written the file, and two ways would double with each line.
+_EMPTY_LINES = rb"(?:[ \t]*(?:#[^\n]*|\r)?\n)*"
+_BEGIN = re.compile(rb"(?:\xef\xbb\xbf)?(?:(?:[ \t]*(?:#[^\n]*|\r)?\n|%[^\n]*\n)*---[ \t]*(?:#[^\n]*|\r)?\n)?")
+"""What stands before the first document of a file: a byte order mark, and all to the line ``---``."""
+_FIRST = re.compile(_BEGIN.pattern + _EMPTY_LINES + rb"[ \t]*([^\n]*)")
+_NOTHING = re.compile(rb"(?:\[[ \t]*\][ \t]*)?(?:#.*)?\r?")
 
-    To whoever edits it, it looks like a configuration that has this list alone.
+
+def _begin(data: bytes) -> int:
+    match = _BEGIN.match(data)
+    return match.end() if match else 0
+
+
+def _first(data: bytes) -> bytes:
+    """The first line that is neither empty nor a comment."""
+    match = _FIRST.match(data)
+    return match[1] if match else b""
+
+
+def is_list(data: bytes | None) -> bool | None:
+    """Whether a scrape file is a bare list of jobs; None where nothing is in it that tells."""
+    first = _first(data or b"")
+    if _NOTHING.fullmatch(first):
+        return None
+    return first.rstrip() == b"-" or first.startswith((b"- ", b"-\t", b"["))
+
+
+class ListFile(ConfigFile):
+    """A file that is just a list of scrape jobs, as VictoriaMetrics reads it from ``scrape_config_files``.
+
+    For the editing functions it looks like a configuration with this one list.
     """
 
     _HEAD = b"scrape_configs:\n"
 
     def read(self) -> bytes:
-        """The list below its key; an empty one where there is no file."""
+        """Return the list below its key; an empty list if there is no file."""
         data = super().read() or b""
-        return self._HEAD + (b"" if data.strip() == b"[]" else data)
+        end = _begin(data)
+        in_brackets = _first(data).startswith(b"[")
+        if in_brackets and is_list(data):
+            raise TimesTenError(
+                f"{self._option}: the list in {self.real} stands in brackets, where ours has no place: write each job of it on "
+                f"lines of its own, the first beginning with '- '"
+            )
+        # An empty one gives way.
+        return data[:end] + self._HEAD + (b"" if in_brackets else data[end:])
 
     def stage(self, data: bytes, fallback: tuple[int, int, int], named: Sequence[str] = (), base: str = "/") -> str:
         """As :meth:`ConfigFile.stage`."""
-        if data and not data.startswith(self._HEAD):
+        end = _begin(data)
+        if data and not data.startswith(self._HEAD, end):
             raise TimesTenError(f"{self._option}: {self.real} is a list of jobs, which this change would not leave it")
-        return super().stage(data[len(self._HEAD) :], fallback, named, base)
+        return super().stage(data[:end] + data[end + len(self._HEAD) :], fallback, named, base)
 
 
 def _attributes(place: str | int) -> dict[str, bytes]:
@@ -209,15 +269,16 @@ def _attributes(place: str | int) -> dict[str, bytes]:
 
 
 def discard(candidate: str) -> None:
-    """Remove a candidate that may be gone already."""
+    """Remove a candidate, if it still exists."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(candidate)
 
 
 @contextlib.contextmanager
 def scratch(data: bytes, identity: Account | None) -> Iterator[str]:
-    """A file in a private directory outside the configuration, readable by the Prometheus user: for check mode, which
-    leaves nothing behind."""
+    """Yield a file in a private directory outside the configuration that the Prometheus user can read. Check mode uses
+    it, because it leaves nothing behind.
+    """
     directory = tempfile.mkdtemp(prefix="timesten-check-")
     try:
         path = os.path.join(directory, "prometheus.yml")

@@ -1,7 +1,9 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One configuration file, parsed for its places: sections, lists, items, and our block between its marker lines."""
+"""Parses one configuration file and finds positions in it: sections, lists, items, and our block between its marker
+lines.
+"""
 
 from __future__ import annotations
 
@@ -40,9 +42,10 @@ MERGE = "tag:yaml.org,2002:merge"
 
 @dataclasses.dataclass(frozen=True)
 class Marks:
-    """The marker lines of a block of ours, and the lists that it can stand in. A file has at most one block of each kind.
+    """The marker lines of one kind of block, and the lists that it may stand in. A file has at most one block of each
+    kind.
 
-    :ivar name: what the marker lines say after BEGIN and END.
+    :ivar name: the text of the marker lines after BEGIN and END.
     """
 
     name: str
@@ -57,21 +60,24 @@ class Marks:
         return f"# END {self.name}"
 
     def lines(self) -> re.Pattern[str]:
-        """The marker lines in a text."""
-        return re.compile(rf"^[ \t]*# (BEGIN|END) {re.escape(self.name)}\b.*$", re.MULTILINE)
+        """Return a pattern that finds the marker lines in a text."""
+        return re.compile(rf"^[ \t]*# (BEGIN|END) {re.escape(self.name)}(?!\S).*$", re.MULTILINE)
 
 
 JOB_MARKS = Marks("timesten.monitoring", (JOBS, FILES))
 RULE_MARKS = Marks("rules of timesten.monitoring", (RULES,))
-_MARKER = re.compile(r"^[ \t]*# (?:BEGIN|END) (?:rules of )?timesten\.monitoring\b.*$", re.MULTILINE)
-_RESTORE = re.compile(r"[ \t]*# restore: (\{.*\})[ \t]*\r?\n")
+_MARKER = re.compile(r"^[ \t]*# (?:BEGIN|END) (?:rules of )?timesten\.monitoring(?!\S).*$", re.MULTILINE)
+# Blank lines and comments of others may have come before it.
+_RESTORE = re.compile(
+    r"(?:[ \t]*(?:#(?! restore: | exporter: )[^\n]*)?\n|[ \t]*\r\n)*?[ \t]*# restore: (\{.*\})[ \t]*\r?\n"
+)
 _EXPORTER = re.compile(r"^[ \t]*# exporter: (\S+)( \(adopted\))?[ \t]*\r?$", re.MULTILINE)
 _DOCUMENT_END = re.compile(r"^\.\.\.(?=\s|\Z)", re.MULTILINE)
-# The set of characters that both of PyYAML's parsers accept.
+# PyYAML's two parsers accept all characters except these.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-# A file of these bytes alone needs neither of the two searches.
+# A file with only these bytes needs neither of the two searches.
 _PLAIN_BYTES = bytes((9, 10, *range(32, 127)))
-# YAML 1.1 ends a line at these, YAML 1.2 and people do not.
+# For YAML 1.1 these characters end a line; for YAML 1.2 and for people they do not.
 _ODD_BREAK = re.compile("\r(?!\n)|[\x85\u2028\u2029]")
 BLANK = re.compile(r"[ \t]*(?:#.*)?\r?\Z")
 _OUR_CA_FILE = re.compile(r"/([^/]+)/(?:current|[0-9]{8}T[0-9]{6}Z-[^/]*)/ca\.crt\Z")
@@ -79,7 +85,7 @@ _OUR_CA_FILE = re.compile(r"/([^/]+)/(?:current|[0-9]{8}T[0-9]{6}Z-[^/]*)/ca\.cr
 
 @dataclasses.dataclass
 class Chunk:
-    """The job of one exporter inside our block: comment line and item, from ``start`` to ``end``."""
+    """The job of one exporter inside our block: its comment line and its item, from ``start`` to ``end``."""
 
     exporter: str
     adopted: bool
@@ -91,8 +97,9 @@ class Chunk:
 
 @dataclasses.dataclass
 class Block:
-    """Our block, from the start of the BEGIN line to the end of the END line; ``body`` begins after BEGIN, restore and
-    key line."""
+    """Our block, from the start of the BEGIN line to the end of the END line. ``body`` begins after BEGIN, restore line
+    and key line.
+    """
 
     key: str
     begin: int
@@ -104,7 +111,7 @@ class Block:
 
 
 class Source:
-    """One file, parsed. ``text`` is without the byte order mark; all positions are characters in it."""
+    """One parsed file. ``text`` has no byte order mark; all positions are character positions in it."""
 
     def __init__(self, data: bytes, path: str, marks: Marks = JOB_MARKS) -> None:
         self.path = path
@@ -129,9 +136,9 @@ class Source:
         return self.bom + text.encode("utf-8")
 
     def after(self, text: str) -> Source:
-        """The same file with another text.
+        """Return the same file with another text.
 
-        :raises TimesTenError: if that text is not sound any more: then there is no safe edit.
+        :raises TimesTenError: if that text is not valid: then there is no safe edit.
         """
         if text == self.text:
             return self
@@ -156,17 +163,17 @@ class Source:
         return self.text.rfind("\n", 0, index) + 1
 
     def line_end(self, index: int) -> int:
-        """The start of the next line, or the end of the text."""
+        """Return the start of the next line, or the end of the text."""
         newline = self.text.find("\n", index)
         return len(self.text) if newline < 0 else newline + 1
 
     def items(self, key: str) -> list[Any]:
-        """The nodes of a list at the top, empty where there is none."""
+        """Return the nodes of a top-level list; empty if there is none."""
         value = self.fields.get(key, (None, None))[1]
         return value.value if isinstance(value, yaml.SequenceNode) else []
 
     def foreign(self, key: str) -> list[Any]:
-        """The nodes of a list at the top that are not in our block."""
+        """Return the nodes of a top-level list that are outside our block."""
         block = self.block
         if block is None or block.key != key:
             return self.items(key)
@@ -174,16 +181,16 @@ class Source:
         return [item for item in self.items(key) if id(item) not in ours]
 
     def chunks(self) -> list[Chunk]:
-        """Our jobs in this file."""
+        """Return our jobs in this file."""
         return self.block.chunks if self.block is not None and self.block.key == JOBS else []
 
     def in_scalar(self, index: int) -> bool:
-        """Tell whether a position is inside a scalar of several lines, where nothing is a comment."""
+        """Tell whether a position is inside a scalar of several lines, where "#" starts no comment."""
         at = bisect.bisect_right(self._long_scalars, (index, len(self.text) + 1)) - 1
         return at >= 0 and self._long_scalars[at][0] <= index < self._long_scalars[at][1]
 
     def comments(self, start: int, end: int) -> list[str]:
-        """The lines between two positions that are comments alone."""
+        """Return those lines between two positions that are only comments."""
         found = re.compile(r"^[ \t]*(#[^\r\n]*)", re.MULTILINE).finditer(self.text, start, end)
         return [match.group(1).rstrip() for match in found if not self.in_scalar(match.start(1))]
 
@@ -198,7 +205,7 @@ class Source:
         except yaml.composer.ComposerError as error:
             if "duplicate anchor" not in str(error.context):
                 raise self._invalid(error) from error
-            # Allowed by YAML and by Prometheus; only PyYAML's composers refuse it.
+            # YAML and Prometheus allow this; only PyYAML's composers refuse it.
             try:
                 root = self._only_document(_tolerant_loader())
             except (yaml.YAMLError, RecursionError) as again:
@@ -216,7 +223,7 @@ class Source:
         return root
 
     def _only_document(self, loader_class: Any) -> Any:
-        """The root of the first document, the only one that Prometheus reads; what follows must be empty."""
+        """Return the root of the first document. Prometheus reads only that one, so the rest must be empty."""
         loader = loader_class(self.text)
         try:
             root = loader.get_node() if loader.check_node() else None
@@ -251,7 +258,7 @@ class Source:
         return _fail(self.path, line, f"this is not valid YAML: {error.problem or error.context}{began}; {hint}")
 
     def _walk(self, root: Any) -> None:
-        """Refuse duplicate keys at any depth (loading would hide them) and note the scalars that span lines."""
+        """Refuse duplicate keys at any depth, which loading would hide, and record the scalars of several lines."""
         scalar = yaml.ScalarNode
         seen = set()
         stack = [root]
@@ -278,7 +285,7 @@ class Source:
         self._long_scalars.sort()
 
     def _refuse_twice(self, mapping: Any) -> None:
-        """:raises TimesTenError: for the first key of a mapping that is there a second time."""
+        """:raises TimesTenError: for the first key that a mapping has twice."""
         lines: dict[tuple[str, str], int] = {}
         for key, _value in mapping.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -325,7 +332,7 @@ class Source:
         )
 
     def _marker_pair(self, markers: list[re.Match[str]]) -> tuple[int, int]:
-        """:raises TimesTenError: if the marker lines are not one BEGIN and one END."""
+        """:raises TimesTenError: if the marker lines are not exactly one BEGIN and one END."""
         lines = [(match.group(1), self.line(match.start())) for match in markers]
         if [kind for kind, _line in lines] != ["BEGIN", "END"]:
             found = ", ".join(f"{kind} in line {line}" for kind, line in lines)
@@ -339,12 +346,12 @@ class Source:
         return markers[0].start(), markers[1].start()
 
     def _restore_line(self, at: int) -> tuple[dict[str, Any], int]:
-        """What gave way to the block, and where the block goes on."""
+        """Return what the block replaced, and where the block continues after the restore line."""
         match = _RESTORE.match(self.text, at)
         if not match:
             return {}, at
         restore: dict[str, Any] = {}
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             restore = json.loads(match.group(1))
         if not restore or any(
             not isinstance(value, int if name == "split" else str) for name, value in restore.items()
@@ -353,7 +360,7 @@ class Source:
         return restore, match.end()
 
     def _check_place(self, block: Block, field: tuple[Any, Any]) -> None:
-        """Refuse markers that cut through something: another section, a job before or after the block."""
+        """Refuse markers at a wrong place: around another section, or in the middle of a job."""
         strange = [
             key
             for key, _value in self.root.value
@@ -383,7 +390,7 @@ class Source:
         return [match for match in found if not self.in_scalar(match.start(1))]
 
     def _find_line(self, block: Block, inside: list[Any]) -> list[Chunk]:
-        """The one entry of a block in ``scrape_config_files`` or ``rule_files``."""
+        """Return the one entry of a block in ``scrape_config_files`` or ``rule_files``."""
         if len(inside) != 1 or self._heads(block):
             raise self.fail(
                 block.begin,
@@ -414,10 +421,24 @@ class Source:
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise self.fail(block.begin, f"exporter {twice} has two jobs in the block: remove one of them")
+        for chunk in chunks:
+            self._check_name(chunk)
         return chunks
 
+    def _check_name(self, chunk: Chunk) -> None:
+        """:raises TimesTenError: if another job stands below the comment of one of ours: it would be taken for that."""
+        name, expected = text_of(child(chunk.node, "job_name")), _jobs.job_name(chunk.exporter)
+        if not chunk.adopted and name != expected:
+            raise self.fail(
+                chunk.node.start_mark.index,
+                f"the job {name!r} stands below '# exporter: {chunk.exporter}' and is not {expected}: give both the same "
+                "name again, or move a job that is not ours below the END line",
+            )
+
     def _without_head(self, item: Any, block: Block, heads: list[re.Match[str]]) -> TimesTenError:
-        """Tell a job of ours whose comment line was lost from a hand-written one that was put into the block."""
+        """Return an error for a job without comment line: one of ours that lost it, or a hand-written one that was put
+        into the block.
+        """
         name = text_of(child(item, "job_name")) or ""
         found = _OUR_CA_FILE.search(text_of(child(child(item, "tls_config"), "ca_file")) or "")
         exporter = found.group(1) if found else name[len(_jobs.JOB_PREFIX) :]
@@ -435,11 +456,12 @@ class Source:
 
 
 def parsed(data: bytes, path: str, marks: Marks = JOB_MARKS) -> Source:
-    """Parse a file, or remember it: a plan looks at the same bytes several times, and nothing changes what it gets.
+    """Parse a file, or return the earlier result: a plan parses the same bytes several times, and nothing changes the
+    result.
 
-    :param marks: the block that is looked for; the other kind's is somebody else's text then.
+    :param marks: the kind of block to look for; a block of the other kind is then just text.
 
-    :raises TimesTenError: with file and line where it cannot be read as one YAML mapping or our markers were broken.
+    :raises TimesTenError: with file and line, if it is not one YAML mapping or somebody broke our markers.
     """
     if YAML_IMPORT_ERROR:
         raise TimesTenError(
@@ -455,7 +477,9 @@ remembered = functools.lru_cache(maxsize=8)(Source)
 
 @functools.lru_cache(maxsize=None)
 def _quick_loader() -> Any:
-    """libyaml's loader, which asks PyYAML for the kind of every scalar; most are those of a thousand other jobs too."""
+    """Return libyaml's loader, which keeps the kind of each scalar: PyYAML would compute it anew for each of a thousand
+    jobs, although most scalars are the same.
+    """
     base: Any = getattr(yaml, "CSafeLoader", None)
     if base is None:
         return _tolerant_loader()
@@ -475,11 +499,11 @@ def _quick_loader() -> Any:
 
 @functools.lru_cache(maxsize=None)
 def _tolerant_loader() -> Any:
-    """PyYAML's Python loader, made to accept what libyaml or Prometheus accept too."""
+    """Return PyYAML's Python loader, made to accept what libyaml or Prometheus accept."""
 
     class Loader(yaml.SafeLoader):
         def compose_node(self, parent: Any, index: Any) -> Any:
-            # A later anchor of the same name takes the place of the earlier one.
+            # A later anchor of the same name replaces the earlier one.
             event: Any = self.peek_event()  # type: ignore[no-untyped-call]
             if not isinstance(event, yaml.AliasEvent):
                 self.anchors.pop(event.anchor, None)
@@ -487,7 +511,7 @@ def _tolerant_loader() -> Any:
 
         def scan_to_next_token(self) -> None:
             super().scan_to_next_token()
-            # As libyaml does: a tab separates where it cannot be indentation.
+            # Like libyaml, accept a tab as a separator if it cannot be indentation.
             while self.peek() == "\t" and (self.flow_level or not self.allow_simple_key):
                 self.forward()
                 super().scan_to_next_token()
@@ -527,6 +551,8 @@ def _decode(data: bytes, path: str) -> tuple[bytes, str]:
         raise _fail(
             path, line, f"byte 0x{error.object[error.start]:02x} is not UTF-8; save the file as UTF-8"
         ) from error
+    if text.startswith("\ufeff"):
+        raise _fail(path, 1, "the file has a second byte order mark; save it with one, or with none")
     if not data.translate(None, _PLAIN_BYTES):
         return bom, text
     for pattern, what in (
@@ -544,7 +570,7 @@ def _decode(data: bytes, path: str) -> tuple[bytes, str]:
 
 
 def child(node: Any, name: str) -> Any:
-    """The value of a key of a mapping, merge keys (``<<``) included; None where there is none."""
+    """Return the value of a mapping's key, including merge keys (``<<``); None if there is none."""
     if not isinstance(node, yaml.MappingNode):
         return None
     merged: list[Any] = []
@@ -578,7 +604,7 @@ def targets_of(item: Any) -> tuple[str, ...]:
 
 
 def only_target(item: Any) -> Any:
-    """The node of the target of a job that has exactly one."""
+    """Return the node of a job's target, if it has exactly one."""
     groups = child(item, "static_configs")
     if isinstance(groups, yaml.SequenceNode) and len(groups.value) == 1:
         targets = child(groups.value[0], "targets")
@@ -588,7 +614,7 @@ def only_target(item: Any) -> Any:
 
 
 def whose_files(item: Any, store: str) -> str | None:
-    """The exporter whose files in our store a job names as its ``ca_file``."""
+    """Return the exporter to which a job's ``ca_file`` in our store belongs."""
     ca_file = text_of(child(child(item, "tls_config"), "ca_file"))
     match = _OUR_CA_FILE.search(posixpath.normpath(ca_file)) if ca_file else None
     if match and ca_file and posixpath.normpath(ca_file)[: match.start()] == posixpath.normpath(store):
@@ -597,8 +623,9 @@ def whose_files(item: Any, store: str) -> str | None:
 
 
 def unmarked(item: Any, store: str) -> str | None:
-    """Tell whose job of ours this is where there are no markers: by its name, and by a ``ca_file`` in our store unless
-    it has none (insecure). An adopted job that was left as a plain one keeps its own name, and is its owner's."""
+    """Return the exporter of a job of ours that has no markers. Its name shows it, and a ``ca_file`` in our store,
+    unless it has none (insecure). A job that was adopted and then released keeps its own name and belongs to its owner.
+    """
     name = text_of(child(item, "job_name")) or ""
     if not name.startswith(_jobs.JOB_PREFIX):
         return None
@@ -609,7 +636,7 @@ def unmarked(item: Any, store: str) -> str | None:
 
 
 def equal(left: Any, right: Any, seen: set[tuple[int, int]]) -> bool:
-    """Compare two node trees: kinds, tags, values, order. Aliases may make them graphs, hence ``seen``."""
+    """Compare two node trees: kinds, tags, values, order. ``seen`` is needed because aliases can make them graphs."""
     stack = [(left, right)]
     while stack:
         one, two = stack.pop()
@@ -635,7 +662,7 @@ def equal(left: Any, right: Any, seen: set[tuple[int, int]]) -> bool:
 
 
 def says(node: Any, value: Any) -> bool:
-    """Tell whether a node means exactly this value of ours, whatever its style and the order of its keys."""
+    """Tell whether a node means exactly this value, in any style and with any order of keys."""
     if isinstance(value, Mapping):
         if not isinstance(node, yaml.MappingNode) or len(node.value) != len(value):
             return False
@@ -657,7 +684,7 @@ def says(node: Any, value: Any) -> bool:
 
 @dataclasses.dataclass
 class Field:
-    """One key of an item: where the key starts, where its value starts, where the content of the value ends."""
+    """One key of an item: start of the key, start of its value, end of the value's content."""
 
     start: int
     value: int
@@ -665,10 +692,10 @@ class Field:
 
 
 class _Outline:
-    """The keys of the only item of a block list and the end of its last content, comments and blank lines aside.
+    """The keys of the only item of a block list, and the end of its content without trailing comments and blank lines.
 
-    Events, not nodes: the end of a block node is where the next thing begins, and an alias has no place of its own in
-    a node.
+    It reads events, not nodes: a block node's end mark is the start of the next token, and a node does not know where
+    its alias stands.
     """
 
     def __init__(self, text: str) -> None:
@@ -713,9 +740,9 @@ class _Outline:
 
 
 def dashes_of(src: Source, key: str) -> list[int]:
-    """The line starts of the items of a block list, in order.
+    """Return the starts of the lines with the items of a block list, in order.
 
-    :raises TimesTenError: if they cannot be told apart (an item that shares its line with something else).
+    :raises TimesTenError: if an item does not begin on a line of its own.
     """
     node = src.fields[key][1]
     column = column_of(src, node)
@@ -735,7 +762,7 @@ def dashes_of(src: Source, key: str) -> list[int]:
 
 
 def first_dash(src: Source, node: Any) -> int:
-    """Where the first dash of a block list stands; an anchor or a tag may stand before it."""
+    """Return the position of a block list's first dash; an anchor or a tag may stand before it."""
     at = int(node.start_mark.index)
     while src.text[at] != "-":
         skip = re.compile(r"[&!]\S*|\s+|#.*").match(src.text, at)
@@ -746,14 +773,16 @@ def first_dash(src: Source, node: Any) -> int:
 
 
 def column_of(src: Source, node: Any) -> int:
-    """The column of the dashes of a block list."""
+    """Return the column of a block list's dashes."""
     at = first_dash(src, node)
     return at - src.line_start(at)
 
 
 def item_region(src: Source, dashes: list[int], number: int, key: str) -> tuple[int, int, dict[str, Field]]:
-    """Start, end and keys of an item, all as positions in the file; comments below it that stand deeper than its dash
-    are keys that somebody switched off, and belong to it."""
+    """Return start, end and keys of an item as positions in the file.
+
+    Comments below it that are indented deeper than its dash belong to it: they are keys that somebody switched off.
+    """
     start = dashes[number]
     node = src.fields[key][1]
     limit = dashes[number + 1] if number + 1 < len(dashes) else min(node.end_mark.index, src.end)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the parts of the Prometheus side hand to each other: options, the store's state, rows of the answer."""
+"""Types that the parts of the Prometheus side share: options, the store's state, rows of the answer."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ State = Literal["inspected", "present", "verified", "absent", "staged", "followi
 Layout = Literal["inline", "files", "template"]
 OnExisting = Literal["fail", "adopt", "keep"]
 Kind = Literal["prometheus", "scrape_file"]
-"""What takes the pairs: a Prometheus that is asked, or anything that reads a scrape file and is not."""
+"""The taker of the pairs: a Prometheus with its interface, or any program that reads a scrape file and is never asked.
+"""
 ReloadMethod = Literal["auto", "http", "systemd", "signal"]
 
 LATER = "known after apply"
-"""What check mode says of a value that only the real run can make."""
+"""Check mode returns this text for a value that only the real run can make."""
 
 FILES = ("ca.crt", "client.crt", "client.key")
 """The files of a delivery."""
@@ -25,12 +26,15 @@ CURRENT = "current"
 """Name of the link to the delivery in use."""
 
 Definition = Dict[str, Any]
-"""What one job is made from: name, address, port and the job's options."""
+"""The source of one job: name, address, port and the job's options."""
 
 
 class StateEntry(TypedDict, total=False):
-    """One exporter in the store's state. ``files`` are the marks of the three files when they were last parsed, ``rules`` is
-    its own group in our rule file."""
+    """One exporter in the store's state.
+
+    ``files``: the marks of the three files when they were last parsed. ``rules``: the exporter's own group in our rule
+    file.
+    """
 
     definition: Definition
     fleet: str
@@ -44,14 +48,17 @@ class StateEntry(TypedDict, total=False):
 
 
 class Rewritten(TypedDict):
-    """How often something else had taken our jobs out of the configuration."""
+    """How often something else had removed our jobs from the configuration."""
 
     times: int
 
 
 class StoreState(TypedDict, total=False):
-    """``.state.json``: whose store it is, and what is ours in it. ``rules`` are, by fleet, the groups of our rule file that are no
-    exporter's; an older version has one text for all."""
+    """``.state.json``: the store's owner and our exporters in it.
+
+    ``rules``: by fleet, the groups of our rule file that belong to no exporter; an older version wrote one text for
+    all.
+    """
 
     version: int
     revision: str
@@ -65,7 +72,7 @@ class StoreState(TypedDict, total=False):
 
 @dataclasses.dataclass(frozen=True)
 class Expected:
-    """What a delivery has to be, from the task's arguments."""
+    """What a delivery has to contain, from the task's arguments."""
 
     exporter: str
     generation: str
@@ -76,9 +83,9 @@ class Expected:
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """What a stored delivery holds.
+    """The content of a stored delivery.
 
-    :ivar certificate: facts of the client certificate; None where the files are those that were parsed before.
+    :ivar certificate: facts of the client certificate; None if the files are the ones that were parsed before.
     :ivar files: marks of the three files, see :func:`store.Store.marks`.
     """
 
@@ -90,7 +97,7 @@ class Stored:
     certificate: Mapping[str, Any] | None = None
 
     def fits(self, expected: Expected) -> bool:
-        """Whether it holds the expected certificate and CA file."""
+        """Tell whether it holds the expected certificate and CA file."""
         return self.sha256 == expected.sha256 and self.ca_sha256 == expected.ca_sha256
 
 
@@ -113,7 +120,7 @@ class Row(TypedDict, total=False):
 
 
 def new_row(name: str) -> Row:
-    """A row of which nothing is known yet."""
+    """Return a row without any knowledge yet."""
     return {
         "name": name,
         "up": None,
@@ -163,17 +170,17 @@ class Settings:
 
 
 MESSAGES = 10
-"""Failures that are spelled out in a message; the answer holds all of them."""
+"""A message lists so many failures; the answer holds all of them."""
 
 
 def some(names: tuple[str, ...] | list[str]) -> str:
-    """Names for a message, the first ten of them."""
+    """Return names for a message, at most the first ten."""
     text = ", ".join(names[:MESSAGES])
     return text if len(names) <= MESSAGES else f"{text} and {len(names) - MESSAGES} more"
 
 
 def several(sentences: list[str]) -> str:
-    """Sentences for a message, the first ten of them."""
+    """Return sentences for a message, at most the first ten."""
     text = "; ".join(sentences[:MESSAGES])
     if len(sentences) <= MESSAGES:
         return text

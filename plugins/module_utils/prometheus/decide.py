@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a call would change, and why: a pure function of what was seen and what the task asks for."""
+"""Decides what a call changes, and why: a pure function of the observation and of the task's options."""
 
 from __future__ import annotations
 
@@ -30,34 +30,34 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.sto
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _PAIR = ("generation", "delivery", "sha256", "ca_sha256")
 _LIMITS = {"ca_certificate": 1 << 18, "certificate": 1 << 16, "bundle": 1 << 16}
-"""Characters. Three CA certificates with RSA keys of 4096 bits are 6,000."""
+"""Characters. Three CA certificates with RSA keys of 4096 bits have 6,000."""
 _CERTIFICATES = 32
 _ALT_NAMES = 200
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What would change.
+    """The planned changes.
 
     :ivar definitions: all exporters of the client after the run, by name.
     :ivar jobs: their jobs.
-    :ivar entries: what the store's state will say of each.
-    :ivar accepted: the mentioned exporters whose elements can be used, in the task's order.
-    :ivar rejected: the others, with the reason; their jobs and deliveries stay as they are.
-    :ivar switch: exporter to the delivery that becomes current, None where it needs none any more.
-    :ivar before: exporter to its present delivery.
-    :ivar deliver: exporters whose delivery has to be written first, with the elements that carry them.
-    :ivar reasons: by exporter, what changes for it and why.
-    :ivar obsolete: path to content of the scrape files of ours that go.
-    :ivar common_rules: by fleet the groups of our rule file that are no exporter's; "" where a fleet wants none.
-    :ivar rules: our rule file as it will be, None where there is to be none; what is not ours there stays.
-    :ivar rules_source: what is in its place before.
-    :ivar present: our jobs as the configuration has them before.
-    :ivar view: the configuration as it will be.
-    :ivar absent: jobs that are configured and that Prometheus does not run.
-    :ivar followed: exporters whose delivery was switched in a rotation, which is still to be proven.
-    :ivar rewritten: whether something else has taken our jobs out of the configuration since the last run.
-    :ivar named_files: removed exporters whose files the configuration still names: their adopted jobs stay.
+    :ivar entries: their future entries in the store's state.
+    :ivar accepted: the exporters of the task that can be used, in its order.
+    :ivar rejected: the other exporters of the task, with the reason; their jobs and deliveries stay as they are.
+    :ivar switch: by exporter, the delivery that becomes current; None if it needs none any more.
+    :ivar before: by exporter, its present delivery.
+    :ivar deliver: exporters whose delivery has to be stored first, with the elements that carry it.
+    :ivar reasons: by exporter, what changes and why.
+    :ivar obsolete: content of our scrape files that have to be removed, by path.
+    :ivar common_rules: by fleet, the groups of our rule file that belong to no exporter; "" if a fleet wants none.
+    :ivar rules: our future rule file; None if there is to be none. A file that is not ours stays.
+    :ivar rules_source: the present content at its path.
+    :ivar present: our jobs in the present configuration.
+    :ivar view: the future configuration.
+    :ivar absent: jobs that are configured but that Prometheus does not run.
+    :ivar followed: exporters whose delivery a rotation has switched, which is still to be proven.
+    :ivar rewritten: whether something else has removed our jobs from the configuration since the last run.
+    :ivar named_files: removed exporters whose files the configuration still names, because their adopted jobs stay.
     """
 
     definitions: Mapping[str, Definition]
@@ -90,17 +90,17 @@ class Plan:
 
     @property
     def configures(self) -> bool:
-        """Whether a configuration file changes."""
+        """Tell whether a configuration file changes."""
         return self.edit.changed or self.rules != self.rules_source
 
     @property
     def reloads(self) -> bool:
-        """Whether Prometheus has to read its configuration again."""
+        """Tell whether Prometheus has to read its configuration again."""
         return self.configures or bool(self.absent) or self.unfinished
 
     @property
     def changed(self) -> bool:
-        """Whether anything changes."""
+        """Tell whether anything changes."""
         return self.reloads or any((self.switch, self.removed, self.deliver, self.followed))
 
 
@@ -117,11 +117,11 @@ class _Delivery:
 
 
 def decide(settings: Settings, seen: Observation, rejected: Mapping[str, str], check_mode: bool, store: str) -> Plan:
-    """Compare what the task asks for with what is there.
+    """Compare the task's options with the observation, and return the plan.
 
-    :param rejected: exporters whose deliveries turned out to be bad, with the reason.
+    :param rejected: exporters with a bad delivery, with the reason.
     :param store: path of the store.
-    :raises TimesTenError: before anything is touched, where the task as a whole cannot be done.
+    :raises TimesTenError: before anything is touched, if the task as a whole cannot be done.
     """
     _check_task(settings, seen)
     known = seen.state["exporters"]
@@ -135,7 +135,7 @@ def decide(settings: Settings, seen: Observation, rejected: Mapping[str, str], c
     names.check_distinct(definitions, "exporters")
     ours = set(known)
     if settings.layout == "template" or seen.view.layout != "template":
-        # Otherwise they have no marks: jobs that were adopted once, and left as plain ones.
+        # Jobs in the view without an entry were adopted once and then released, so they have no marks.
         ours |= set(seen.view.ours)
     gone = sorted(name for name in ours - set(definitions) - set(faults) if settings.purge or name in removal)
     pairs = {
@@ -157,9 +157,9 @@ def decide(settings: Settings, seen: Observation, rejected: Mapping[str, str], c
 def _common_rules(
     settings: Settings, seen: Observation, definitions: Mapping[str, Any], elements: Mapping[str, Any], fleet: Fleet
 ) -> dict[str, str]:
-    """By fleet the groups of our rule file that are no exporter's, of fleets that have exporters here."""
+    """Return, by fleet, the groups of our rule file that belong to no exporter, for fleets that have exporters here."""
     if settings.kind == "scrape_file":
-        return {}  # what reads it evaluates none
+        return {}  # the reader of a scrape file evaluates no rules
     known = seen.state["exporters"]
     owners = {name: known[name].get("fleet", "") if name in known else "" for name in definitions}
     owners.update(
@@ -167,7 +167,7 @@ def _common_rules(
     )
     texts = rule_file.commons(seen.state.get("rules"))
     if settings.rules is not None:
-        # A text of nobody's is from before there were owners.
+        # A text without a fleet was written before there were fleets.
         texts = {
             **{name: text for name, text in texts.items() if name not in ("", fleet.former)},
             fleet.name: settings.rules,
@@ -178,9 +178,9 @@ def _common_rules(
 
 
 def _rules_path(settings: Settings, seen: Observation, common_rules: Mapping[str, str]) -> str | None:
-    """The rule file that the configuration has to name.
+    """Return the rule file that the configuration has to name.
 
-    :raises TimesTenError: if something else is in its place.
+    :raises TimesTenError: if another file has that path.
     """
     if not any(common_rules.values()):
         return None
@@ -223,7 +223,8 @@ def _removal(
     foreign = [name for name in removal if not fleet.owns(known.get(name))]
     if foreign:
         raise TimesTenError(f"remove: {fleet.refusal(known, foreign)}. Nothing was changed")
-    # Beside exporters that stay, the roles name here what a purge removes.
+    # With exporters that stay, ``remove`` is what the roles' purge has found, so a fleet that is not sure refuses it
+    # too.
     if not fleet.is_sure and (settings.purge or (removal and settings.exporters)):
         raise TimesTenError(f"purge: {fleet.doubt(known, settings.fleet_exporters)}. Nothing was changed")
     if not settings.both_ports:
@@ -238,7 +239,7 @@ def _removal(
 def _accept(
     settings: Settings, seen: Observation, rejected: Mapping[str, str], check_mode: bool, store: str
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """The elements that can be used, and by exporter what is wrong with the others."""
+    """Return the elements that can be used, and by exporter what is wrong with the others."""
     known = seen.state["exporters"]
     fleet = fleet_of(settings, seen.state)
     elements, faults = {}, dict(rejected)
@@ -261,7 +262,7 @@ def _accept(
 
 
 def check_element(number: int, item: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """An element of ``exporters``, less what was not given.
+    """Return an element of ``exporters`` without its unset options.
 
     :raises TimesTenError: naming what is wrong with it.
     """
@@ -307,14 +308,14 @@ def _expected(name: str, element: Mapping[str, Any]) -> Expected:
 
 
 def _is_stored(element: Mapping[str, Any], stored: Deliveries) -> bool:
-    """Whether the delivery that an element names is in the store, in use or not."""
+    """Tell whether the delivery that an element names is stored, in use or not."""
     expected = _expected(element["name"], element)
     one = stored.in_use if stored.current == expected.delivery else stored.named
     return one is not None and one.fits(expected)
 
 
 def _check_carried(element: Mapping[str, Any], stored: Deliveries, check_mode: bool) -> None:
-    """:raises TimesTenError: if a delivery is neither stored nor carried by the task."""
+    """:raises TimesTenError: if a delivery is neither stored nor part of the task."""
     if element.get("insecure") or check_mode or _is_stored(element, stored):
         return
     if not element.get("bundle") or not element.get("certificate"):
@@ -368,7 +369,9 @@ def _decide_pair(name: str, element: Mapping[str, Any], entry: StateEntry | None
 
 
 def _named(settings: Settings, entry: StateEntry | None, pair: _Delivery | None) -> str:
-    """What an exporter's job names in the store: the link, or the delivery itself for who reads a CA file only once."""
+    """Return the name that an exporter's job uses in the store: the link, or the delivery itself for a taker that reads
+    a CA file only once.
+    """
     if settings.kind == "prometheus":
         return CURRENT
     state = pair.entry if pair is not None else entry or {}
@@ -392,14 +395,16 @@ def _edit(
         try:
             edit = config.check_rendered(seen.files, settings.rendered.encode("utf-8"), built.values())
         except TimesTenError as error:
-            # The template was given the jobs of all: what keeps one of them out is the reason.
+            # The template was given all jobs, so an exporter that was left out is the reason for the error.
             raise TimesTenError(several([*faults.values(), error.message] if faults else [error.message])) from error
         return _with_rules(seen.files, edit, rules_path)
     return edit_config(settings, seen, [job for name, job in built.items() if name not in faults], gone, rules_path)
 
 
 def beside_another_role(settings: Settings, view: config.ConfigView) -> str:
-    """How our jobs stay where another role writes the whole configuration: in a file that its scrape_config_files name."""
+    """Return the advice for a host where another role writes the whole configuration: a file that its
+    scrape_config_files name.
+    """
     if settings.kind == "scrape_file":
         return "Give this collection a scrape_file that nothing else writes"
     directory = posixpath.dirname(settings.config_file)
@@ -416,16 +421,44 @@ def beside_another_role(settings: Settings, view: config.ConfigView) -> str:
     )
 
 
+def _rules_beside_another_role(settings: Settings) -> str:
+    """The same for our rule file."""
+    place = f"{posixpath.dirname(settings.config_file)}/rules.d"
+    return (
+        f"Have that role write rule_files: [{place}/*.yml] and set rules_file to {place}/timesten.yml, or set prometheus_host_rules to "
+        f"false"
+    )
+
+
 def edit_config(
     settings: Settings, seen: Observation, wanted: Iterable[jobs.Job], gone: Iterable[str], rules_path: str | None
 ) -> config.EditResult:
-    """Set and remove jobs, and the name of our rule file, in the configuration as it was seen, as the task's options say."""
+    """Set and remove jobs, and the name of our rule file, in the observed configuration, according to the task's
+    options.
+    """
     files = seen.files
     if rules_path is None:
-        # What came last goes first, so that the file becomes what it was.
+        # Remove the rule file's name first, because it was added last: the file then becomes what it was.
         files = dataclasses.replace(files, config=config.name_rules(files.config, files.path, None, files.paths))
-    edit = config.edit(files, wanted, layout=settings.layout, remove=gone, on_existing=settings.on_existing)
+    edit = config.edit(
+        files,
+        wanted,
+        layout=settings.layout,
+        remove=gone,
+        on_existing=settings.on_existing,
+        former=_former(settings, seen),
+    )
     return _with_rules(seen.files, edit, rules_path)
+
+
+def _former(settings: Settings, seen: Observation) -> list[jobs.Job]:
+    """The jobs as they were written last, where the configuration has none of our marks."""
+    if seen.view.layout != "template":
+        return []
+    return [
+        jobs.build(entry["definition"], seen.files.store, _named(settings, entry, None))
+        for entry in seen.state["exporters"].values()
+    ]
 
 
 def _with_rules(files: config.Files, edit: config.EditResult, rules_path: str | None) -> config.EditResult:
@@ -440,7 +473,7 @@ def _with_rules(files: config.Files, edit: config.EditResult, rules_path: str | 
 
 @dataclasses.dataclass
 class _Decision:
-    """The parts of a plan, on their way into one."""
+    """The parts from which a plan is put together."""
 
     settings: Settings
     seen: Observation
@@ -456,7 +489,7 @@ class _Decision:
     common_rules: Mapping[str, str]
 
     def plan(self) -> Plan:
-        """Put the plan together."""
+        """Return the plan."""
         settings, seen, edit = self.settings, self.seen, self.edit
         reasons: dict[str, list[str]] = {name: [] for name in (*self.definitions, *self.rejected)}
         for name, pair in self.pairs.items():
@@ -467,7 +500,8 @@ class _Decision:
             reasons.setdefault(name, []).append("its job differs")
         named_files = frozenset(name for name in self.gone if f"{self.store}/{name}/".encode() in edit.config)
         lost = self._wiped()
-        warnings = self._warnings(reasons, named_files, lost)
+        rules_lost = self._rules_wiped()
+        warnings = self._warnings(reasons, named_files, lost, rules_lost)
         absent = self._absent()
         for name in absent:
             reasons[name].append("Prometheus does not have its job although the configuration does")
@@ -515,7 +549,7 @@ class _Decision:
             named_files=named_files,
             unfinished=bool(seen.state.get("unfinished")),
             warnings=tuple(warnings),
-            rewritten=bool(lost),
+            rewritten=bool(lost) or rules_lost,
         )
 
     def _entries(self) -> dict[str, StateEntry]:
@@ -530,7 +564,8 @@ class _Decision:
                 entry.update(self.pairs[name].entry)
                 if name in given:
                     entry["rules"] = given[name]
-            # A name that is given replaces the derived one everywhere, or those that left the inventory would be nobody's.
+            # A given name replaces the derived one in every entry, or exporters that left the inventory would belong to
+            # nobody.
             if self.fleet.name and (name in self.pairs or entry.get("fleet", "") == self.fleet.former != ""):
                 entry["fleet"] = self.fleet.name
             entries[name] = entry
@@ -541,15 +576,22 @@ class _Decision:
         rest = set(self.definitions) - set(self.accepted) - set(self.rejected)
         return tuple(sorted(name for name in rest if self.fleet.owns(known.get(name))))
 
-    def _warnings(self, reasons: dict[str, list[str]], named_files: Iterable[str], lost: list[str]) -> list[str]:
+    def _warnings(
+        self, reasons: dict[str, list[str]], named_files: Iterable[str], lost: list[str], rules_lost: bool
+    ) -> list[str]:
         settings, seen = self.settings, self.seen
         warnings = []
-        if lost:
+        if lost or rules_lost:
             times = seen.state.get("rewritten", {}).get("times", 0) + 1
             again = "" if times == 1 else f", {times} times so far"
+            missing = [f"held the jobs of {some(lost)}"] if lost else []
+            ways = [beside_another_role(settings, seen.view)] if lost else []
+            if rules_lost:
+                missing.append(f"named {rule_file.place(settings)} in rule_files")
+                ways.append(_rules_beside_another_role(settings))
             warnings.append(
-                f"{settings.config_file} no longer held the jobs of {some(lost)}: something else rewrites the file "
-                f"(a role that templates it whole?){again}; they are put back. {beside_another_role(settings, seen.view)}"
+                f"{settings.config_file} no longer {' and no longer '.join(missing)}: something else rewrites the file "
+                f"(a role that templates it whole?){again}; they are put back. {'. '.join(ways)}"
             )
             for name in lost:
                 if name in reasons:
@@ -572,15 +614,25 @@ class _Decision:
         return warnings
 
     def _wiped(self) -> list[str]:
-        """Exporters whose jobs something else has taken out of the configuration since the last run."""
+        """Return the exporters whose jobs something else has removed from the configuration since the last run."""
         seen = self.seen
         if seen.state.get("unfinished") or self.settings.layout == "template":
             return []
         return sorted(set(seen.state["exporters"]) - set(seen.view.ours) - set(self.edit.kept) - set(self.rejected))
 
+    def _rules_wiped(self) -> bool:
+        """Whether something else has taken the line with our rule file out of the configuration since the last run."""
+        seen = self.seen
+        if seen.state.get("unfinished") or self.settings.layout == "template" or seen.rules is None:
+            return False
+        had_rules = any(rule_file.commons(seen.state.get("rules")).values())
+        is_named = config.has_rule_line(seen.files.config or b"")
+        return had_rules and not is_named and config.has_rule_line(self.edit.config)
+
     def _absent(self) -> tuple[str, ...]:
-        """Jobs that the file has and Prometheus does not run: with files that it could not read at the last reload
-        there is no other sign."""
+        """Return the jobs that the file has and Prometheus does not run. Nothing else shows that it could not read a
+        job's files at the last reload.
+        """
         running = self.seen.jobs
         if running is None:
             return ()

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a delivery holds, before and after it is stored. Loaded only by calls that have to look into one."""
+"""Checks the content of a delivery before and after it is stored. Only calls that have to look into one load this."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.tls import cer
 
 
 def parse(place: str, delivery: str, marks: list[list[int]]) -> Stored | None:
-    """Read what a delivery holds; None if anything is missing, damaged or no pair."""
+    """Return the content of a delivery; None if a file is missing or damaged, or certificate and key do not match."""
     try:
         certificate = certificates.load_one(files.read(os.path.join(place, "client.crt")), "client.crt")
         authorities = certificates.load(files.read(os.path.join(place, "ca.crt")), "ca.crt")
@@ -28,10 +28,10 @@ def parse(place: str, delivery: str, marks: list[list[int]]) -> Stored | None:
 
 
 def check_all(places: Sequence[tuple[str, Expected]]) -> dict[str, str]:
-    """Check deliveries with the rights of whoever calls this: readable, a pair, valid now, and the expected ones.
+    """Check deliveries with the caller's rights: readable, matching, valid now, and the expected ones.
 
-    :param places: directory of each delivery and what it has to be.
-    :returns: by exporter what is wrong.
+    :param places: directory and expected content of each delivery.
+    :returns: by exporter, what is wrong.
     """
     now = certificates.timestamp(certificates.utcnow())
     faults = {}
@@ -79,7 +79,7 @@ def _validity_fault(validity: tuple[str, str], now: str) -> str | None:
 
 
 def _blocked_at(path: str) -> str:
-    """Name the first directory on the way that the caller may not enter."""
+    """Return a text that names the first directory on the path that the caller may not enter."""
     place = ""
     for part in os.path.dirname(path).split("/")[1:]:
         place += "/" + part
@@ -91,10 +91,10 @@ def _blocked_at(path: str) -> str:
 def unseal(
     expected: Expected, client: str, bundle: str, certificate: bytes, authority: bytes, private: bytes
 ) -> tuple[bytes, bytes, bytes]:
-    """Open a bundle and check that what came is exactly what the task names; nothing is written.
+    """Open a bundle and check that it holds exactly what the task names. Writes nothing.
 
     :returns: CA file, certificate and key, as they are to be stored.
-    :raises TimesTenError: naming the exporter and what differs.
+    :raises TimesTenError: naming the exporter and the difference.
     """
     what = f"exporter {expected.exporter}: "
     found = certificates.fingerprint(certificates.load_one(certificate, what + "certificate"))
@@ -116,13 +116,13 @@ def unseal(
 
 
 def read_authority(place: str) -> bytes:
-    """The CA file of a stored delivery: a renewed pair comes from the same CA."""
+    """Return the CA file of a stored delivery: a renewed pair comes from the same CA."""
     with open(os.path.join(place, "ca.crt"), "rb") as stream:
         return stream.read()
 
 
 def end_of(certificate: bytes) -> str:
-    """The end of a certificate's validity.
+    """Return the end of a certificate's validity.
 
     :raises TimesTenError: if it is not valid now.
     """

@@ -1,42 +1,29 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a change looks like to a person: lines of the configuration and facts of certificates, never a secret."""
+"""Builds the diff of a change: lines of the configuration and facts of certificates, never a secret."""
 
 from __future__ import annotations
 
 import difflib
-import re
-from typing import Any, Sequence
+from typing import Any
 
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import redact
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import Plan
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import Context, Observation
 
-_SECRET = re.compile(
-    r"""(?:[\w-]*(?:passw|passphrase|secret|token|credential|private_key|access_key|api_?key|signature)[\w-]*|\bca|\bcert"""
-    r"""|\bkey)["']?[ \t]*:[ \t]*(?=\S)""",
-    re.IGNORECASE,
-)
-# Whatever stands in these may be a secret, under any name.
-_SECRETS = re.compile(
-    r"""\b(?:params|headers|http_headers|proxy_connect_header|basic_auth)["']?[ \t]*:""", re.IGNORECASE
-)
-_KEY_MATERIAL = re.compile(r"^[ \t]*[A-Za-z0-9+/=]{40,}[ \t]*$|-----BEGIN")
-_LOGIN = re.compile(r"(://)[^/\s@'\"]+@")
-HIDDEN = "(hidden)"
 _RULE_LINES = 60
-_NO_LOGIN = rf"\1{HIDDEN}@"
 
 
 def file_diff(path: str, before: bytes, after: bytes) -> str:
-    """The changed lines of a configuration file, without a line of context and with values that may be secret hidden.
+    """Return the changed lines of a configuration file, without context lines and with possible secrets hidden.
 
-    :returns: a unified diff; "" where nothing differs.
+    :returns: a unified diff; "" if nothing differs.
     """
     if before == after:
         return ""
     old, new = (data.decode("utf-8", "replace").splitlines() for data in (before, after))
-    shown_old, shown_new = hide(old), hide(new)
+    shown_old, shown_new = (redact.lines(data, path) for data in (before, after))
     start = 0
     while start < min(len(old), len(new)) and old[start] == new[start]:
         start += 1
@@ -61,28 +48,8 @@ def _span(first: int, last: int) -> str:
     return str(number) if length == 1 else f"{number},{length}"
 
 
-def hide(lines: Sequence[str]) -> list[str]:
-    """Hide values that may be secret, in a whole file: what a line belongs to may stand far above it."""
-    shown = []
-    column: int | None = None
-    for line in lines:
-        depth = len(line) - len(line.lstrip())
-        if column is not None and (not line.strip() or depth > column):
-            shown.append(HIDDEN)
-            continue
-        match = _SECRETS.search(line) or _SECRET.search(line)
-        column = None if match is None else match.start()
-        if match is not None:
-            shown.append(_LOGIN.sub(_NO_LOGIN, line[: match.end()]).rstrip() + f" {HIDDEN}")
-        elif _KEY_MATERIAL.search(line):
-            shown.append(HIDDEN)
-        else:
-            shown.append(_LOGIN.sub(_NO_LOGIN, line))
-    return shown
-
-
 def certificate_diff(plan: Plan, seen: Observation) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Facts of the client certificates before and after, of those that change; never a key."""
+    """Return the facts of the client certificates that change, before and after. Never a key."""
     before, after = {}, {}
     for name, delivery in plan.switch.items():
         stored = seen.deliveries[name].in_use if name in seen.deliveries else None
@@ -103,14 +70,14 @@ def certificate_diff(plan: Plan, seen: Observation) -> tuple[dict[str, Any], dic
 
 
 def _rules_diff(path: str, plan: Plan) -> str:
-    """The changed lines of our rule file, the first of them."""
+    """Return the first of the changed lines of our rule file."""
     lines = file_diff(path, plan.rules_source or b"", plan.rules or b"").splitlines(keepends=True)
     rest = len(lines) - _RULE_LINES
     return "".join(lines[:_RULE_LINES]) + (f" ({rest} more changed lines of {path})\n" if rest > 0 else "")
 
 
 def diff(ctx: Context, plan: Plan, seen: Observation) -> list[dict[str, Any]]:
-    """What changes, as Ansible shows it."""
+    """Return the changes in the form that Ansible shows."""
     text = file_diff(ctx.config.path, plan.source, plan.edit.config)
     if ctx.settings.layout == "files" or plan.edit.scrape_file is not None:
         text += file_diff(ctx.scrape_file.path, plan.scrape_source or b"", plan.edit.scrape_file or b"")

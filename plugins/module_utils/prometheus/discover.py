@@ -1,7 +1,9 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What scrapes on a host, and its jobs that scrape certain ports, whoever has written them. Nothing is changed."""
+"""Finds the programs on a host that scrape, and their jobs for certain ports, no matter who wrote them. Changes
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -14,26 +16,29 @@ from typing import Any, Collection, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, reload
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config_file import ConfigFile, ListFile
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config_file import (
+    ConfigFile,
+    ListFile,
+    is_list,
+)
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import others_of
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.paths import PathMap
 
 _MOST = 1000
-"""Jobs of one host."""
+"""The largest number of jobs that is returned for one host."""
 _MOST_TAKERS = 20
 _FIRST_USER = 1000
-"""Below are root and the users of the system."""
+"""Smaller uids are root and system users."""
 ALONE = "mounted alone"
 CONTAINER_ALONE = "in the container alone"
 UNREADABLE = "cannot be read"
-# Each line fits one way alone: anybody may have written the file, and two ways would double with each line.
-_BARE_LIST = re.compile(rb"(?:[ \t]*(?:#[^\n]*|\r)?\n|---[ \t]*\r?\n)*[ \t]*- ")
 
 
 def discover(configured: Sequence[Mapping[str, Any]], ports: Collection[int]) -> dict[str, list[dict[str, Any]]]:
-    """Return what scrapes, and the jobs with a target on one of some ports, and whose they are.
+    """Return the takers, and the jobs with a target on one of some ports with their owners.
 
-    :param configured: what the variables say of each client: ``kind``, ``config_file``, ``scrape_file``, ``store`` and ``path_map``.
+    :param configured: the variables of each client: ``kind``, ``config_file``, ``scrape_file``, ``store`` and
+        ``path_map``.
     :raises TimesTenError: if a configuration that the variables name cannot be read, or there is none at all.
     """
     takers = _takers()
@@ -43,7 +48,7 @@ def discover(configured: Sequence[Mapping[str, Any]], ports: Collection[int]) ->
         path = given["scrape_file"] if given["kind"] == "scrape_file" else given["config_file"]
         if path is None:
             raise TimesTenError("scrape_file: is not set, and kind 'scrape_file' has its jobs there; name the file")
-        # Where something else is found, a place that nobody named may well be empty.
+        # A default path may well be empty if a taker with another configuration was found.
         if os.path.exists(path) or given["named"] or not takers:
             seen.add(os.path.realpath(path))
             jobs += _jobs(path, given, ports)
@@ -67,10 +72,10 @@ def _jobs(path: str, given: Mapping[str, Any], ports: Collection[int]) -> list[d
     own = ConfigFile(given["scrape_file"] or os.path.join(directory, "timesten.yml"), "scrape_file")
     source = main.read()
     if source is None and given["kind"] == "scrape_file":
-        source = b""  # it is ours to make
+        source = b""  # this collection will make it
     if source is None:
         raise TimesTenError(f"config_file: {path} does not exist; set config_file to where prometheus.yml is")
-    if given["kind"] == "scrape_file" and _BARE_LIST.match(source):
+    if given["kind"] == "scrape_file" and is_list(source):
         source = ListFile(path).read()
     store = paths.inside(given["store"] or os.path.join(directory, "timesten"), "store")
     others = others_of(source, main, own, paths)
@@ -94,7 +99,9 @@ def _port(target: str) -> int:
 
 
 def _takers() -> list[dict[str, Any]]:
-    """The processes of Prometheus and VictoriaMetrics, by their configurations, as far as this user may see them."""
+    """Return the processes of Prometheus and VictoriaMetrics, by their configurations, as far as this user may see
+    them.
+    """
     found: dict[tuple[str, Any], tuple[tuple[bool, str, int], dict[str, Any]]] = {}
     for kind in ("prometheus", "scrape_file"):
         for process in reload.running(kind):
@@ -104,19 +111,21 @@ def _takers() -> list[dict[str, Any]]:
             port = _port(reload.argument(process.words, listens) or default)
             taker["port"] = port if 0 < port < 65536 and not reload.is_elsewhere(process.pid, "net") else None
             taker["lifecycle"] = any(word.lstrip("-") == "web.enable-lifecycle" for word in process.words)
-            # Where some are left off, those of people go first: anybody may start any number.
+            # If there are too many, those of ordinary users are left out first, because anybody may start any number.
             order = (process.uid >= _FIRST_USER, str(taker["config_file"]), process.pid)
             found.setdefault((kind, taker["config_file"] or process.pid), (order, taker))
     return [taker for _order, taker in sorted(found.values(), key=operator.itemgetter(0))[:_MOST_TAKERS]]
 
 
 def _is_agent(process: reload.Process) -> bool:
-    """Whether a program of VictoriaMetrics is vmagent, however it is called."""
+    """Tell whether a program of VictoriaMetrics is vmagent, under any name."""
     return "agent" in os.path.basename(process.words[0])
 
 
 def _user(process: reload.Process) -> str:
-    """The name of the user who runs a process; a number where the host has none, or another one in the process's eyes."""
+    """Return the name of the user who runs a process; the number if the host has no such user or the process has
+    another one for it.
+    """
     if not reload.is_elsewhere(process.pid, "user"):
         with contextlib.suppress(KeyError):
             return pwd.getpwuid(process.uid).pw_name
@@ -124,7 +133,7 @@ def _user(process: reload.Process) -> str:
 
 
 def _place(process: reload.Process) -> dict[str, Any]:
-    """Where the configuration of a process lies on the host, and the mount by which the process sees it."""
+    """Return where a process's configuration lies on the host, and the mount through which the process sees it."""
     inside, root = os.path.normpath(process.config), f"/proc/{process.pid}/root"
     nowhere: dict[str, Any] = {"config_file": None, "path_map": {}, "problem": CONTAINER_ALONE}
     if not reload.is_elsewhere(process.pid) or reload.is_same(root + inside, inside):

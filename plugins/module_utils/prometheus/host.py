@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One Prometheus: what each state of the module does, from the parts observe, decide, apply and proof."""
+"""Does the work of each state of the module for one Prometheus, with observe, decide, apply and proof."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ __all__ = ["JOB_OPTIONS", "LATER", "STATES", "Settings", "context", "left_ports"
 
 @contextlib.contextmanager
 def _held(ctx: Context, makes: bool = True) -> Iterator[None]:
-    """Hold the store, after a look whether it is ours; check mode makes and holds nothing.
+    """Hold the store's lock after checking that the store is ours. Check mode makes and holds nothing.
 
-    :param makes: whether the store is made where there is none.
+    :param makes: whether to make a missing store.
     """
     state = read_state(ctx)
     if makes or state.get("client") is None:
@@ -85,14 +85,17 @@ def _held(ctx: Context, makes: bool = True) -> Iterator[None]:
 
 
 def inspect(ctx: Context) -> dict[str, Any]:
-    """Read what a run of the exporter hosts has to know of this client; makes the transport key where there is none."""
+    """Return what a run of the exporter hosts has to know of this client. Make the transport key if there is none."""
+    # Ask Prometheus first: a wrong login is reported before anything is made.
+    version = _version(ctx)
     with _held(ctx, makes=False):
         ctx.store.refuse_strangers(ctx.config.path)
         state = read_state(ctx)
         private = ctx.store.transport_key()
         public = _public_key(ctx, private)
         stored = {}
-        # Whether an exporter of that name is the same one its host can say, and it has not been asked yet.
+        # Only the exporters' hosts know whether exporters of the same name are the same, and they have not been asked
+        # yet.
         fleet = fleet_of(ctx.settings, state, generous=True)
         own = {name: entry for name, entry in state["exporters"].items() if fleet.owns(entry)}
         for name, entry in own.items():
@@ -123,14 +126,14 @@ def inspect(ctx: Context) -> dict[str, Any]:
         "other_definitions": {name: state["exporters"][name]["definition"] for name in sorted(foreign)},
         "layout": view.layout,
         **_by_hand(ctx, files, view),
-        "version": _version(ctx),
+        "version": version,
         "revision": state["revision"],
         "warnings": ctx.warnings,
     }
 
 
 def _by_hand(ctx: Context, files: Files, view: ConfigView) -> dict[str, Any]:
-    """What hand-written jobs mean for the exporters that the task names."""
+    """Return what hand-written jobs mean for the exporters of the task."""
     from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import by_hand
 
     wanted = by_hand.candidates(ctx.settings, view, ctx.store_inside)
@@ -145,7 +148,7 @@ def _public_key(ctx: Context, private: bytes | None) -> str:
     public = None if private is None else transport_keys.public_key(private)
     if public is not None:
         return public
-    # Loading cryptography costs as much as all else that a call does which changes nothing.
+    # Loading cryptography takes as long as all the rest of a call that changes nothing.
     from ansible_collections.timesten.monitoring.plugins.module_utils.tls import seal
 
     if private is not None:
@@ -170,7 +173,7 @@ def _version(ctx: Context) -> str | None:
 
 
 def verify(ctx: Context) -> dict[str, Any]:
-    """Prove all, or the mentioned, exporters; nothing is changed."""
+    """Prove all exporters, or those of the task. Changes nothing."""
     state = read_state(ctx)
     known = state["exporters"]
     fleet = fleet_of(ctx.settings, state)
@@ -224,7 +227,7 @@ def verify(ctx: Context) -> dict[str, Any]:
 
 
 def _row_of_pair(ctx: Context, name: str, entry: StateEntry) -> Row:
-    """A row that tells when the pair in use ends."""
+    """Return a row with the end of the pair in use."""
     row, current = new_row(name), ctx.store.current(name)
     delivery = None if current is None else ctx.store.facts(name, current, entry)
     if delivery is not None:
@@ -233,7 +236,7 @@ def _row_of_pair(ctx: Context, name: str, entry: StateEntry) -> Row:
 
 
 def _fail_with(faults: Mapping[str, Sequence[str]], result: dict[str, Any], outcome: str = "") -> None:
-    """:raises TimesTenError: with the whole answer, in which the exporters with faults have failed, if there are any."""
+    """:raises TimesTenError: if there are faults, with the whole answer, in which those exporters have failed."""
     if not faults:
         return
     for row in result["exporters"]:
@@ -247,7 +250,7 @@ def _fail_with(faults: Mapping[str, Sequence[str]], result: dict[str, Any], outc
 
 
 def present(ctx: Context, diff: bool) -> dict[str, Any]:
-    """Store, configure, reload and prove; in check mode, predict."""
+    """Store, configure, reload and prove. In check mode, predict."""
     with _held(ctx):
         change = Change(ctx)
         mentioned = [item["name"] for item in ctx.settings.exporters]
@@ -263,13 +266,13 @@ def present(ctx: Context, diff: bool) -> dict[str, Any]:
             rows, reloaded = done.rows, done.reloaded
             faults = {name: [f"exporter {name}: {text}"] for name, text in done.failures.items()}
             outcomes += [done.outcome] if done.outcome else []
-            # Whether others are refused is seen in every run: it is the run's word that nobody else gets in.
+            # Every run tries whether others are refused, because its result promises that nobody else gets access.
             mine = [name for name in plan.accepted if name not in plan.edit.kept and name not in done.failures]
             open_ones = prove_refusals(ctx, mine, plan.entries, rows, always=False)
             faults.update(open_ones)
             if open_ones:
                 outcomes.append(
-                    "Pairs and jobs are in place and Prometheus scrapes, but the exporters are not closed to others"
+                    "Pairs and jobs are in place and Prometheus scrapes, but the exporters do not refuse others"
                 )
         result = {
             "changed": plan.changed,
@@ -288,7 +291,7 @@ def present(ctx: Context, diff: bool) -> dict[str, Any]:
 
 
 def _fail_rejected(plan: Plan, faults: dict[str, list[str]], outcomes: list[str], result: dict[str, Any]) -> None:
-    """:raises TimesTenError: if an exporter was refused or does not work; all others are done by then."""
+    """:raises TimesTenError: if an exporter was refused or does not work. All others are done by then."""
     for name, text in plan.rejected.items():
         faults[name] = [text if name in text else f"exporter {name}: {text}"]
     if plan.rejected:
@@ -303,7 +306,7 @@ def _diff(ctx: Context, plan: Plan, seen: Observation) -> list[dict[str, Any]]:
 
 
 def _check_candidate(ctx: Context, plan: Plan) -> None:
-    """In check mode: promtool on the syntax alone, since the files that it would look for are not there yet."""
+    """Let promtool check the syntax only, because in check mode the files do not exist yet."""
     if not plan.configures or ctx.identity is None or ctx.settings.kind == "scrape_file":
         return
     tool = promtool.find(ctx.settings.promtool)
@@ -325,7 +328,7 @@ def _check_candidate(ctx: Context, plan: Plan) -> None:
 
 
 def absent(ctx: Context, diff: bool) -> dict[str, Any]:
-    """Remove the named exporters, or everything of ours."""
+    """Remove the named exporters, or everything of ours. With the last exporter the store goes."""
     from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import switch
 
     everything = ctx.settings.remove is None
@@ -338,11 +341,13 @@ def absent(ctx: Context, diff: bool) -> dict[str, Any]:
         seen, plan = change.plan()
 
         def is_named(name: str) -> bool:
-            """Whether the configuration still names files of an exporter, also where an earlier call has let go of it."""
+            """Tell whether the configuration still names an exporter's files, even if an earlier call has already
+            released it.
+            """
             return f"{ctx.store_inside}/{name}/".encode() in plan.edit.config
 
         remains = bool(ctx.store.remains(lambda name: name in plan.definitions or is_named(name))) if existed else False
-        clears = everything and not plan.definitions
+        clears = not plan.definitions
         cleared = clears and existed and (remains or set(os.listdir(ctx.store.path)) <= {".lock"})
         reloaded: str | bool = False
         if ctx.check_mode:
@@ -367,9 +372,9 @@ def absent(ctx: Context, diff: bool) -> dict[str, Any]:
 
 
 def stage(ctx: Context) -> dict[str, Any]:
-    """Write the deliveries beside those in use and check them as the Prometheus user; nothing live changes.
+    """Store deliveries beside those in use and check them as the Prometheus user. Nothing that is in use changes.
 
-    :returns: with ``scrapes``: for each exporter that is scraped already when (by this host's clock), how
+    :returns: the answer with ``scrapes``: for each exporter that is scraped already, when (by this host's clock), how
         long it took, and how often.
     """
     with _held(ctx):
@@ -389,7 +394,7 @@ def stage(ctx: Context) -> dict[str, Any]:
 
 
 def _unfit_for_spare_port(seen: Observation, plan: Plan) -> dict[str, str]:
-    """Exporters that would change their port while a job that cannot be taken away names it."""
+    """Return the exporters that would change their port while a job that cannot be replaced names it."""
     known = seen.state["exporters"]
     faults = {}
     for name in plan.accepted:
@@ -418,7 +423,7 @@ def _scrapes(ctx: Context, plan: Plan) -> dict[str, dict[str, Any]]:
 
 
 def follow(ctx: Context, orders: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Start the process that follows what the exporters serve; see :func:`prometheus.switch.follow`."""
+    """Start the process that follows the exporters' certificates; see :func:`prometheus.switch.follow`."""
     from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import switch
 
     if ctx.check_mode:
@@ -429,7 +434,7 @@ def follow(ctx: Context, orders: Mapping[str, Mapping[str, Any]]) -> dict[str, A
 
 
 def release(ctx: Context) -> dict[str, Any]:
-    """End the following of a rotation; see :func:`prometheus.switch.release`."""
+    """Stop that process after a rotation; see :func:`prometheus.switch.release`."""
     from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import switch
 
     with _held(ctx, makes=False):
@@ -445,4 +450,4 @@ STATES: dict[str, Callable[[Context, bool, Mapping[str, Any]], dict[str, Any]]] 
     "following": lambda ctx, _diff, orders: follow(ctx, orders),
     "released": lambda ctx, _diff, _orders: release(ctx),
 }
-"""What each state does: with the context, whether a diff is shown, and the orders of a rotation."""
+"""The function of each state. Its arguments are the context, whether a diff is shown, and the orders of a rotation."""

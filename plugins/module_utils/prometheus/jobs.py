@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One scrape job from one exporter: its content and its text. Nothing here touches a file."""
+"""Builds the scrape job of one exporter and its text. Touches no file."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ JOB_OPTIONS = (
     "honor_labels",
     "extra",
 )
-"""Options of a job: of one exporter, or the task's default for all."""
+"""Options of a job, set for one exporter or as the task's default for all."""
 _DEFINITION = ("name", "address", "port", "usual_port", "insecure", "alt_names", *JOB_OPTIONS)
 DEFAULT_INTERVAL = 60.0
-"""Seconds between scrapes where neither the job nor ``global`` says anything: Prometheus's own default."""
+"""Prometheus's default: seconds between scrapes if neither the job nor ``global`` sets them."""
 
 MANAGED = (
     "job_name",
@@ -48,7 +48,7 @@ _LONGEST_MS = (2**63 - 1) // 1000000
 _LONGEST_LABEL = 1000
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
 _PLAIN = re.compile(r"[A-Za-z_/](?:[A-Za-z0-9_./-]|:(?=[A-Za-z0-9_]))*\Z")
-# What YAML 1.1 reads as something else than text although it is made of letters.
+# YAML 1.1 reads these words as something else than text.
 _WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null"))
 
 
@@ -56,8 +56,8 @@ _WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null")
 class Job:
     """The scrape job of one exporter.
 
-    :param exporter: the exporter's name; one exporter has one job.
-    :param config: the entry of ``scrape_configs``, keys in the order in which they are written.
+    :param exporter: the exporter's name; an exporter has one job.
+    :param config: the entry of ``scrape_configs``, with its keys in writing order.
     """
 
     exporter: str
@@ -65,18 +65,19 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The ``job_name``."""
+        """Return the ``job_name``."""
         return str(self.config["job_name"])
 
     @property
     def target(self) -> str:
-        """The only target, ``host:port``."""
+        """Return the only target, ``host:port``."""
         return str(self.config["static_configs"][0]["targets"][0])
 
 
 def job_name(exporter: str) -> str:
-    """The ``job_name`` of an exporter's job. It never changes while the exporter keeps its name, so its series go
-    on."""
+    """Return the ``job_name`` for an exporter. It never changes while the exporter keeps its name, so its series
+    continue.
+    """
     return JOB_PREFIX + exporter
 
 
@@ -87,14 +88,14 @@ def pem_paths(store: str, exporter: str, delivery: str = CURRENT) -> dict[str, s
 
 
 def build(exporter: Mapping[str, Any], store: str, delivery: str = CURRENT) -> Job:
-    """Build the job of one exporter.
+    """Return the job of one exporter.
 
-    :param exporter: an element of ``exporters`` of ``tt_prometheus_host``: ``name``, ``address``, ``port`` and, where
-        given, ``usual_port`` (of an exporter on its spare port), ``insecure``, ``alt_names``, ``scrape_interval``,
+    :param exporter: an element of ``exporters`` of ``tt_prometheus_host``: ``name``, ``address``, ``port`` and
+        optionally ``usual_port`` (if it is on its spare port), ``insecure``, ``alt_names``, ``scrape_interval``,
         ``scrape_timeout``, ``metrics_path``, ``labels``, ``job_label``, ``honor_labels``, ``extra``.
     :param store: absolute path of the client's PEM store, as the taker sees it.
-    :param delivery: what the job names in the store. Prometheus reads the files of a link anew at every scrape; others
-        read a CA file once, and only another name makes them read it again.
+    :param delivery: the name that the job uses in the store. Prometheus reads the files behind a link anew at every
+        scrape. Other takers read a CA file once, and read again only if its name changes.
     :raises TimesTenError: naming the exporter, the option and its value.
     """
     name = _names.check_name(exporter["name"], "exporter")
@@ -144,7 +145,7 @@ def build(exporter: Mapping[str, Any], store: str, delivery: str = CURRENT) -> J
     config["static_configs"] = [static]
     _add_job_label(config, exporter, where)
     _add_extra(config, exporter, where)
-    emit(config, 0, where)  # every value is checked here, long before the file is touched
+    emit(config, 0, where)  # checks every value here, long before the file is touched
     return Job(name, config)
 
 
@@ -156,15 +157,14 @@ def merge(
     purge: bool = False,
     both_ports: bool = False,
 ) -> dict[str, dict[str, Any]]:
-    """Bring together what is stored and what the task mentions. The same is used on the controller for the layout
-    ``template``.
+    """Merge the stored definitions with the task's. The controller uses this too, for the layout ``template``.
 
-    :param previous: definitions by exporter, as the store has them.
+    :param previous: the stored definitions, by exporter.
     :param exporters: elements of the task's ``exporters``.
     :param defaults: the task's own job options.
-    :param remove: exporters that go.
-    :param purge: whether all that are not mentioned go.
-    :param both_ports: whether the job of a mentioned exporter's other port stays.
+    :param remove: exporters to remove.
+    :param purge: whether to remove all exporters that the task does not mention.
+    :param both_ports: whether the job on a mentioned exporter's other port stays.
     """
     merged = {} if purge else {name: dict(definition) for name, definition in previous.items()}
     for exporter in exporters:
@@ -174,7 +174,7 @@ def merge(
                 definition[key] = defaults[key]
         name = exporter["name"]
         known = previous.get(name, previous.get(_names.other_port(name), {})).get("alt_names")
-        # Where nothing is known of the certificate's names, nothing new is known: the job stays as it is.
+        # If the task does not know the certificate's names, the job keeps what it has.
         if "alt_names" not in definition and known is not None and not exporter.get("insecure"):
             definition["alt_names"] = known
         merged[name] = definition
@@ -184,15 +184,15 @@ def merge(
 
 
 def left_ports(exporters: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Names that the jobs of these exporters' other ports have."""
+    """Return the names of the jobs on these exporters' other ports."""
     names = {exporter["name"] for exporter in exporters}
     return {_names.other_port(name) for name in names} - names
 
 
 def discovered_labels(config: Mapping[str, Any]) -> dict[str, str]:
-    """The labels that the job's target has before relabelling: they name its URL, and what its series get.
+    """Return the labels of the job's target before relabelling: its URL, and the labels of its series.
 
-    Prometheus 2.42 shows those that a series gets only after relabelling: where a job relabels, they tell nothing.
+    Prometheus 2.42 shows the series' labels only after relabelling, so they are left out for a job that relabels.
     """
     static = config["static_configs"][0]
     params = (config.get("params") or {}).items()
@@ -209,9 +209,9 @@ def discovered_labels(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _usual_labels(exporter: Mapping[str, Any], address: str) -> dict[str, str]:
-    """The labels that an exporter on its spare port has from its usual one, so that its series go on.
+    """Return the labels that an exporter on its spare port keeps from its usual port, so that its series continue.
 
-    Prometheus keeps those that a target has already, and what ``job_label`` relabels comes after them.
+    Prometheus does not overwrite labels that a target already has, and relabels for ``job_label`` afterwards.
     """
     port = exporter.get("usual_port")
     if port is None:
@@ -225,9 +225,9 @@ def _usual_labels(exporter: Mapping[str, Any], address: str) -> dict[str, str]:
 
 
 def _server_name(address: str, alt_names: Sequence[str] | None) -> str | None:
-    """Return the name to check the certificate against, where the address is not one of its names.
+    """Return the name to check the certificate against, if the address is not one of its names.
 
-    A wildcard cannot be asked for by itself, so the first name without one is taken.
+    Take the first name without a wildcard, because a wildcard is no valid server name.
     """
     if not alt_names or _names.covers(alt_names, address):
         return None
@@ -275,7 +275,7 @@ def _add_extra(config: dict[str, Any], exporter: Mapping[str, Any], where: str) 
         try:
             emit({key: value}, 0, where)
         except TimesTenError:
-            # The value is not shown, since it may be a secret.
+            # The value is not shown because it may be a secret.
             raise TimesTenError(
                 f"{where}: {key} holds what cannot be written as YAML (a control character, a key that is no text, or no text, number, list or mapping)"
             ) from None
@@ -286,10 +286,10 @@ def _add_extra(config: dict[str, Any], exporter: Mapping[str, Any], where: str) 
 
 
 def scalar(value: Any, where: str) -> str:
-    """Write one YAML scalar that every YAML 1.1 and 1.2 reader reads as the same value.
+    """Write a YAML scalar that every reader of YAML 1.1 or 1.2 reads as the same value.
 
-    :param where: what the value belongs to, for the message.
-    :raises TimesTenError: for control characters and for values that have no plain form.
+    :param where: the place of the value, for the message.
+    :raises TimesTenError: for control characters and for values without a plain form.
     """
     if value is None:
         return "null"
@@ -299,7 +299,7 @@ def scalar(value: Any, where: str) -> str:
         return str(value)
     if isinstance(value, float) and math.isfinite(value):
         text = repr(value)
-        # YAML 1.1 wants a dot and a sign in an exponent.
+        # YAML 1.1 requires a dot in a number with an exponent.
         return text if "e" not in text or "." in text else text.replace("e", ".0e", 1)
     if isinstance(value, str):
         text = str(value)
@@ -315,14 +315,14 @@ def scalar(value: Any, where: str) -> str:
 
 
 def emit(value: Mapping[str, Any], column: int, where: str) -> list[str]:
-    """Write a mapping as the lines (without line ends) of one item of a block list whose dashes stand at ``column``."""
+    """Return a mapping as the lines (without line ends) of one item of a block list with its dashes at ``column``."""
     lines = _mapping(value, column + 2, where)
     lines[0] = " " * column + "- " + lines[0][column + 2 :]
     return lines
 
 
 def emit_flow(value: Any, where: str) -> str:
-    """Write a value in flow style, on one line."""
+    """Return a value in flow style, on one line."""
     if isinstance(value, Mapping):
         return (
             "{"
@@ -332,7 +332,7 @@ def emit_flow(value: Any, where: str) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(emit_flow(item, where) for item in value) + "]"
     text = scalar(value, where)
-    # Inside brackets some readers take "a:b" apart, so text with a colon is always quoted there.
+    # Inside brackets some YAML readers split "a:b", so text with a colon is always quoted there.
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) and ":" in value and text[0] != '"' else text
 
 
@@ -374,11 +374,12 @@ def _sequence(value: Sequence[Any], column: int, where: str) -> list[str]:
 
 
 def parse_duration(text: str, what: str) -> float:
-    """Read a Prometheus duration such as ``1m30s``, ``15s`` or ``500ms``, as seconds.
+    """Return a Prometheus duration such as ``1m30s``, ``15s`` or ``500ms`` as seconds.
 
-    The syntax is Prometheus's own: units y, w, d, h, m, s, ms in this order, each at most once; ``0`` alone needs none.
+    The syntax is Prometheus's own: units y, w, d, h, m, s, ms in this order, each at most once; only ``0`` needs no
+    unit.
 
-    :param what: where the text came from, for the message.
+    :param what: the origin of the text, for the message.
     :raises TimesTenError: naming the text and the syntax.
     """
     match = _DURATION.match(text) if isinstance(text, str) else None

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One look at a Prometheus host: each file is read once, and nothing is changed."""
+"""Observes a Prometheus host: reads each file once and changes nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, reload, rule_file
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Api, NotAnswering
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config import ConfigView, Files
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config_file import ConfigFile, ListFile
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config_file import (
+    ConfigFile,
+    ListFile,
+    is_list,
+)
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
     LATER,
     Expected,
@@ -34,8 +38,8 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.sto
 )
 
 _BLOCK = re.compile(
-    rb"^[ \t]*# BEGIN timesten\.monitoring\b(?:[^\r\n]*? for client ([A-Za-z0-9._-]+):)?"
-    rb".*?^[ \t]*# END timesten\.monitoring\b",
+    rb"^[ \t]*# BEGIN timesten\.monitoring(?!\S)(?:[^\r\n]*? for client ([A-Za-z0-9._-]+):)?"
+    rb".*?^[ \t]*# END timesten\.monitoring(?!\S)",
     re.MULTILINE | re.DOTALL,
 )
 _CA_FILE = re.compile(rb"""\bca_file["']?:[ \t]*["']?(/[^"'\s,}]*)/[^/"'\s,}]+/[^/"'\s,}]+/ca\.crt\b""")
@@ -43,12 +47,12 @@ _CA_FILE = re.compile(rb"""\bca_file["']?:[ \t]*["']?(/[^"'\s,}]*)/[^/"'\s,}]+/[
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What a call works with.
+    """The environment of a call.
 
-    :ivar api: None where nothing is asked: Prometheus is not to be talked to, or the taker has another interface or none.
-    :ivar taker: the address that takes a reload in any case.
-    :ivar identity: the Prometheus user; None where it does not exist yet (check mode).
-    :ivar warnings: for the answer; the one thing that grows.
+    :ivar api: None if nothing is asked: the options say so, or the taker has another interface or none.
+    :ivar taker: the interface to which a reload request goes; set even if ``api`` is None.
+    :ivar identity: the Prometheus user; None if it does not exist yet (check mode).
+    :ivar warnings: warnings for the answer; the only part that changes.
     """
 
     settings: Settings
@@ -64,18 +68,19 @@ class Context:
 
     @property
     def paths(self) -> PathMap:
-        """How Prometheus sees the host's paths."""
+        """Return how Prometheus sees the host's paths."""
         return PathMap(self.settings.path_map)
 
     @property
     def store_inside(self) -> str:
-        """The store as Prometheus sees it, and as its jobs name it."""
+        """Return the path of the store as Prometheus sees it; its jobs use this path."""
         return self.paths.inside(self.store.path, "store")
 
     def check_as_user(self, places: Sequence[tuple[str, Expected]]) -> dict[str, str]:
-        """Check deliveries with the rights of the Prometheus user; by exporter what is wrong.
+        """Check deliveries with the rights of the Prometheus user. Return what is wrong, by exporter.
 
-        A process in a container gets to the store by its own mounts, so what is above the store does not count then.
+        A process in a container reaches the store through its own mounts, so the directories above the store do not
+        matter then.
         """
         identity = self.identity
         if not places or identity is None:
@@ -90,7 +95,7 @@ class Context:
 
 
 def context(settings: Settings, api: Api | None, check_mode: bool) -> Context:
-    """Look up what the options name.
+    """Look up what the options name, and return the context.
 
     :raises TimesTenError: naming the option.
     """
@@ -100,7 +105,7 @@ def context(settings: Settings, api: Api | None, check_mode: bool) -> Context:
     try:
         identity = account(settings.user, settings.group)
     except TimesTenError as error:
-        # Before Prometheus is installed, check mode still predicts.
+        # In check mode the user may be missing, because Prometheus may not be installed yet.
         if not check_mode or os.geteuid() != 0:
             raise
         warnings.append(error.message)
@@ -125,21 +130,20 @@ def context(settings: Settings, api: Api | None, check_mode: bool) -> Context:
 
 def _is_list(settings: Settings) -> bool:
     """Whether a scrape file is a bare list: by what is in it, else by who names it."""
-    data = (ConfigFile(settings.config_file, "scrape_file").read() or b"").strip()
-    lines = [line for line in data.splitlines() if line.strip() and not line.lstrip().startswith((b"#", b"---"))]
-    if lines and data != b"[]":
-        return lines[0].lstrip().startswith(b"- ")
+    by_content = is_list(ConfigFile(settings.config_file, "scrape_file").read())
+    if by_content is not None:
+        return by_content
     inside = PathMap(settings.path_map).inside(settings.config_file, "scrape_file")
     return any(process.lists for process in reload.find_processes(settings.config_file, settings.kind, inside))
 
 
 @dataclasses.dataclass(frozen=True)
 class Deliveries:
-    """What is stored for one exporter.
+    """The stored deliveries of one exporter.
 
     :ivar current: name of the delivery in use.
-    :ivar in_use: what it holds; None if it is damaged.
-    :ivar named: what the delivery holds that the task names, if it is another one.
+    :ivar in_use: its content; None if it is damaged.
+    :ivar named: content of the delivery that the task names, if that is another one.
     """
 
     current: str | None = None
@@ -149,14 +153,15 @@ class Deliveries:
 
 @dataclasses.dataclass(frozen=True)
 class Observation:
-    """What was there when the call looked.
+    """The state of the host when the call looked.
 
-    :ivar files: the configuration, empty where check mode runs before there is one, and all scrape files.
+    :ivar files: the configuration and all scrape files. The configuration is empty if check mode runs before there is
+        one.
     :ivar view: what the configuration says about scraping.
-    :ivar neighbours: file to the client of the block in it, or of another store that the block names.
+    :ivar neighbours: by file, the client of the block in it or of another store that the block names.
     :ivar deliveries: by exporter.
-    :ivar jobs: names of the jobs that Prometheus runs; None where it was not asked.
-    :ivar rules: content of our rule file, or of what is in its place.
+    :ivar jobs: names of the jobs that Prometheus runs; None if it was not asked.
+    :ivar rules: content of the file at our rule file's path.
     """
 
     state: StoreState
@@ -169,9 +174,9 @@ class Observation:
 
 
 def observe(ctx: Context) -> Observation:
-    """Look at everything that a decision depends on.
+    """Read everything that a decision depends on.
 
-    :raises TimesTenError: if something cannot be read, or the store is another client's.
+    :raises TimesTenError: if something cannot be read, or the store belongs to another client.
     """
     state = read_state(ctx)
     source = read_config(ctx, tolerant=ctx.check_mode)
@@ -190,7 +195,7 @@ def observe(ctx: Context) -> Observation:
 def others_of(
     source: bytes, main: ConfigFile, own: ConfigFile, paths: PathMap = config.NOWHERE_ELSE
 ) -> dict[str, bytes]:
-    """The contents of the scrape files that a configuration names, but for our own."""
+    """Return the content of the scrape files that a configuration names, except our own."""
     return {
         path: ConfigFile(path).read() or b""
         for path in config.scrape_files(source, main.path, paths)
@@ -199,7 +204,7 @@ def others_of(
 
 
 def files_of(ctx: Context, source: bytes) -> Files:
-    """The configuration with our scrape file and those of other people, where hand-written jobs may be."""
+    """Return the configuration with our scrape file and those of others, which may hold hand-written jobs."""
     others = others_of(source, ctx.config, ctx.scrape_file, ctx.paths)
     return Files(
         source,
@@ -214,9 +219,9 @@ def files_of(ctx: Context, source: bytes) -> Files:
 
 
 def read_state(ctx: Context) -> StoreState:
-    """The store's state.
+    """Return the store's state.
 
-    :raises TimesTenError: if the store is another client's.
+    :raises TimesTenError: if the store belongs to another client.
     """
     state = ctx.store.state()
     owner = state.get("client", ctx.settings.name)
@@ -229,15 +234,15 @@ def read_state(ctx: Context) -> StoreState:
 
 
 def read_config(ctx: Context, tolerant: bool) -> bytes:
-    """Content of prometheus.yml.
+    """Return the content of prometheus.yml.
 
-    :param tolerant: whether there may be none.
+    :param tolerant: whether a missing file is allowed.
     """
     source = ctx.config.read()
     if source is not None:
         return source
     if ctx.settings.kind == "scrape_file":
-        return b""  # it is ours to make
+        return b""  # this collection will make it
     message = (
         f"config_file: {ctx.config.path} does not exist; install Prometheus first, or set config_file to where it is"
     )
@@ -248,7 +253,7 @@ def read_config(ctx: Context, tolerant: bool) -> bytes:
 
 
 def neighbours(own_store: str, files: Files) -> dict[str, str]:
-    """Clients of this collection whose blocks are in the files, by file."""
+    """Return the clients of this collection whose blocks are in the files, by file."""
     found = {}
     contents = {files.path: files.config, files.scrape_path: files.scrape_file or b"", **files.others}
     for path, text in contents.items():
@@ -264,7 +269,7 @@ def neighbours(own_store: str, files: Files) -> dict[str, str]:
 
 
 def observe_deliveries(ctx: Context, state: StoreState, elements: Sequence[Mapping[str, Any]]) -> dict[str, Deliveries]:
-    """What is stored for the exporters that a task mentions; names that cannot be any are left out."""
+    """Return the stored deliveries of the exporters of a task. Invalid names are left out."""
     seen = {}
     for element in elements:
         name, wanted = element["name"], element.get("delivery")
@@ -282,7 +287,7 @@ def observe_deliveries(ctx: Context, state: StoreState, elements: Sequence[Mappi
 
 
 def running_jobs(ctx: Context) -> frozenset[str] | None:
-    """Names of the jobs that Prometheus runs; None where it is not asked.
+    """Return the names of the jobs that Prometheus runs; None if it is not asked.
 
     :raises TimesTenError: if it does not answer, unless in check mode.
     """

@@ -1,7 +1,9 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of one client of ``tt_prometheus_host``, checked before anything is touched: here, and on the controller."""
+"""Checks the options of one client of ``tt_prometheus_host`` before anything is touched, on the host and on the
+controller.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.argspec i
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs as _prometheus_jobs
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.jobs import JOB_OPTIONS
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.paths import PathMap, rules_beside
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.paths import PathMap, cleaned, rules_beside
 
 _PATHS = (
     "config_file",
@@ -33,9 +35,9 @@ _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,255}\Z")
 
 
 def check(options: Mapping[str, Any]) -> None:
-    """Check what can be told without the host. What is None or missing is not set.
+    """Check what can be checked without the host. An option that is None or missing is not set.
 
-    :raises TimesTenError: naming the option, its value and what is allowed.
+    :raises TimesTenError: naming the option, its value and the allowed values.
     """
     given = {name: value for name, value in options.items() if value is not None}
     for name in _PATHS:
@@ -71,12 +73,20 @@ def _path_map(given: Mapping[str, Any]) -> None:
                 f"path_map: {path!r} is no path; give host paths with the container paths that they are mounted at"
             )
         _names.check_path(path, "path_map")
+    for side, given_paths in (("host", list(mounts)), ("container", list(mounts.values()))):
+        spelt = [cleaned(path) for path in given_paths]
+        for path in given_paths:
+            if spelt.count(cleaned(path)) > 1:
+                raise TimesTenError(
+                    f"path_map: the {side} path {path!r} stands there twice, and only one of the two can hold; keep the one "
+                    f"that the container has"
+                )
     paths = PathMap(mounts)
     unread = ("config_file", "rules_file") if given.get("kind") == "scrape_file" else ()
     for name in ("config_file", "scrape_file", "rules_file", "store"):
         if name in given and name not in unread:
             paths.inside(given[name], name)
-    # Where rules are wanted and nobody says where, the store decides, which may be a mount of its own.
+    # If rules are wanted without a rules_file, their place follows from the store, which may be a mount of its own.
     if given.get("rules") and "store" in given and "rules_file" not in given and not unread:
         paths.inside(rules_beside(given["store"]), "rules_file")
 
@@ -91,13 +101,13 @@ def _kind(given: Mapping[str, Any]) -> None:
     layout = given.get("layout", "inline")
     if layout != "inline":
         raise TimesTenError(
-            f"layout: {layout} is of a Prometheus; with kind 'scrape_file' the jobs are a marked block in scrape_file. Leave it out"
+            f"layout: {layout} is not used by kind 'scrape_file', whose jobs are a marked block in scrape_file; leave it out"
         )
 
 
 def _number(given: Mapping[str, Any], name: str, low: float, high: float) -> None:
     value = given.get(name, low)
-    # Not a number compares with nothing.
+    # This form also refuses nan, for which every comparison is false.
     if not low <= value <= high:
         raise TimesTenError(f"{name}: {value} is not between {low} and {high}")
 
@@ -109,8 +119,10 @@ def _credentials(given: Mapping[str, Any]) -> None:
     for option in ("url_password", "url_bearer_token"):
         if re.search(r"[\x00-\x1f\x7f]", given.get(option, "")):
             raise TimesTenError(f"{option} holds a control character, perhaps the end of a line; take it out")
-    if not re.match(r"[\x21-\x7e]*\Z", given.get("url_bearer_token", "")):
-        raise TimesTenError("url_bearer_token holds a blank or a character that is not ASCII, which no token has")
+    if not re.match(r"[\x21-\x7e]+\Z", given.get("url_bearer_token", "x")):
+        raise TimesTenError(
+            "url_bearer_token is empty, or holds a blank or a character that is not ASCII, which no token has"
+        )
     headers = given.get("url_headers", {})
     _headers(headers)
     logins = [option for option in ("url_username", "url_bearer_token") if option in given]
@@ -123,7 +135,7 @@ def _credentials(given: Mapping[str, Any]) -> None:
 
 
 def _headers(headers: Mapping[str, Any]) -> None:
-    """No value is repeated in a message: it may be a secret."""
+    """Check the headers. No message repeats a value, because it may be a secret."""
     for header, value in headers.items():
         if not isinstance(header, str) or not _HEADER.match(header):
             raise TimesTenError(f"url_headers: {str(header)[:40]!r} is not the name of an HTTP header")
@@ -134,21 +146,27 @@ def _headers(headers: Mapping[str, Any]) -> None:
                 f"url_headers: the value of {header} is not text of printable ASCII characters; quote it, and take the end "
                 f"of a line out"
             )
+        if value != value.strip():
+            raise TimesTenError(
+                f"url_headers: the value of {header} begins or ends with a blank, which no server keeps; take it out"
+            )
+        if [name.lower() for name in headers if isinstance(name, str)].count(header.lower()) > 1:
+            raise TimesTenError(f"url_headers: {header} stands there twice, in small and in capital letters; keep one")
 
 
 def is_address(url: str) -> bool:
-    """Whether this is the address of an HTTP server, with neither user nor password in it."""
+    """Tell whether this is the address of an HTTP server without user and password in it."""
     try:
         parts = urllib.parse.urlsplit(url)
         right = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is none, or half an IPv6 address
+    except ValueError:  # an invalid port or IPv6 address
         return False
     rest = parts.username or parts.password or parts.query or parts.fragment
     return bool(right) and not rest and not re.search(r"[\s\x00-\x1f\x7f]", url)
 
 
 def shown_address(url: str) -> str:
-    """The address as a message may have it: a password that stands in it is not repeated."""
+    """Return the address for a message, without a password in it."""
     return repr(re.sub(r"//.*@", "//...@", url, flags=re.DOTALL))
 
 
@@ -162,7 +180,7 @@ def check_url(url: str) -> None:
 
 
 def check_job(options: Mapping[str, Any]) -> None:
-    """Check the options of jobs by making one of them. No value of ``extra`` is repeated: it may be a secret.
+    """Check the options of jobs by making a job. No message repeats a value of ``extra``, because it may be a secret.
 
     :raises TimesTenError: naming the option.
     """
@@ -179,7 +197,7 @@ def check_call(
     switch: Mapping[str, Any],
     fleet_exporters: Mapping[str, Any],
 ) -> None:
-    """Check what only a task has: exporters that go, when a rotation switches, and all exporters of the inventory.
+    """Check what only a task has: exporters to remove, the orders of a rotation, and all exporters of the inventory.
 
     :raises TimesTenError: naming the option.
     """

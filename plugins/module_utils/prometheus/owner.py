@@ -1,10 +1,11 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whose jobs are whose, where several inventories share a Prometheus.
+"""Decides to which inventory an exporter belongs, if several inventories share a Prometheus.
 
-An inventory has a name where a variable gives one. Else it gets one from its exporters, at the first run, and keeps it: the store
-remembers with each exporter whose it is, and an inventory is recognized by its exporters, wherever its file lies and whoever runs it.
+A variable may give an inventory its name. Otherwise it gets a name derived from its exporters at the first run, and
+keeps it: the store records the owner of each exporter, and an inventory is recognized by its exporters, no matter where
+its file lies and who runs it.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
 )
 
 DERIVED = "auto-"
-"""What the names begin with that nobody gave."""
+"""A derived name begins with this."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Fleet:
-    """Whom a call speaks for.
+    """The inventory for which a call speaks.
 
-    :ivar name: "" where nobody can tell.
-    :ivar former: the derived name that its exporters had before it was given one; "" where there is none.
-    :ivar is_sure: whether half of what it has here, or more, is in the inventory. Else that may be a part of another one, and removes only what a
-        person names.
+    :ivar name: "" if it is unknown.
+    :ivar former: the derived name that its exporters had before a name was given; "" if there is none.
+    :ivar is_sure: whether at least half of the exporters that it has here are in the inventory. If not, the inventory
+        may be part of another one, and only exporters that a person names are removed.
     """
 
     name: str
@@ -41,11 +42,11 @@ class Fleet:
     is_sure: bool = True
 
     def owns(self, entry: StateEntry | None) -> bool:
-        """Whether an exporter is this fleet's to change: its own, or nobody's."""
+        """Tell whether this fleet may change an exporter: it is the fleet's own, or nobody's."""
         return entry is None or entry.get("fleet", "") in ("", self.name, self.former)
 
     def refusal(self, known: Mapping[str, StateEntry], exporters: Iterable[str]) -> str:
-        """Why exporters that are others' are left alone, and the way out."""
+        """Return why exporters of others are left alone, and what to do."""
         named = sorted(exporters)
         others = known[named[0]].get("fleet", "")
         which = f"fleet {others!r}"
@@ -55,7 +56,7 @@ class Fleet:
         return f"{some(named)} belongs to {which}; this run speaks for {self.name!r}. {_way_out(others)}"
 
     def doubt(self, known: Mapping[str, StateEntry], inventory: Iterable[str]) -> str:
-        """Why nothing is removed that nobody names, and the way out."""
+        """Return why nothing is removed that nobody names, and what to do."""
         own, there = [name for name, entry in known.items() if entry.get("fleet") == self.name], set(inventory)
         left = sorted(name for name in own if names.exporter_of(name) not in there)
         return f"{some(left)}, which is most of fleet {self.name!r}, is not in this inventory. {_way_out(self.name)}"
@@ -66,10 +67,10 @@ def _way_out(fleet: str) -> str:
 
 
 def fleet_of(settings: Settings, state: StoreState, generous: bool = False) -> Fleet:
-    """The fleet that a task speaks for.
+    """Return the fleet for which a task speaks.
 
-    :param generous: whether a name that both have is enough to recognize an inventory. Else an exporter has to have the same target,
-        or a wallet that its host remembers, or none and the same address.
+    :param generous: whether a common name is enough to recognize an exporter. If not, it must have the same target, or
+        a wallet that its host remembers, or no wallet and the same address.
     """
     known = state["exporters"]
     if settings.fleet is not None:
@@ -84,7 +85,7 @@ def fleet_of(settings: Settings, state: StoreState, generous: bool = False) -> F
 
 
 def _derived(exporters: Mapping[str, Any]) -> str:
-    """The same for every client of an inventory, whoever runs it."""
+    """Return a name that is the same for every client of an inventory, no matter who runs it."""
     text = "\n".join(f"{name} {' '.join(map(str, targets))}" for name, targets in sorted(exporters.items()))
     return DERIVED + hashlib.sha256(text.encode("utf-8")).hexdigest()[:12]
 
@@ -94,10 +95,12 @@ def _host(target: str) -> str:
 
 
 def _recognized(settings: Settings, known: Mapping[str, StateEntry], generous: bool) -> tuple[str, bool]:
-    """The fleet of half of the inventory's exporters that has half of its own there, at least; else "". And whether it is sure.
+    """Return the fleet that shares at least half of the inventory's exporters and half of its own, or "". Also tell
+    whether that is sure.
 
-    Less is no proof: two inventories may name the same exporter. Where all of one are in the other, it is one that has grown or shrunk; but not one
-    that was given its name, for that one may go on with it.
+    Less proves nothing, because two inventories may name the same exporter. If all exporters of one are in the other,
+    the inventory has grown or shrunk. That does not hold for a fleet whose name was given, because that fleet may still
+    be in use under that name.
     """
     mentioned = {names.exporter_of(item["name"]): item for item in settings.exporters}
     sizes: collections.Counter[str] = collections.Counter()
@@ -113,7 +116,7 @@ def _recognized(settings: Settings, known: Mapping[str, StateEntry], generous: b
         item = mentioned.get(exporter, {})
         generation = entry.get("generation")
         own = names.target(str(definition.get("address")), definition.get("port", 0))
-        # Without TLS there is no wallet that tells one that moves to another port.
+        # Without TLS no wallet identifies an exporter that moves to another port.
         same = own in targets or (generation is None and _host(own) in map(_host, targets))
         remembered = generation is not None and generation in (item.get("generation"), item.get("previous"))
         if same or remembered or generous:

@@ -1,7 +1,9 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a Prometheus in a container sees what lies on the host: files are touched by host paths, and named by container paths."""
+"""Maps host paths to the paths in a container: this collection opens files by host paths, and Prometheus's
+configuration names container paths.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +14,24 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 
 
 def rules_beside(store: str) -> str:
-    """Where the rule file is, if nobody says: beside the store."""
+    """Return the path of the rule file if no option sets it: beside the store."""
     return f"{posixpath.normpath(store)}.rules.yml"
 
 
-class PathMap:
-    """Host paths and the container paths that the same directories have.
+def cleaned(path: str) -> str:
+    """The path without what spells it another way: slashes at its end or several of them, ``.`` and ``..``."""
+    return posixpath.normpath("/" + path.lstrip("/"))
 
-    :param pairs: host path to container path; empty where the process sees what the host sees.
+
+class PathMap:
+    """Host paths, and the container paths of the same directories.
+
+    :param pairs: container path by host path; empty if the process sees the host's paths.
     """
 
     def __init__(self, pairs: Mapping[str, str] | None = None) -> None:
-        given = [(posixpath.normpath(host), posixpath.normpath(inside)) for host, inside in (pairs or {}).items()]
-        # The nearest mount decides, as it does in the container.
+        given = [(cleaned(host), cleaned(inside)) for host, inside in (pairs or {}).items()]
+        # The nearest mount decides, as in the container.
         self._out = sorted(given, key=lambda pair: len(pair[0]), reverse=True)
         self._in = sorted(given, key=lambda pair: len(pair[1]), reverse=True)
 
@@ -32,9 +39,9 @@ class PathMap:
         return bool(self._out)
 
     def inside(self, path: str, what: str = "path") -> str:
-        """The path that the process has for a host path.
+        """Return the process's path for a host path.
 
-        :param what: option that the path is of.
+        :param what: the option of the path, for the message.
         :raises TimesTenError: if it is below none of the host paths.
         """
         if not self:
@@ -46,21 +53,27 @@ class PathMap:
                 f"path_map: {what} {path} is below none of its host paths ({hosts}), so the container would not see it: add "
                 f"the mount that has it, or set {what} to a place below one of them"
             )
+        seen = self.outside(found)
+        if seen != cleaned(path):
+            raise TimesTenError(
+                f"path_map: {what} {path} would be {found} in the container, where another mount hides it (that is {seen} "
+                f"on the host): set {what} to a place below that mount"
+            )
         return found
 
     def outside(self, path: str) -> str | None:
-        """The host path of what the process names by an absolute path; None if it is in the container alone."""
+        """Return the host path for an absolute path of the process; None if it exists in the container only."""
         if not self or not posixpath.isabs(path):
             return path
         return _moved(path, [(inside, host) for host, inside in self._in])
 
     def names(self, names: Sequence[str]) -> list[str]:
-        """Names in a configuration as the host has them, without those that are in the container alone."""
+        """Return the names in a configuration as host paths, without those that exist in the container only."""
         return [found for name in names for found in (self.outside(name),) if found is not None]
 
 
 def _moved(path: str, pairs: Sequence[tuple[str, str]]) -> str | None:
-    whole = posixpath.normpath(path)
+    whole = cleaned(path)
     for start, end in pairs:
         if whole == start:
             return end

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""File name patterns as Prometheus reads them: Go's ``filepath.Match`` and ``filepath.Glob``.
+"""Matches file name patterns as Prometheus does, with Go's ``filepath.Match`` and ``filepath.Glob``.
 
-Python's ``fnmatch`` and ``glob`` differ: for Go a star matches names that begin with a dot, ``[^a]`` negates and a
-backslash takes the meaning from the next character.
+Python's ``fnmatch`` and ``glob`` differ: in Go, a star matches names that begin with a dot, ``[^a]`` negates, and a
+backslash escapes the next character.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _RANGE = re.compile(r"(\\.|[^\\\]-])(?:-(\\.|[^\\\]-]))?", re.DOTALL)
 
 @functools.lru_cache(maxsize=64)
 def _compiled(pattern: str) -> re.Pattern[str] | None:
-    """One component of a path as a regular expression; None where Go calls the pattern malformed."""
+    """Return one component of a path as a regular expression; None if Go calls the pattern malformed."""
     parts = []
     at = 0
     while at < len(pattern):
@@ -71,7 +71,7 @@ def _absolute(name: str, base: str) -> str:
 
 
 def _resolved(pattern: str) -> str:
-    """The pattern with links followed in the directories before its first special character."""
+    """Return the pattern with links resolved in the directories before its first special character."""
     parts = pattern.split("/")
     literal = next((number for number, part in enumerate(parts) if _SPECIAL.search(part)), len(parts) - 1)
     head = "/".join(parts[:literal]) or "/"
@@ -79,9 +79,9 @@ def _resolved(pattern: str) -> str:
 
 
 def matches(pattern: str, path: str, base: str) -> bool:
-    """Tell whether a pattern in a configuration names this file, which need not be there yet.
+    """Tell whether a pattern in a configuration names this file, which may not exist yet.
 
-    :param base: directory of prometheus.yml as Prometheus is told it; relative names count from there.
+    :param base: directory of prometheus.yml on Prometheus's command line; relative names count from there.
     """
     pattern, path = _absolute(pattern, base), _absolute(path, base)
     for one, two in ((pattern, path), (_resolved(pattern), _resolved(path))):
@@ -92,7 +92,7 @@ def matches(pattern: str, path: str, base: str) -> bool:
 
 
 def expand(pattern: str, base: str) -> list[str]:
-    """The files that a pattern names now, sorted."""
+    """Return the files that a pattern names now, sorted."""
     found = ["/"]
     for part in _absolute(pattern, base).strip("/").split("/"):
         if not _SPECIAL.search(part):
@@ -110,13 +110,13 @@ def expand(pattern: str, base: str) -> list[str]:
 
 
 def temporary(path: str, patterns: Iterable[str], base: str) -> str:
-    """Choose the path of a temporary file that can be renamed to ``path`` and that no pattern names.
+    """Return a path for a temporary file that can be renamed to ``path`` and that no pattern names.
 
-    Prometheus may reload at any moment, and ``conf.d/*`` names every file in that directory. Where a pattern names
-    whatever could stand there, the nearest directory above on the same file system is taken.
+    Prometheus may reload at any moment, and ``conf.d/*`` names every file in that directory. If a pattern names every
+    file there, use the nearest directory above on the same file system.
 
-    :param path: the file that will be replaced; a link is followed.
-    :param patterns: all patterns of the configuration, see ``config.patterns``.
+    :param path: the file to be replaced; a link is followed.
+    :param patterns: all patterns of the configuration, see ``config.file_patterns``.
     :raises TimesTenError: if there is no such place.
     """
     real = os.path.realpath(path)
@@ -124,6 +124,11 @@ def temporary(path: str, patterns: Iterable[str], base: str) -> str:
     name = os.path.basename(real)
     directory = os.path.dirname(real)
     device = os.stat(directory).st_dev
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise TimesTenError(
+            f"cannot write beside {real}: {directory} is read-only, or not writable for uid {os.geteuid()}; the file itself is "
+            "untouched. Run as root, or make the directory writable"
+        )
     while os.stat(directory).st_dev == device and os.access(directory, os.W_OK):
         suffix = secrets.token_hex(6)
         for choice in (f".{name}.{suffix}", f".timesten-{suffix}~", suffix):

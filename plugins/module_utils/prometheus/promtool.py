@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""promtool's word on a configuration, as the Prometheus user."""
+"""Asks promtool, as the Prometheus user, about a configuration."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ import shutil
 import subprocess
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import redact
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.store import Account, take_on
 
 _TIMEOUT = 120
 ROOT = Account("root", 0, 0, ())
-"""Judges the text of what a container reads: its user may not get there by the host's paths."""
+"""Runs promtool on a configuration for a container, whose user may have no access to the host's paths."""
 
 
 def find(promtool: str | None) -> str | None:
-    """Path of promtool: as given, or from PATH and where it usually is."""
+    """Return the path of promtool: the given one, or one from PATH and the usual directories."""
     return shutil.which(
         promtool or "promtool", path=os.environ.get("PATH", os.defpath) + ":/usr/local/bin:/opt/prometheus"
     )
 
 
 def require(promtool: str | None) -> str:
-    """As :func:`find`.
+    """Return the path of promtool as :func:`find` does.
 
     :raises TimesTenError: if there is none.
     """
@@ -41,7 +42,7 @@ def require(promtool: str | None) -> str:
 def complaint(
     promtool: str, path: str, identity: Account, syntax_only: bool = False, what: str = "config"
 ) -> str | None:
-    """What promtool, run as the Prometheus user, has against a file; None if it takes it.
+    """Return what promtool, run as the Prometheus user, reports against a file; None if it accepts the file.
 
     :param what: ``config`` or ``rules``.
     :raises TimesTenError: if promtool cannot be run.
@@ -55,7 +56,7 @@ def complaint(
             stderr=subprocess.STDOUT,
             cwd="/",
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
-            # Single-threaded here, so that this is safe; Python 3.8 has no user= and group=.
+            # This is safe because the process has one thread here. Python 3.8 has no user= and group=.
             preexec_fn=lambda: take_on(identity),
             timeout=_TIMEOUT,
             check=False,
@@ -64,14 +65,14 @@ def complaint(
         raise TimesTenError(
             f"cannot run {promtool} as {identity.name}: {error}; set promtool to the one of this Prometheus"
         ) from error
-    return None if done.returncode == 0 else done.stdout.decode("utf-8", "replace").strip()[-2000:]
+    return None if done.returncode == 0 else redact.said(done.stdout.decode("utf-8", "replace").strip()[-2000:])
 
 
 def check(promtool: str, path: str, identity: Account, original: str | None = None, syntax_only: bool = False) -> None:
-    """Have promtool judge a candidate.
+    """Let promtool check a candidate.
 
-    :param original: the file that the candidate replaces; None where there is none.
-    :raises TimesTenError: with promtool's own words; about the original, if it refuses that as well.
+    :param original: the file that the candidate replaces; None if there is none.
+    :raises TimesTenError: with promtool's message; about the original, if promtool refuses that as well.
     """
     text = complaint(promtool, path, identity, syntax_only)
     if text is None:
@@ -88,9 +89,9 @@ def check(promtool: str, path: str, identity: Account, original: str | None = No
 
 
 def check_rules(promtool: str, path: str, identity: Account) -> None:
-    """Have promtool judge a candidate of our rule file.
+    """Let promtool check a candidate of our rule file.
 
-    :raises TimesTenError: with promtool's own words.
+    :raises TimesTenError: with promtool's message.
     """
     text = complaint(promtool, path, identity, what="rules")
     if text is not None:

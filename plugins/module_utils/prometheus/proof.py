@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The proof that a change works: what Prometheus runs, whether its targets are up, and whether others are refused."""
+"""Proves that a change works: Prometheus runs the configuration, its targets are up, and others are refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Mapping, Sequence
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, jobs, rule_file
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Target, advice
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Target, advice, patiently
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
     FILES,
     Definition,
@@ -34,19 +34,23 @@ if TYPE_CHECKING:
     from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
 
 _DISCOVERY = 15.0
-"""Seconds. Prometheus hands new targets over every 5 s; three times that, for a busy machine."""
+"""Seconds. Prometheus updates its targets every 5 s; this is three times that, for a busy machine."""
+_HANDOVER = 6.0
+"""Seconds. Before an update of the targets, relabelling has not seen the targets of a job that changed."""
+_RESTART = 60.0
+"""Seconds that a restart of Prometheus may take in the meantime."""
 _AT_ONCE = 16
-"""More handshakes at once are in each other's way: OpenSSL and Python share locks."""
+"""More simultaneous handshakes would slow each other down, because OpenSSL and Python share locks."""
 _REFUSAL = 5.0
-"""Seconds that an exporter has to refuse. One that does not is waited for, so that a slow one is not called open."""
+"""An exporter gets so many seconds to refuse. If the wait were shorter, a slow exporter would count as open."""
 _JOB = re.compile(r"^- job_name: ", re.MULTILINE)
 _LEFT_OUT = "<secret>"
-"""What Prometheus shows in place of a secret."""
+"""Prometheus shows this text instead of a secret."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Proof:
-    """What was seen.
+    """The observed results.
 
     :ivar failures: by exporter, what does not work and what to do.
     """
@@ -59,9 +63,9 @@ class Proof:
 class Claim:
     """What has to be true of one exporter's target.
 
-    :ivar labels: of the target before relabelling; None where the job was adopted and has labels of its owner's.
-    :ivar addresses: of which its target has to be one.
-    :ivar since: the last scrape has to have begun after this moment; 0.0 where nothing changed.
+    :ivar labels: the target's labels before relabelling; None if the job was adopted and has labels of its owner.
+    :ivar addresses: the allowed addresses of the target.
+    :ivar since: the last scrape has to begin after this moment; 0.0 if nothing changed.
     """
 
     job: str
@@ -71,11 +75,11 @@ class Claim:
     since: float
 
     def holds(self, target: Target) -> bool:
-        """Whether the target is up, and is the one that was asked for."""
+        """Tell whether the target is up and is the wanted one."""
         return target.health == "up" and target.scraped >= self.since and self.is_about(target)
 
     def is_about(self, target: Target) -> bool:
-        """Whether the target is the one that was asked for, whatever its health."""
+        """Tell whether the target is the wanted one, up or not."""
         if self.labels is None:
             return target.labels.get("__address__") in self.addresses
         return target.is_of(self.labels)
@@ -84,7 +88,7 @@ class Claim:
 def claims(
     wanted: Sequence[str], view: config.ConfigView, built: Mapping[str, jobs.Job], since: Mapping[str, float]
 ) -> dict[str, Claim]:
-    """What has to be proven of each exporter that has a job."""
+    """Return what has to be proven of each exporter with a job."""
     made = {}
     for name in wanted:
         job = view.ours.get(name)
@@ -95,14 +99,14 @@ def claims(
 
 
 def prove(ctx: Context, plan: Plan, moment: float, reloaded: bool) -> Proof:
-    """Prove the mentioned exporters after a change.
+    """Prove the exporters of the task after a change.
 
-    :param moment: the change was over then; what changed has to have been scraped later.
-    :param reloaded: whether Prometheus has read its configuration anew.
-    :raises TimesTenError: if Prometheus does not run what was written at all.
+    :param moment: the time when the change was complete; a changed target has to be scraped after it.
+    :param reloaded: whether Prometheus has read its configuration again.
+    :raises TimesTenError: if Prometheus does not run the written configuration at all.
     """
     wanted = [name for name in plan.accepted if name not in plan.edit.kept]
-    since = {name: moment for name in wanted if plan.reasons[name]}
+    since = {name: moment + _unseen(name, plan) for name in wanted if plan.reasons[name]}
     proven = claims(wanted, plan.view, plan.jobs, since)
     rows = {name: new_row(name) for name in plan.accepted}
     failures: dict[str, str] = {}
@@ -110,9 +114,10 @@ def prove(ctx: Context, plan: Plan, moment: float, reloaded: bool) -> Proof:
         return Proof(list(rows.values()), failures)
     differs = {}
     if reloaded and ctx.settings.layout != "files":
-        differs = running_differs(ctx.api.configuration(), plan, proven)
+        running = patiently(ctx.api.configuration, time.monotonic() + _RESTART)
+        differs = running_differs(running, plan, proven)
     for name in sorted(set(wanted) - set(proven)):
-        differs[name] = f"{ctx.config.path} does not hold its job where it can be told as ours"
+        differs[name] = f"{ctx.config.path} does not hold its job at a place where it is recognized as ours"
     for name, text in differs.items():
         rows[name]["up"], rows[name]["advice"] = False, text
         failures[name] = text
@@ -121,10 +126,17 @@ def prove(ctx: Context, plan: Plan, moment: float, reloaded: bool) -> Proof:
     return Proof(list(rows.values()), failures)
 
 
-def prove_rules(ctx: Context, data: bytes | None) -> None:
-    """Prove that Prometheus runs the groups of our rule file, none of which fails.
+def _unseen(name: str, plan: Plan) -> float:
+    """Seconds for which the target that was there before may still be scraped, and looks the same from outside."""
+    jobs_of = [view.ours[name] for view in (plan.present, plan.view) if name in view.ours]
+    changed = name in plan.edit.changed_names and any(job.relabels for job in jobs_of)
+    return _HANDOVER if changed or (name in plan.edit.added and any(job.adopted for job in jobs_of)) else 0.0
 
-    :param data: the file's content; None where there is none.
+
+def prove_rules(ctx: Context, data: bytes | None) -> None:
+    """Prove that Prometheus runs the groups of our rule file and none of their rules fails.
+
+    :param data: the file's content; None if there is no file.
     :raises TimesTenError: naming what is missing or fails.
     """
     if ctx.api is None or data is None or not rule_file.is_ours(data):
@@ -146,9 +158,9 @@ def prove_rules(ctx: Context, data: bytes | None) -> None:
 
 
 def running_differs(text: str, plan: Plan, proven: Mapping[str, Claim]) -> dict[str, str]:
-    """Compare the configuration that Prometheus runs with what was written.
+    """Compare the configuration that Prometheus runs with the written one.
 
-    :param text: as Prometheus tells it, defaults filled in.
+    :param text: the running configuration as Prometheus reports it, with defaults.
     :returns: by exporter, how its job differs.
     :raises TimesTenError: if no job is as it was written: then Prometheus read another file.
     """
@@ -195,13 +207,13 @@ def _item(text: str, job: str) -> Mapping[str, Any]:
 
 
 def first_difference(running: Mapping[str, Any], written: Mapping[str, Any]) -> str | None:
-    """The first key of a job that Prometheus runs with another value than was written; None if there is none."""
+    """Return the first key of a job that Prometheus runs with another value than was written; None if there is none."""
     for key, value in written.items():
         if key in jobs.MANAGED or key == "relabel_configs":
             if not _holds(running.get(key), value):
                 return key
         elif value and key not in running and not isinstance(value, str):
-            # Prometheus leaves out what is empty, and writes sizes and times in its own way.
+            # Prometheus leaves out empty values, and writes sizes and times in its own form.
             return key
         elif isinstance(value, (bool, int)) and running.get(key, 0) != value:
             return key
@@ -209,7 +221,7 @@ def first_difference(running: Mapping[str, Any], written: Mapping[str, Any]) -> 
 
 
 def _holds(running: Any, written: Any) -> bool:
-    """Whether a running value has everything that was written; defaults may have come to it."""
+    """Tell whether a running value has everything that was written; defaults may have been added."""
     if isinstance(written, Mapping):
         if not isinstance(running, Mapping):
             return not written
@@ -238,9 +250,9 @@ def check_health(
     expected: Mapping[str, Expected],
     rows: Mapping[str, Row],
 ) -> dict[str, str]:
-    """Wait until all targets are up; fills the rows.
+    """Wait until all targets are up, and fill the rows.
 
-    :returns: by exporter, the error and what to do about it.
+    :returns: by exporter, the error and what to do.
     """
     if ctx.api is None or not proven:
         return {}
@@ -260,10 +272,10 @@ def check_health(
 
 
 def _await(ctx: Context, proven: Mapping[str, Claim], limit: float) -> dict[str, Target]:
-    """Targets by exporter: the one that proved itself, else the last that was seen.
+    """Return a target by exporter: the one that meets its claim, else the last one seen.
 
-    One good scrape proves what did not change: among a thousand targets there may always be one that has just missed a
-    scrape. What changed has to be up by its last scrape at the end as well.
+    For an unchanged target one good scrape is enough: among a thousand targets one may always just have missed a
+    scrape. A changed target must also be up by its last scrape at the end.
     """
     if ctx.api is None:
         return {}
@@ -273,7 +285,9 @@ def _await(ctx: Context, proven: Mapping[str, Claim], limit: float) -> dict[str,
     good: set[str] = set()
     while True:
         by_job: dict[str, list[Target]] = {}
-        for target in ctx.api.targets():
+        # Where nothing was changed, nobody has to be waited for.
+        patience = deadline if any(claim.since for claim in proven.values()) else 0.0
+        for target in patiently(ctx.api.targets, patience):
             by_job.setdefault(target.job, []).append(target)
         for name, claim in proven.items():
             candidates = by_job.get(claim.job, [])
@@ -298,15 +312,21 @@ def _await(ctx: Context, proven: Mapping[str, Claim], limit: float) -> dict[str,
 def _advise(
     ctx: Context, claim: Claim, target: Target | None, row: Row, definition: Definition, expected: Expected | None
 ) -> None:
-    """Say what to do about a failure: by the files as the Prometheus user sees them, by a handshake, and by
-    Prometheus's words."""
+    """Fill a row with advice about a failure, from the files as the Prometheus user sees them, a handshake, and
+    Prometheus's error.
+    """
     if expected is not None and ctx.identity is not None:
         faults = ctx.check_as_user([(ctx.store.in_use(expected.exporter), expected)])
         if faults:
             row["advice"] = faults[expected.exporter]
             return
     probed = None if definition.get("insecure") else shake(ctx, definition).status
-    if target is None:
+    if target is None and ctx.api is not None and claim.job in ctx.api.dropped():
+        row["last_error"] = "Prometheus drops the target"
+        row["advice"] = (
+            "a rule in relabel_configs of its job drops it (action drop, keep, dropequal or keepequal): change that rule"
+        )
+    elif target is None:
         row["last_error"] = "the job is absent: Prometheus has the configuration but made no target of it"
         row["advice"] = (
             "Prometheus could not use one of the job's files when it read the configuration (its log says which: error "
@@ -323,7 +343,7 @@ def _advise(
 
 
 def shake(ctx: Context, definition: Definition) -> probe.Outcome:
-    """A handshake as Prometheus does it, with the pair in use."""
+    """Shake hands as Prometheus does, with the pair in use."""
     from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
 
     job = jobs.build(definition, ctx.store.path).config["tls_config"]
@@ -346,13 +366,13 @@ def shake(ctx: Context, definition: Definition) -> probe.Outcome:
 def prove_refusals(
     ctx: Context, wanted: Sequence[str], entries: Mapping[str, StateEntry], rows: Sequence[Row], always: bool
 ) -> dict[str, list[str]]:
-    """Prove for exporters that the delivered pair is accepted and that nobody else is; fills the rows.
+    """Prove that each exporter accepts the delivered pair and refuses others. Fill the rows.
 
-    No request is sent, so nothing is counted against the exporter's rate limit.
+    No request is sent, so the exporter's rate limit counts nothing.
 
-    :param entries: the store's word on all exporters of the client.
-    :param always: whether to try the delivered pair also where Prometheus has just proven it by a scrape.
-    :returns: by exporter, one sentence for each thing that is not as it should be.
+    :param entries: the store's entries of all exporters of the client.
+    :param always: whether to try the delivered pair even if a scrape by Prometheus has just proven it.
+    :returns: by exporter, one sentence for each fault.
     """
     secured = [name for name in wanted if not entries[name]["definition"].get("insecure")]
     if not secured:
@@ -386,7 +406,7 @@ def _where(definition: Definition) -> str:
 
 
 def _answered(outcome: Any, status: str) -> bool | None:
-    """Tell whether an attempt ended so; None where nobody answered, which tells nothing of who gets in."""
+    """Tell whether an attempt ended with this status; None if nobody answered, which proves nothing about access."""
     from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
 
     return None if outcome.status in (probe.UNREACHABLE, probe.TIMED_OUT) else outcome.status == status

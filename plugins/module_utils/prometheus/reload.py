@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prometheus's process and its reload."""
+"""Finds Prometheus's process, and makes Prometheus reload its configuration."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ import shutil
 import signal
 import subprocess
 import time
+import urllib.parse
 from typing import Iterator, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import patterns
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Api, ReloadRefused
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Api, ReloadRefused, patiently
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import Kind, ReloadMethod
 
 _TIMEOUT = 60.0
-"""Seconds. A reload of 1,000 jobs takes less than one, but rules and service discovery may need more."""
+"""Seconds. A reload of 1,000 jobs takes less than one second, but rules and service discovery may need more."""
 _OCTAL = re.compile(r"\\([0-7]{3})")
 _MOUNTINFO = 1 << 22
-"""Characters. A host with 1,000 containers has 10,000 lines of 150."""
+"""Characters. A host with 1,000 containers has 10,000 lines of 150 characters."""
 
 
 # --- the process ------------------------------------------------------------------------------------------------------
@@ -33,10 +34,10 @@ _MOUNTINFO = 1 << 22
 
 @dataclasses.dataclass(frozen=True)
 class Process:
-    """A Prometheus that was started with our configuration file.
+    """A running Prometheus that was started with our configuration file.
 
     :ivar config: the path of its configuration as the process sees it.
-    :ivar lists: whether that is another file, of VictoriaMetrics, whose ``scrape_config_files`` name ours.
+    :ivar lists: whether that is a configuration of VictoriaMetrics whose ``scrape_config_files`` name our file.
     :ivar words: its command line.
     """
 
@@ -48,13 +49,16 @@ class Process:
 
 
 _SCRAPE_FLAG = "promscrape.config"
-"""The flag of vmagent and of what else of VictoriaMetrics scrapes. All of them take SIGHUP as a request to read it anew."""
+"""The configuration flag of vmagent and of other programs of VictoriaMetrics that scrape. All of them read the file
+again on SIGHUP.
+"""
 
 
 def find_processes(config_file: str, kind: Kind = "prometheus", seen_as: str | None = None) -> list[Process]:
-    """Processes of Prometheus, or of VictoriaMetrics, that read a configuration file, also through a mount of their own.
+    """Return the processes of Prometheus or VictoriaMetrics that read a configuration file, directly or through a mount
+    of their own.
 
-    :param seen_as: path of the file in a container.
+    :param seen_as: the file's path in a container.
     """
     found = []
     real = os.path.realpath(config_file)
@@ -71,7 +75,7 @@ def find_processes(config_file: str, kind: Kind = "prometheus", seen_as: str | N
 
 
 def running(kind: Kind) -> Iterator[Process]:
-    """All processes of Prometheus, or of what of VictoriaMetrics scrapes."""
+    """Yield all processes of Prometheus, or of VictoriaMetrics programs that scrape."""
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
@@ -94,10 +98,10 @@ def running(kind: Kind) -> Iterator[Process]:
 
 
 def _lists(place: str, inside: str, path: str) -> bool:
-    """Whether a configuration names a file in its ``scrape_config_files``.
+    """Tell whether a configuration names a file in its ``scrape_config_files``.
 
-    :param place: where the configuration can be read.
-    :param inside: its path as its process sees it, and so is ``path``.
+    :param place: the path where this process can read the configuration.
+    :param inside: the configuration's path as its own process sees it; ``path`` is of the same kind.
     """
     from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config
 
@@ -109,21 +113,21 @@ def _lists(place: str, inside: str, path: str) -> bool:
 
 
 def is_elsewhere(pid: int, what: str = "mnt") -> bool:
-    """Whether a process has mounts, or a network, of its own; not if that cannot be told."""
+    """Tell whether a process has its own mounts or network; False if that is unknown."""
     with contextlib.suppress(OSError):
         return os.readlink(f"/proc/{pid}/ns/{what}") != os.readlink(f"/proc/self/ns/{what}")
     return False
 
 
 def is_same(one: str, other: str) -> bool:
-    """Whether two paths name one file, as far as can be seen."""
+    """Tell whether two paths name one file, as far as can be seen."""
     with contextlib.suppress(OSError):
         return os.path.samefile(one, other)
     return False
 
 
 def argument(words: Sequence[str], name: str) -> str | None:
-    """The value of a flag in a command line."""
+    """Return the value of a flag in a command line."""
     for number, word in enumerate(words):
         flag, equals, value = word.partition("=")
         if flag in (f"--{name}", f"-{name}"):
@@ -132,12 +136,12 @@ def argument(words: Sequence[str], name: str) -> str | None:
 
 
 def sees_another(process: Process, inside: str, path: str) -> bool:
-    """Tell whether a process has something else than a directory of the host, or nothing, where it should see it."""
+    """Tell whether a process sees, at the path of a host directory, nothing or another directory."""
     root = f"/proc/{process.pid}/root"
     try:
         os.stat(root)
     except OSError:
-        return False  # it cannot be looked at from here
+        return False  # this user cannot look at it
     return not is_same(root + inside, path)
 
 
@@ -145,7 +149,7 @@ def sees_another(process: Process, inside: str, path: str) -> bool:
 class Mount:
     """One line of a process's mountinfo.
 
-    :ivar root: what of the device's file system is mounted.
+    :ivar root: the mounted part of the device's file system.
     """
 
     device: str
@@ -154,7 +158,7 @@ class Mount:
 
 
 def mounts(pid: int | str) -> list[Mount]:
-    """The mounts that a process has; none where that cannot be told."""
+    """Return the mounts of a process; empty if they are unknown."""
     try:
         with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
             lines = [line.split(" ") for line in stream.read(_MOUNTINFO).splitlines()]
@@ -168,7 +172,7 @@ def _unescaped(text: str) -> str:
 
 
 def is_mounted_alone(process: Process) -> bool:
-    """Tell whether the process sees the file through a mount of that file alone: it then never sees a new one."""
+    """Tell whether the process sees the file through a mount of that single file: it then never sees a new one."""
     points = {mount.point for mount in mounts(process.pid)}
     return not points.isdisjoint((os.path.normpath(process.config), os.path.realpath(process.config)))
 
@@ -178,7 +182,7 @@ def is_mounted_alone(process: Process) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Way:
-    """How a reload is asked for; known to be possible before anything is changed."""
+    """A way to ask for a reload that is known to be possible before anything is changed."""
 
     method: str
     unit: str = ""
@@ -186,13 +190,12 @@ class Way:
 
 
 def find_way(api: Api, method: ReloadMethod, unit: str, pid_file: str | None, config_file: str, uid: int) -> Way:
-    """Choose how to reload.
+    """Return the way to reload.
 
-    :param method: auto takes the lifecycle endpoint where it is enabled, else the unit where it is active, else the
-        signal.
-    :param pid_file: where the process id stands; None looks for the process that was started with ``config_file``.
-    :param uid: the Prometheus user; nobody else's process gets a signal.
-    :raises TimesTenError: if a reload is not possible in that way.
+    :param method: auto uses the lifecycle endpoint if it is enabled, else the unit if it is active, else the signal.
+    :param pid_file: file with the process id; None searches for the process that was started with ``config_file``.
+    :param uid: the Prometheus user; only that user's processes are signalled.
+    :raises TimesTenError: if a reload is not possible in the given way.
     """
     enabled = api.flags().get("web.enable-lifecycle") == "true" if method in ("auto", "http") else False
     if method == "http" and not enabled:
@@ -210,7 +213,8 @@ def find_way(api: Api, method: ReloadMethod, unit: str, pid_file: str | None, co
             f"reload_unit: systemd has no active unit {unit}; set reload_unit to that of this Prometheus, or set reload to "
             f"http or signal. Nothing was changed"
         )
-    return Way("signal", pid=_pid_of(pid_file, config_file, uid))
+    port = urllib.parse.urlsplit(api.url).port
+    return Way("signal", pid=_pid_of(pid_file, config_file, uid, port))
 
 
 def find_way_of_file(
@@ -221,12 +225,12 @@ def find_way_of_file(
     uid: int,
     processes: Sequence[Process],
 ) -> Way:
-    """Choose how a taker that only reads a scrape file is told to read it again.
+    """Return the way to tell a taker that only reads a scrape file to read it again.
 
-    :param processes: of VictoriaMetrics, that read the file.
-    :param method: auto takes the signal where a process id file is given, or where a process of VictoriaMetrics reads the
-        file; else nobody is told.
-    :raises TimesTenError: if that is not possible in the way that was asked for.
+    :param processes: processes of VictoriaMetrics that read the file.
+    :param method: auto uses the signal if a process id file is given or a process of VictoriaMetrics reads the file;
+        otherwise no process is told.
+    :raises TimesTenError: if the given way is not possible.
     """
     if method == "http":
         return Way("http")
@@ -250,7 +254,7 @@ def find_way_of_file(
 def tell(api: Api, way: Way) -> None:
     """Ask for a reload.
 
-    :raises TimesTenError: if it cannot be asked for, or is refused.
+    :raises TimesTenError: if the request cannot be sent, or is refused.
     """
     if way.method == "http":
         api.reload()
@@ -264,7 +268,7 @@ def tell(api: Api, way: Way) -> None:
 
 
 def reload(api: Api, way: Way) -> str:
-    """Make Prometheus read its configuration, and have its own metrics confirm it.
+    """Make Prometheus read its configuration, and check in its own metrics that it did.
 
     :returns: the method that was used.
     :raises TimesTenError: if Prometheus refuses, or does not confirm in time.
@@ -273,10 +277,10 @@ def reload(api: Api, way: Way) -> str:
     tell(api, way)
     deadline = time.monotonic() + _TIMEOUT
     while True:
-        now = api.reloaded()
+        now = patiently(api.reloaded, deadline)
         if now.successful and now.moment > before.moment:
             return way.method
-        # A failure leaves no time behind, so it can only be told from an older one where there was none.
+        # A failed reload has no time, so it is recognized only if the last reload before was successful.
         if not now.successful and before.successful:
             raise ReloadRefused(
                 "Prometheus refused the configuration at the reload; its log has the reason (level=error, "
@@ -313,9 +317,19 @@ def _reload_unit(unit: str) -> None:
         )
 
 
-def _pid_of(pid_file: str | None, config_file: str, uid: int) -> int:
+def _listens(process: Process, port: int | None) -> bool:
+    address = argument(process.words, "web.listen-address") or ":9090"
+    return address.rpartition(":")[2] == str(port)
+
+
+def _pid_of(pid_file: str | None, config_file: str, uid: int, port: int | None = None) -> int:
+    """The process that gets the signal.
+
+    :param port: of the one that is asked afterwards, where several read the file.
+    """
     if pid_file is None:
-        own = [process.pid for process in find_processes(config_file) if process.uid == uid]
+        read = [process for process in find_processes(config_file) if process.uid == uid]
+        own = [process.pid for process in read if _listens(process, port)] or [process.pid for process in read]
         if not own:
             raise TimesTenError(
                 f"no Prometheus process of uid {uid} was started with --config.file={config_file}; set "

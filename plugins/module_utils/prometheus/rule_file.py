@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Our rule file: groups that the controller rendered, one of them for each exporter, put together and recognized.
+"""Puts our rule file together from groups that the controller rendered, and recognizes it. Each exporter has one group.
 
-Only the host knows the labels of a target, since an adopted job keeps its name; the texts hold places for them.
+The texts have placeholders for a target's labels: only the host knows them, because an adopted job keeps its name.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Iterable, Mapping
 
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import jobs
@@ -20,14 +21,15 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.paths import rules_beside
 
 if TYPE_CHECKING:
-    # The controller needs the rule file's names alone, and reads no configuration.
+    # The controller needs only the names of this module, and reads no configuration.
     from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.config import ConfigView
 
 JOB, INSTANCE = "@job@", "@instance@"
 HEADER = "# Written by timesten.monitoring: changes are lost with its next run.\n"
 LIMITS = {"rules": 1 << 20, "exporters[].rules": 1 << 16}
-"""Characters. All groups with every alert are 35,000, those of an exporter 2,000."""
+"""Characters. All groups with every alert have 35,000, those of an exporter 2,000."""
 
+_PLACES = re.compile(f"{JOB}|{INSTANCE}")
 _GROUP = re.compile(r"^  - name: (.*)$", re.MULTILINE)
 _GROUPS = re.compile(r"^(?=  - name: )", re.MULTILINE)
 _RULES = re.compile(r"^(?=      - (?:record|alert): )", re.MULTILINE)
@@ -37,16 +39,16 @@ _MEMBERS = {
     "target": "on (job, instance) target:timesten_fleet:info",
     "exporter": "on (exporter) exporter:timesten_fleet:vector",
 }
-"""What tells whose a series is, by what an alert is about."""
+"""The join that limits an alert to a fleet's series, by the subject of the alert."""
 
 
 def place(settings: Settings) -> str:
-    """The path of our rule file on the host."""
+    """Return the path of our rule file on the host."""
     return settings.rules_file or rules_beside(settings.store)
 
 
 def check(text: str, option: str) -> None:
-    """:raises TimesTenError: if this is not a text of groups, as far as can be told without promtool."""
+    """:raises TimesTenError: if the text is not a list of groups, as far as that shows without promtool."""
     if len(text) > LIMITS[option]:
         raise TimesTenError(f"{option}: has {len(text)} characters, more than {LIMITS[option]}")
     if text and not text.startswith("  - name: "):
@@ -56,56 +58,66 @@ def check(text: str, option: str) -> None:
 
 
 def is_ours(data: bytes) -> bool:
-    """Whether this collection wrote a rule file."""
+    """Tell whether this collection wrote a rule file."""
     return data.startswith(HEADER.encode("ascii"))
 
 
 def group_names(data: bytes) -> list[str]:
-    """Names of the groups in a rule file of ours."""
+    """Return the names of the groups in a rule file of ours."""
     found: list[str] = _GROUP.findall(data.decode("utf-8", "replace"))
     return [json.loads(name) if name.startswith('"') else name for name in found]
 
 
 def scoped(expr: str, of: str) -> str:
-    """Mark an expression with what it is about, for the case that fleets share a Prometheus. To Prometheus it is a comment."""
+    """Mark an expression with the subject of its alert, which matters if fleets share a Prometheus. Prometheus reads
+    the mark as a comment.
+    """
     return f"{expr} # of: {of}" if of else expr
 
 
 def commons(rules: str | Mapping[str, str] | None) -> dict[str, str]:
-    """The groups that are no exporter's, by fleet, from the store's state; an older one has one text for all."""
+    """Return the groups that belong to no exporter, by fleet, from the store's state. An older state has one text for
+    all.
+    """
     if isinstance(rules, str):
         return {"": rules} if rules else {}
     return dict(rules or {})
 
 
 def compose(common: Mapping[str, str], entries: Mapping[str, StateEntry], view: ConfigView) -> bytes:
-    """Put the file together. Where several fleets share it, each has alerts about its own exporters, with its own thresholds.
+    """Return the content of the file. If several fleets share it, each has alerts about its own exporters with its own
+    thresholds.
 
-    :param common: by fleet the groups that are no exporter's; "" where a fleet wants no rules.
-    :param entries: what the store's state says of each exporter.
-    :param view: the configuration as it will be.
+    :param common: by fleet, the groups that belong to no exporter; "" if a fleet wants no rules.
+    :param entries: the store's entries of all exporters.
+    :param view: the future configuration.
     """
     shared = len(common) > 1
     parts = [HEADER, "groups:\n", _of_fleets(common) if shared else _SCOPED.sub(r"\1\2'", "".join(common.values()))]
     for name, entry in sorted(entries.items()):
         fleet = entry.get("fleet", "")
-        # While a rotation has a job on both ports, their series have the same labels.
+        # During a rotation an exporter has jobs on both ports, whose series have the same labels.
         twin = name != _names.exporter_of(name) and _names.exporter_of(name) in entries
         if not entry.get("rules") or twin or common.get(fleet) == "":
             continue
         job, instance = (_inside(label) for label in target_labels(name, entry, view))
-        parts.append(entry["rules"].replace(JOB, job).replace(INSTANCE, instance))
+        labels = {JOB: job, INSTANCE: instance}
+        parts.append(_PLACES.sub(functools.partial(_put, labels), entry["rules"]))
         if shared:
             target = f'job="{job}",instance="{instance}"'
             if entry["definition"].get("honor_labels") or (name in view.ours and view.ours[name].adopted):
-                # The label instance of its series may be TimesTen's.
+                # The label instance of its series may come from TimesTen.
                 target = f'job="{job}",__name__=~"up|timesten_.+"'
             parts.append(_members(_names.exporter_of(name), fleet, target))
     return "".join(parts).encode("utf-8")
 
 
+def _put(labels: Mapping[str, str], place: re.Match[str]) -> str:
+    return labels[place.group()]
+
+
 def _of_fleets(common: Mapping[str, str]) -> str:
-    """What is recorded once, for all; and each fleet's alerts about its own exporters."""
+    """Return the recording rules once for all fleets, and each fleet's alerts about its own exporters."""
     once: dict[str, list[str]] = {}
     own: dict[str, list[str]] = {}
     seen = set()
@@ -133,7 +145,7 @@ def _named(fleet: str, found: re.Match[str]) -> str:
 
 
 def _members(exporter: str, fleet: str, target: str) -> str:
-    """Two more rules of an exporter's group: whose it is."""
+    """Return two more rules of an exporter's group, which say to which fleet it belongs."""
     quoted = fleet.replace("'", "''")
     label = f"          fleet: '{quoted}'\n"
     return (
@@ -145,7 +157,7 @@ def _members(exporter: str, fleet: str, target: str) -> str:
 
 
 def target_labels(name: str, entry: StateEntry, view: ConfigView) -> tuple[str, str]:
-    """The labels ``job`` and ``instance`` that the series of an exporter's target have."""
+    """Return the labels ``job`` and ``instance`` of the series of an exporter's target."""
     definition = entry["definition"]
     config = jobs.build(definition, "/").config
     static = config["static_configs"][0]
@@ -153,7 +165,7 @@ def target_labels(name: str, entry: StateEntry, view: ConfigView) -> tuple[str, 
     labels = {"job": str(config["job_name"]), "instance": address, **(static.get("labels") or {})}
     found = view.ours.get(name)
     if found is None:
-        # A job that its owner wrote may scrape it, and stay.
+        # A job of the owner may scrape it and stay.
         found = next((job for job in view.foreign if address in job.targets), None)
         if found is not None:
             return found.job_name, address
@@ -163,12 +175,18 @@ def target_labels(name: str, entry: StateEntry, view: ConfigView) -> tuple[str, 
 
 
 def _inside(text: str) -> str:
-    """A label's value as it stands between quotes of PromQL, in a text between YAML's single quotes."""
-    return json.dumps(text, ensure_ascii=False)[1:-1].replace("'", "''")
+    """Return a label's value escaped for a PromQL string in a YAML text in single quotes."""
+    escaped = argspec.CONTROL.sub(_escaped, json.dumps(text, ensure_ascii=False)[1:-1])
+    return escaped.replace("'", "''")
+
+
+def _escaped(character: re.Match[str]) -> str:
+    """Return a character that YAML takes for the end of a line, or refuses, as an escape of PromQL."""
+    return f"\\u{ord(character.group()):04x}"
 
 
 def unhealthy(groups: Iterable[Mapping[str, object]], wanted: Iterable[str]) -> str | None:
-    """What is wrong with our groups as Prometheus tells them, for a message; None where nothing is."""
+    """Return what is wrong with our groups as Prometheus reports them; None if nothing is."""
     running = {str(group.get("name")): group for group in groups}
     missing = [name for name in wanted if name not in running]
     if missing:

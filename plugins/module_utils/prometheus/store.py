@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The deliveries of one client on its Prometheus host, and who may read them.
+"""Stores the deliveries of one client on its Prometheus host, and decides who may read them.
 
-A delivery is written into a directory of its own and never changes; which one is used is told by the link ``current``.
+A delivery is written into its own directory and never changes. The link ``current`` says which one is in use.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ _DELIVERY = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})-([0-9]{1,9})\Z")
 _NEW = ".new-"
 _LOCK, _TRANSPORT, _STATE, _FOLLOW = ".lock", ".transport", ".state.json", ".follow.json"
 _OURS = (_TRANSPORT, _STATE, _FOLLOW, f"{_FOLLOW}.request")
-# What an atomic write leaves behind when it is killed.
+# A killed atomic write leaves files with these names.
 _LEFT_OVER = re.compile(r"(?:\.\.?(?:state\.json|follow\.json|follow\.json\.request)|current)\.[0-9a-f]{12}\Z")
 NO_REVISION = "empty"
-"""Revision of a store that holds nothing yet."""
+"""The revision of a store that holds nothing yet."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Account:
     """The user that Prometheus runs as.
 
-    :ivar groups: all of its groups, by number.
+    :ivar groups: numbers of all its groups.
     """
 
     name: str
@@ -56,10 +56,10 @@ class Account:
 
 
 def account(user: str, group: str | None) -> Account:
-    """Look up the Prometheus user.
+    """Return the Prometheus user.
 
-    :param group: owner group of what it may read; None takes the user's own.
-    :raises TimesTenError: if one of them does not exist, or we are neither root nor that user.
+    :param group: group of the files that it may read; None uses the user's own group.
+    :raises TimesTenError: if the user or group does not exist, or we are neither root nor that user.
     """
     if user.isdigit():
         return _account_by_number(int(user), group)
@@ -96,7 +96,7 @@ def _group(group: str) -> int:
 
 
 def _account_by_number(uid: int, group: str | None) -> Account:
-    """The user of a container, of which the host needs to know nothing but the number."""
+    """Return the user of a container. The host need not know this user; the number is enough."""
     if os.geteuid() not in (0, uid):
         raise TimesTenError(
             f"this runs as uid {os.geteuid()}, which can neither read nor write for uid {uid}: run it as root (become) or as "
@@ -110,7 +110,7 @@ def _account_by_number(uid: int, group: str | None) -> Account:
 
 
 def take_on(identity: Account) -> None:
-    """Become that user for good, in a child process; does nothing where we are not root."""
+    """Become that user for good, in a child process. Does nothing if we are not root."""
     if os.geteuid() == 0:
         os.setgroups(identity.groups)
         os.setresgid(identity.gid, identity.gid, identity.gid)
@@ -118,10 +118,11 @@ def take_on(identity: Account) -> None:
 
 
 def as_user(identity: Account, work: Callable[[], Any], directory: str | None = None) -> Any:
-    """Run something as the Prometheus user and return its (JSON) result. Not to be called while threads run.
+    """Run a function as the Prometheus user and return its result, which must be valid JSON. Must not be called while
+    threads run.
 
-    :param directory: where it runs, entered with our own rights; only where we are root.
-    :raises TimesTenError: as ``work`` does, or if the child dies.
+    :param directory: working directory, entered with our own rights; used only if we are root.
+    :raises TimesTenError: if ``work`` raises it, or the child dies.
     """
     if os.geteuid() == identity.uid and directory is None:
         return work()
@@ -164,22 +165,22 @@ def _is_name(name: str) -> bool:
 
 
 def is_delivery_name(name: str) -> bool:
-    """Tell whether a name is that of a delivery: ``<generation>-<number>``, which is no path."""
+    """Tell whether a name is that of a delivery, ``<generation>-<number>``, and therefore not another path."""
     return _DELIVERY.match(name) is not None and ".." not in name
 
 
 def delivery_order(name: str) -> tuple[str, int]:
-    """Sort key of deliveries: generations begin with their time, and pairs are counted within one."""
+    """Return the sort key of a delivery: a generation begins with its time, and its pairs are numbered."""
     match = _DELIVERY.match(name)
     return (match.group(1), int(match.group(2))) if match else ("", 0)
 
 
 class Store:
-    """The directory of one client, and the one place that knows the names of its files.
+    """The directory of one client. Only this class knows the names of its files.
 
     :param path: absolute.
-    :param reader: who has to be able to read; None where that user does not exist (check mode before Prometheus
-        is installed).
+    :param reader: the user that has to be able to read; None if it does not exist (check mode before Prometheus is
+        installed).
     """
 
     def __init__(self, path: str, reader: Account | None) -> None:
@@ -192,19 +193,20 @@ class Store:
         self.follow_file = os.path.join(self.path, _FOLLOW)
 
     def _shared(self) -> tuple[int, int] | None:
-        """Owner of what the Prometheus user reads but must not change."""
+        """Return the owner of files that the Prometheus user may read but not change."""
         return (0, self._reader.gid) if self._reader is not None and os.geteuid() == 0 else None
 
     def exists(self) -> bool:
-        """Whether the directory is there."""
+        """Tell whether the directory exists."""
         return os.path.isdir(self.path)
 
     def strangers(self) -> list[str]:
-        """Names in the directory that are not ours."""
+        """Return the names in the directory that are not ours."""
         if not self.exists():
             return []
         present = os.listdir(self.path)
-        # A killed run of ours leaves an empty directory; where nothing else is ours, it is somebody's.
+        # A killed run of ours leaves empty directories. If nothing else there is ours, an empty directory is somebody
+        # else's.
         known = not set(present).isdisjoint(_OURS)
         return sorted(name for name in present if not self._is_ours(name) or (not known and self._is_empty(name)))
 
@@ -220,7 +222,7 @@ class Store:
     def refuse_strangers(self, config_file: str) -> None:
         """Refuse a directory that holds anything that is not ours, before it is touched.
 
-        :raises TimesTenError: naming what is there.
+        :raises TimesTenError: naming what the directory holds.
         """
         directory = os.path.realpath(os.path.dirname(config_file))
         if f"{directory}/".startswith(f"{os.path.realpath(self.path).rstrip('/')}/"):
@@ -240,7 +242,7 @@ class Store:
             raise TimesTenError(f"store: {self.path} lies in the store of another client; set store to another place")
 
     def prepare(self) -> None:
-        """Make the directory itself, with what is above it left alone.
+        """Make the directory itself, but none of its parents.
 
         :raises TimesTenError: if its parent is missing, or others may write to it.
         """
@@ -259,7 +261,7 @@ class Store:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the store for this run; nothing is made where it does not exist yet.
+        """Hold the store's lock for this run. If the store does not exist yet, nothing is made.
 
         :raises TimesTenError: naming the process that holds it.
         """
@@ -272,14 +274,14 @@ class Store:
     # --- transport key
 
     def transport_key(self) -> bytes | None:
-        """The private key (PEM) that bundles for this client are sealed for; None if there is none yet."""
+        """Return the private key (PEM) for which this client's bundles are sealed; None if there is none yet."""
         try:
             return _files.read(self._key_file)
         except FileNotFoundError:
             return None
 
     def renew_transport_key(self) -> str:
-        """Replace the transport key, so that what was sealed for the old one can never be opened again.
+        """Replace the transport key, so that bundles sealed for the old key can never be opened again.
 
         :returns: the new public key.
         """
@@ -293,7 +295,7 @@ class Store:
     # --- state
 
     def state(self) -> StoreState:
-        """What is ours: ``revision`` and, by exporter name, ``exporters``."""
+        """Return our state: ``revision`` and, by exporter name, ``exporters``."""
         try:
             value: Any = _files.read_json(self._state_file, _STATE_LIMIT)
         except TimesTenError as error:
@@ -321,13 +323,13 @@ class Store:
         return state
 
     def write_state(self, state: StoreState) -> str:
-        """Write the state with a new revision, and return that."""
+        """Write the state with a new revision, and return the revision."""
         values = dict(state, version=1, revision=secrets.token_hex(8), by=_files.identity())
         _files.write_json(self._state_file, values, 0o600)
         return str(values["revision"])
 
     def owner(self) -> str | None:
-        """Name of the client whose store this is; None where nothing says."""
+        """Return the name of the client that owns this store; None if nothing says it."""
         try:
             return str((_files.read_json(self._state_file, _STATE_LIMIT) or {})["client"])
         except (TimesTenError, KeyError):
@@ -336,9 +338,9 @@ class Store:
     # --- deliveries
 
     def directory(self, exporter: str, delivery: str | None = None) -> str:
-        """Path of an exporter's deliveries, or of one of them.
+        """Return the path of an exporter's deliveries, or of one of them.
 
-        :raises TimesTenError: if one of the names could be another path.
+        :raises TimesTenError: if a name could lead to another path.
         """
         home = os.path.join(self.path, _names.check_name(exporter, "exporter"))
         if delivery is None:
@@ -350,18 +352,20 @@ class Store:
         return os.path.join(home, delivery)
 
     def in_use(self, exporter: str) -> str:
-        """Path of the link to the delivery in use, whether it is there or not."""
+        """Return the path of the link to the delivery in use, even if it does not exist."""
         return os.path.join(self.directory(exporter), CURRENT)
 
     def current(self, exporter: str) -> str | None:
-        """Name of the delivery in use, if its link is there and leads to one of this exporter's own directories."""
+        """Return the name of the delivery in use, if its link exists and leads to one of this exporter's own
+        directories.
+        """
         name = _files.link_target(self.in_use(exporter))
         if name is None or not is_delivery_name(name) or not os.path.isdir(self.directory(exporter, name)):
             return None
         return name
 
     def marks(self, exporter: str, delivery: str) -> list[list[int]] | None:
-        """What changes whenever one of the three files does; None if one is missing."""
+        """Return marks that change whenever one of the three files changes; None if a file is missing."""
         place = self.directory(exporter, delivery)
         try:
             found = [os.lstat(os.path.join(place, name)) for name in FILES]
@@ -370,10 +374,10 @@ class Store:
         return [[info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns] for info in found]
 
     def facts(self, exporter: str, delivery: str, entry: StateEntry | None = None) -> Stored | None:
-        """Read what a delivery holds; None if anything is missing, damaged or no pair: then it has to be delivered
-        anew.
+        """Return the content of a delivery; None if a file is missing or damaged or the pair does not match, so that it
+        has to be delivered again.
 
-        :param entry: the state's word on the exporter; files that are those of that time are not parsed again.
+        :param entry: the state's entry of the exporter; files with the marks in it are not parsed again.
         """
         marks = self.marks(exporter, delivery)
         if marks is None:
@@ -385,10 +389,10 @@ class Store:
         return deliveries.parse(self.directory(exporter, delivery), delivery, marks)
 
     def stage(self, expected: Expected, authority: bytes, certificate: bytes, key: bytes) -> str:
-        """Write a delivery into a directory that nothing names yet. Its key was never readable by others.
+        """Write a delivery into a directory that nothing names yet. At no moment can others read its key.
 
         :returns: that directory, for :func:`settle` or :func:`discard`.
-        :raises TimesTenError: naming the path and the system's reason.
+        :raises TimesTenError: with the path and the system's error.
         """
         home = self.directory(expected.exporter)
         _files.make_directory(home, 0o750, self._shared())
@@ -397,7 +401,7 @@ class Store:
         key_owner = None if owner is None or self._reader is None else (self._reader.uid, self._reader.gid)
         try:
             _files.make_directory(fresh, 0o750, owner)
-            # The directory is flushed once for all three, not after each.
+            # Flush the directory once for all three files, not after each.
             for name, data, mode, whose in (
                 ("ca.crt", authority, 0o440, owner),
                 ("client.crt", certificate, 0o440, owner),
@@ -416,7 +420,7 @@ class Store:
         return fresh
 
     def discard(self, exporter: str, fresh: str) -> None:
-        """Remove a staged delivery, and the exporter's directory if nothing else is in it."""
+        """Remove a staged delivery, and the exporter's directory if it is empty then."""
         shutil.rmtree(fresh, ignore_errors=True)
         with contextlib.suppress(OSError):
             os.rmdir(self.directory(exporter))
@@ -424,8 +428,8 @@ class Store:
     def settle(self, expected: Expected, fresh: str) -> str | None:
         """Give a staged delivery its name.
 
-        :returns: where one is that had this name before, for :func:`drop`; only an incomplete, damaged or wrong one is
-            ever replaced.
+        :returns: where a former delivery of this name is now, for :func:`drop`. Only an incomplete, damaged or wrong
+            one is ever replaced.
         """
         home, place = self.directory(expected.exporter), self.directory(expected.exporter, expected.delivery)
         displaced = None
@@ -449,7 +453,7 @@ class Store:
             os.unlink(link)
 
     def switch_all(self, wanted: Mapping[str, str | None]) -> None:
-        """Switch many exporters; each one in one step."""
+        """Switch many exporters, each in one step."""
         if len(wanted) <= 1:
             for item in wanted.items():
                 self.switch(*item)
@@ -460,7 +464,7 @@ class Store:
             list(pool.map(lambda item: self.switch(*item), sorted(wanted.items())))
 
     def deliveries(self, exporter: str) -> list[str]:
-        """Names of all complete deliveries of an exporter, oldest first."""
+        """Return the names of all complete deliveries of an exporter, oldest first."""
         try:
             names = os.listdir(self.directory(exporter))
         except OSError:
@@ -468,7 +472,7 @@ class Store:
         return sorted(filter(is_delivery_name, names), key=delivery_order)
 
     def prune(self, exporter: str, keep: int) -> None:
-        """Remove what a killed run left half done, and all older deliveries but the last ``keep``."""
+        """Remove what a killed run left half done, and older deliveries except the last ``keep``."""
         home = self.directory(exporter)
         current = self.current(exporter)
         others = [name for name in self.deliveries(exporter) if name != current]
@@ -483,7 +487,7 @@ class Store:
     def drop(self, exporter: str, delivery: str, displaced: str | None = None) -> None:
         """Remove one delivery, and the exporter's directory if it was the only one.
 
-        :param displaced: what had this name before, and gets it back.
+        :param displaced: a former delivery of this name, which gets its name back.
         """
         place = self.directory(exporter, delivery)
         shutil.rmtree(place, ignore_errors=True)
@@ -511,9 +515,10 @@ class Store:
         shutil.rmtree(self.directory(exporter), ignore_errors=True)
 
     def remains(self, is_kept: Callable[[str], bool]) -> list[str]:
-        """Names of what is ours in the directory, the lock aside; also of what the state does not know, as a killed run may leave it.
+        """Return the names of everything of ours in the directory except the lock, even of exporters that the state
+        lacks: a killed run may have left them.
 
-        :param is_kept: exporters whose deliveries do not count.
+        :param is_kept: exporters whose deliveries are left out.
         """
         return [
             name
@@ -522,7 +527,7 @@ class Store:
         ]
 
     def destroy(self, is_kept: Callable[[str], bool]) -> None:
-        """Remove what is ours; the directory itself only if nothing else is in it.
+        """Remove everything that is ours. Remove the directory itself only if it is empty then.
 
         :param is_kept: exporters whose deliveries stay.
         """
@@ -538,7 +543,7 @@ class Store:
 
 
 _STATE_LIMIT = 1 << 26
-"""Bytes. 10,000 exporters are about 5 MB."""
+"""Bytes. 10,000 exporters have about 5 MB."""
 
 
 def _create(path: str, data: bytes, mode: int, owner: tuple[int, int] | None) -> None:
@@ -553,7 +558,7 @@ def _create(path: str, data: bytes, mode: int, owner: tuple[int, int] | None) ->
 
 
 def check_delivery_name(delivery: str, generation: str, what: str) -> None:
-    """:raises TimesTenError: if a delivery's name is not ``<generation>-<n>``: it becomes a directory here."""
+    """:raises TimesTenError: if a delivery's name is not ``<generation>-<n>``. The name becomes a directory here."""
     match = _DELIVERY.match(delivery)
     _names.check_name(generation, f"{what}: generation")
     if not match or not is_delivery_name(delivery) or match.group(1) != generation:

@@ -1,10 +1,11 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A Prometheus host's side of a rotation: a detached process makes that delivery current which fits what the exporter serves.
+"""A Prometheus host's side of a rotation: a detached process makes current whichever delivery matches the certificate
+that the exporter serves.
 
-It follows the port and needs no agreement on clocks: the moments only tell it when to look more often. So both sides end up together
-whether the exporter switches, does not, or goes back, and whether or not anybody else is still there.
+It watches the port, so the clocks need not agree: the moments only say when to look more often. Both sides therefore
+end in the same state, whether the exporter switches, stays or goes back, and even if the controller is gone.
 """
 
 from __future__ import annotations
@@ -25,30 +26,31 @@ if TYPE_CHECKING:
 FOLLOWING, RELEASED, ENDED, FAILED = "following", "released", "ended", "failed"
 
 _AWAY = 0.02
-"""Seconds between two looks while nobody listens, which costs the exporter nothing."""
+"""Seconds between two looks while nothing listens, which costs the exporter nothing."""
 _NEAR = 0.05
-"""Seconds between two looks around a moment: each is a handshake."""
+"""Seconds between two looks around a moment; each look is a handshake."""
 _SLOW = 0.25
 _AROUND = 1.0
-"""Seconds before a moment from which on to look more often; clocks may differ by that."""
+"""Look more often from so many seconds before a moment on; the clocks may differ by so much."""
 _AFTER = 10.0
 _GRACE = 60.0
-"""Seconds past the deadline for which to go on, since an exporter that is not confirmed goes back then."""
+"""Go on for so many seconds after the deadline, because an exporter without confirmation goes back then."""
 _TIMEOUT = 1.0
 
 
 def record_of(store: Store) -> Record:
-    """The record of the process that follows for one client."""
-    # Ansible compiles what a module imports at every call, and most calls follow nothing.
+    """Return the record of the process that follows for one client."""
+    # This import stands here because Ansible compiles everything that a module imports at every call, and most calls
+    # follow nothing.
     from ansible_collections.timesten.monitoring.plugins.module_utils.machine.detached import Record
 
     return Record(store.follow_file)
 
 
 def refuse_while_following(store: Store, run: Mapping[str, Any]) -> None:
-    """End the process that a run left behind which is gone.
+    """End a following process whose run is gone.
 
-    :param run: the one that asks.
+    :param run: the run that asks.
     :raises TimesTenError: if a process of another run follows in this store.
     """
     if not os.path.lexists(store.follow_file):
@@ -77,9 +79,10 @@ def follow(
     """Start the process that follows the exporters.
 
     :param exporters: elements with ``name``, ``address``, ``port`` and the staged ``delivery``.
-    :param orders: by exporter ``moments`` (this host's clock, seconds since the epoch) and ``deadline``.
-    :param rename: called with exporter, old and new delivery before one becomes current, where the jobs name deliveries.
-    :raises TimesTenError: if another run's process still follows, or a delivery is not there.
+    :param orders: by exporter, ``moments`` (this host's clock, seconds since the epoch) and ``deadline``.
+    :param rename: called with exporter, old and new delivery before the new one becomes current, if the jobs name
+        deliveries.
+    :raises TimesTenError: if another run's process still follows, or a delivery does not exist.
     """
     refuse_while_following(store, run)
     record = record_of(store)
@@ -111,7 +114,7 @@ def follow(
 
 
 def _with(faults: Mapping[str, str], result: dict[str, Any]) -> dict[str, Any]:
-    """:raises TimesTenError: with the result, if an exporter has failed; it costs none of the others."""
+    """:raises TimesTenError: with the result, if an exporter has failed; the others are not affected."""
     if faults:
         rows = [{"name": name, "failed": True, "msg": text} for name, text in faults.items()]
         raise TimesTenError("; ".join(faults.values()), **result, exporters=rows)
@@ -119,9 +122,9 @@ def _with(faults: Mapping[str, str], result: dict[str, Any]) -> dict[str, Any]:
 
 
 def release(store: Store, exporters: Sequence[Mapping[str, Any]], keep: int, check_mode: bool) -> dict[str, Any]:
-    """End the process that follows, and remove the deliveries that are not kept; the caller holds the store.
+    """End the following process, and remove the deliveries that are not kept. The caller holds the store's lock.
 
-    :param exporters: elements with ``name`` and the staged ``delivery``: one that did not become current goes.
+    :param exporters: elements with ``name`` and the staged ``delivery``, which is removed if it did not become current.
     """
     record = record_of(store)
     seen: dict[str, Any] = {}
@@ -143,7 +146,7 @@ def release(store: Store, exporters: Sequence[Mapping[str, Any]], keep: int, che
 
 
 def _end(record: Record) -> dict[str, Any]:
-    """End the process that follows; return its last record."""
+    """End the following process and return its last record."""
     record.ask("release")
     return record.wait(lambda values: values.get("status") != FOLLOWING, 10 * _TIMEOUT)
 
@@ -168,7 +171,7 @@ def _follow_all(record: Record, token: str, followers: Sequence[_Follower]) -> N
 class _Follower:
     """Follows one exporter.
 
-    :ivar events: what it did: moment, the delivery that it made current, and the seconds that the exporter had been away for.
+    :ivar events: what it did: moment, delivery made current, and the seconds for which the exporter had been away.
     """
 
     def __init__(
@@ -190,13 +193,13 @@ class _Follower:
         self._away: float | None = None
 
     def run(self, over: threading.Event) -> None:
-        """Follow until released, the switch was made and taken back, or the deadline is well past."""
+        """Follow until it is released, the switch was made and undone, or the deadline is well past."""
         while not over.is_set() and time.time() < self.deadline + _GRACE:
             if sum("delivery" in event for event in self.events) == 2:
                 return
             current = self._store.current(self.name)
             if current not in (self._old, self._new):
-                # Somebody else delivered a third one, and knows better.
+                # Somebody else has delivered a third one, so this process leaves it alone.
                 return
             other = self._new if current == self._old else self._old
             try:
@@ -207,7 +210,9 @@ class _Follower:
             over.wait(self._pause())
 
     def _look(self, current: str | None, other: str | None) -> None:
-        """Make the other delivery current if the exporter serves what it trusts, and not what the current one trusts."""
+        """Make the other delivery current if it trusts the certificate that the exporter serves and the current one
+        does not.
+        """
         status = self._shake(other)
         if status == probe.UNREACHABLE:
             self._away = self._away or time.time()

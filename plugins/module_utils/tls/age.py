@@ -1,10 +1,11 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Encryption in the age format (age-encryption.org/v1) for X25519 recipients, so that an outsider needs nothing but the program age.
+"""Encrypts in the age format (age-encryption.org/v1) for X25519 recipients, so that an outsider needs only the program
+age.
 
-A file key is wrapped for each recipient; the header is authenticated with it, and the payload is encrypted in chunks of 64 KiB. Only
-encryption is here: the private keys are with the outsiders.
+A file key is wrapped for each recipient. It authenticates the header, and the payload is encrypted in chunks of 64 KiB.
+There is no decryption here, because only the outsiders have the private keys.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ except ImportError:
 
 CHUNK = 65536
 LIMIT = 65536
-"""Characters of an encrypted key, armored. An RSA key of 16384 bits makes 17,700."""
+"""Characters of an encrypted and armored private key. An RSA key of 16384 bits needs 17,700."""
 
 _VERSION = "age-encryption.org/v1"
 _BEGIN, _END = "-----BEGIN AGE ENCRYPTED FILE-----", "-----END AGE ENCRYPTED FILE-----"
-# Of what encrypt() makes for one recipient: the header, the nonce of 16 bytes, and one chunk, which has a tag of 16 bytes and is not empty.
+# The form of encrypt()'s result for one recipient: the header, a nonce of 16 bytes, and one chunk of at least one byte
+# with its tag of 16 bytes.
 _SHAPE = re.compile(
     rb"age-encryption\.org/v1\n-> X25519 [A-Za-z0-9+/]{43}\n[A-Za-z0-9+/]{43}\n--- [A-Za-z0-9+/]{43}\n.{33,}\Z",
     re.DOTALL,
@@ -40,10 +42,10 @@ _SHAPE = re.compile(
 
 
 def encrypt(plaintext: bytes, recipients: Sequence[str], randomness: Callable[[int], bytes] = os.urandom) -> bytes:
-    """Encrypt for the holders of the private keys of some recipients.
+    """Return the plaintext encrypted for the holders of some private keys.
 
-    :param randomness: where file key, ephemeral keys and nonce come from, in this order.
-    :raises TimesTenError: if a recipient is none, or this host's OpenSSL has not these algorithms (FIPS mode).
+    :param randomness: source of file key, ephemeral keys and nonce, in this order.
+    :raises TimesTenError: if a recipient is invalid, or this host's OpenSSL lacks the algorithms (FIPS mode).
     """
     points = [age_point(recipient) for recipient in recipients]
     try:
@@ -91,18 +93,18 @@ def _base64(data: bytes) -> str:
 
 
 def armor(encrypted: bytes) -> str:
-    """Return an encrypted file as text, which age reads as well; without the end of the last line."""
+    """Return an encrypted file as text, which age also reads, without the last line end."""
     text = base64.b64encode(encrypted).decode("ascii")
     return "\n".join([_BEGIN, *(text[start : start + 64] for start in range(0, len(text), 64)), _END])
 
 
 def is_armored(value: object) -> bool:
-    """Tell whether this begins as :func:`armor` does."""
+    """Tell whether this begins like a result of :func:`armor`."""
     return isinstance(value, str) and value.startswith(_BEGIN)
 
 
 def check_armored(text: str) -> None:
-    """:raises ValueError: if this is not what :func:`armor` makes of a file for one recipient."""
+    """:raises ValueError: if this is not a result of :func:`armor` for a file with one recipient."""
     lines = text.split("\n")
     if lines[0] != _BEGIN or lines[-1] != _END:
         raise ValueError(f"does not stand between {_BEGIN} and {_END}")

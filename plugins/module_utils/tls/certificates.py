@@ -1,10 +1,11 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates as facts: what they say, whether a pair fits, when something is due."""
+"""Reads certificates: their facts, whether a key belongs to one, and which one is the server's own."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import traceback
@@ -14,6 +15,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import (
     PEM_BLOCK,
     RenewBefore,
+    certificates_of,
     check_pair,
     parse_timestamp,
     timestamp,
@@ -35,8 +37,8 @@ except ImportError:
 def load(pem: bytes, what: str) -> list[x509.Certificate]:
     """Parse every certificate in a PEM text, in order.
 
-    :param what: the file or place it came from, for the message.
-    :raises TimesTenError: if there is none, or one cannot be parsed.
+    :param what: the file or place of the text, for the message.
+    :raises TimesTenError: if there is no certificate, or one cannot be parsed.
     """
     blocks = PEM_BLOCK.findall(pem)
     if not blocks:
@@ -48,9 +50,9 @@ def load(pem: bytes, what: str) -> list[x509.Certificate]:
 
 
 def load_one(pem: bytes, what: str) -> x509.Certificate:
-    """Parse a PEM text that has to hold exactly one certificate.
+    """Return the one certificate in a PEM text.
 
-    :raises TimesTenError: if there is another number of them.
+    :raises TimesTenError: if the text has none or several.
     """
     certificates = load(pem, what)
     if len(certificates) != 1:
@@ -59,13 +61,14 @@ def load_one(pem: bytes, what: str) -> x509.Certificate:
 
 
 def belongs(certificate: x509.Certificate, key: bytes) -> bool:
-    """Tell cheaply whether a private key is whole and a certificate's own; OpenSSL takes fifty times as long.
+    """Tell quickly whether a private key is complete and belongs to a certificate; OpenSSL would take fifty times as
+    long.
 
-    False also where that cannot be told: then :func:`check_pair` judges, and names what is wrong.
+    False also means "unknown": then :func:`check_pair` decides, and says what is wrong.
     """
     try:
         private = serialization.load_pem_private_key(key, None, unsafe_skip_rsa_key_validation=True)
-    except (TypeError, ValueError, UnsupportedAlgorithm):  # cryptography before 39 does not know the word
+    except (TypeError, ValueError, UnsupportedAlgorithm):  # cryptography before 39 does not have this parameter
         return False
     public = certificate.public_key()
     if isinstance(private, rsa.RSAPrivateKey) and isinstance(public, rsa.RSAPublicKey):
@@ -83,17 +86,31 @@ def belongs(certificate: x509.Certificate, key: bytes) -> bool:
     return False
 
 
+def own_of(pem: bytes, key: bytes) -> bytes:
+    """Return that certificate of a PEM text, as PEM, which belongs to a private key: its CA may stand beside it, or the key itself.
+
+    Where none does, all certificates of the text: :func:`check_pair` then names what is wrong.
+    """
+    for block in PEM_BLOCK.findall(pem):
+        with contextlib.suppress(ValueError):
+            if belongs(x509.load_pem_x509_certificate(block), key):
+                return certificates_of(block)
+    return certificates_of(pem)
+
+
 def _der(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.DER)
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
-    """SHA-256 of the DER, lower-case hexadecimal."""
+    """Return the SHA-256 of the DER in lower-case hexadecimal."""
     return hashlib.sha256(_der(certificate)).hexdigest()
 
 
 def bundle_fingerprint(certificates: Iterable[x509.Certificate]) -> str:
-    """SHA-256 over the DER of several certificates in their order: the identity of a CA file whatever its PEM looks like."""
+    """Return the SHA-256 over the DER of several certificates in order. It identifies a CA file however its PEM is
+    formatted.
+    """
     digest = hashlib.sha256()
     for certificate in certificates:
         digest.update(_der(certificate))
@@ -101,7 +118,7 @@ def bundle_fingerprint(certificates: Iterable[x509.Certificate]) -> str:
 
 
 def _moment(certificate: x509.Certificate, which: str) -> datetime.datetime:
-    # The aware properties came with cryptography 42, the naive ones are deprecated there.
+    # cryptography 42 added the aware properties and deprecated the naive ones.
     aware: datetime.datetime | None = getattr(certificate, which + "_utc", None)
     if aware is not None:
         return aware
@@ -110,7 +127,7 @@ def _moment(certificate: x509.Certificate, which: str) -> datetime.datetime:
 
 
 def validity(certificate: x509.Certificate) -> tuple[str, str]:
-    """First and last moment of a certificate, as :func:`timestamp` writes them."""
+    """Return the first and last moment of a certificate, in the form of :func:`timestamp`."""
     return (
         timestamp(_moment(certificate, "not_valid_before")),
         timestamp(_moment(certificate, "not_valid_after")),
@@ -134,7 +151,9 @@ def _alt_names(certificate: x509.Certificate) -> list[str]:
 
 
 def facts(certificate: x509.Certificate) -> dict[str, Any]:
-    """What a certificate says, as the one dict that results, manifests and diffs use (docs/on-disk.md, Certificate facts)."""
+    """Return the facts of a certificate, in the form of all results, manifests and diffs (docs/on-disk.md, Certificate
+    facts).
+    """
     try:
         is_ca = bool(certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
     except x509.ExtensionNotFound:
@@ -156,15 +175,16 @@ def facts(certificate: x509.Certificate) -> dict[str, Any]:
 
 
 def facts_of_der(der: bytes) -> dict[str, Any]:
-    """Facts of a certificate that a handshake returned."""
+    """Return the facts of a certificate from a handshake."""
     return facts(x509.load_der_x509_certificate(der))
 
 
 def find_leaf(certificates: Sequence[x509.Certificate]) -> x509.Certificate | None:
-    """Pick the server's own certificate from an exported file that may hold CA, leaf or chain; None if only a CA is there.
+    """Return the server's own certificate from an exported file, which may hold CA, leaf or chain; None if it holds
+    only a CA.
 
-    A certificate with alternative names is the server's: Prometheus refuses a server certificate without them, and a private CA has none. A single
-    self-signed certificate with names is both.
+    A certificate with alternative names is the server's: Prometheus refuses a server certificate without them, and a
+    private CA has none. A single self-signed certificate with names is both CA and server certificate.
     """
     named = [certificate for certificate in certificates if _alt_names(certificate)]
     leaves = [certificate for certificate in named if certificate.issuer != certificate.subject]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What can be told of certificate files without the package ``cryptography``, whose import costs more than most calls need."""
+"""Checks certificate files without the package ``cryptography``, whose import takes longer than most calls."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from typing import Any
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files as _files
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 
-PEM_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----\r?\n.+?-----END CERTIFICATE-----\r?\n?", re.DOTALL)
+PEM_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----[ \t]*\r?\n.+?-----END CERTIFICATE-----[ \t]*\r?\n?", re.DOTALL)
 _DURATION = re.compile(r"(\d{1,8})([smhd])\Z")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def timestamp(moment: datetime.datetime) -> str:
-    """Write a UTC moment the way all results do: ``2026-11-24T10:49:00Z``."""
+    """Return a UTC moment in the form of all results: ``2026-11-24T10:49:00Z``."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def parse_timestamp(text: str) -> datetime.datetime:
-    """Read what :func:`timestamp` wrote, as an aware UTC moment.
+    """Return the aware UTC moment of a text written by :func:`timestamp`.
 
     :raises ValueError: if the text has another form.
     """
@@ -33,14 +33,21 @@ def parse_timestamp(text: str) -> datetime.datetime:
 
 
 def utcnow() -> datetime.datetime:
-    """The present moment, aware, in UTC."""
+    """Return the present moment, aware, in UTC."""
     return datetime.datetime.now(datetime.timezone.utc)
 
 
-def bundle_fingerprint(pem: bytes) -> str | None:
-    """SHA-256 over the DER of every certificate in a PEM text, in order; None if there is none, or one is damaged.
+def certificates_of(pem: bytes) -> bytes:
+    """Return the certificates of a PEM text with plain line ends, and nothing else of it: no remarks, no private key."""
+    blocks = (b"\n".join(block.split()) for block in PEM_BLOCK.findall(pem))
+    return b"".join(block.replace(b"\nCERTIFICATE-----", b" CERTIFICATE-----") + b"\n" for block in blocks)
 
-    Of a text with one certificate this is the fingerprint of that certificate.
+
+def bundle_fingerprint(pem: bytes) -> str | None:
+    """Return the SHA-256 over the DER of every certificate in a PEM text, in order; None if there is none or one is
+    damaged.
+
+    For a text with one certificate this is its fingerprint.
     """
     blocks = PEM_BLOCK.findall(pem)
     digest = hashlib.sha256()
@@ -53,9 +60,9 @@ def bundle_fingerprint(pem: bytes) -> str | None:
 
 
 def check_pair(certificate_path: str, key_path: str) -> None:
-    """Check that a certificate and a private key on disk belong together.
+    """Check that a certificate file and a private key file match.
 
-    OpenSSL does it through ssl, which is forty times faster than loading an RSA key with ``cryptography``.
+    OpenSSL checks this through ssl, forty times faster than ``cryptography`` loads an RSA key.
 
     :raises TimesTenError: naming both files.
     """
@@ -68,22 +75,23 @@ def check_pair(certificate_path: str, key_path: str) -> None:
 
 
 def _no_password() -> bytes:
-    # Without this, OpenSSL would ask on the terminal for the passphrase of an encrypted key.
+    # Without this function OpenSSL would ask on the terminal for the passphrase of an encrypted key.
     raise ValueError("the key is encrypted")
 
 
 class RenewBefore:
-    """How long before its end a certificate is due: a duration, at most half of its lifetime, or a share of its lifetime.
+    """How long before its end a certificate is due: a duration, limited to half of its lifetime, or a share of its
+    lifetime.
 
-    Half: else a certificate whose whole lifetime is shorter than the duration would be renewed by every run.
+    Without that limit, every run would renew a certificate whose lifetime is shorter than the duration.
     """
 
     def __init__(self, text: str, place: str = "", name: str | None = None) -> None:
-        """Read the option.
+        """Parse the option.
 
         :param place: prefix for the message, for example ``exporters[2].``.
-        :param name: whose certificates they are: up to a tenth earlier, always the same for a name, so that a fleet that
-            was set up in one hour is not due in one hour.
+        :param name: the owner of the certificates. Its certificates are due up to a tenth earlier, always the same for
+            a name, so that a fleet that was set up in one hour is not due in one hour.
         :raises TimesTenError: if the text is neither a duration such as ``30d`` nor a share such as ``20%``.
         """
         self.text = text
@@ -103,16 +111,16 @@ class RenewBefore:
             )
 
     def moment(self, not_before: str, not_after: str) -> datetime.datetime:
-        """The moment from which a certificate with this validity is due."""
+        """Return the moment from which a certificate with this validity is due."""
         start, end = parse_timestamp(not_before), parse_timestamp(not_after)
         if self._share is not None:
             return end - (end - start) * min(self._share * self._longer, 99.0) / 100
         return end - min(datetime.timedelta(seconds=self._seconds * self._longer), (end - start) / 2)
 
     def why_due(self, certificate: dict[str, Any], now: datetime.datetime) -> str | None:
-        """The reason why a certificate (facts) has to be renewed now, or None."""
+        """Return why a certificate (given as facts) has to be renewed now, or None."""
         if now < parse_timestamp(certificate["not_before"]):
-            # Made while the clock was wrong: nobody accepts it.
+            # It was made while the clock was wrong, and nobody accepts it.
             return f"is not valid before {certificate['not_before']}"
         if now >= parse_timestamp(certificate["not_after"]):
             return f"expired at {certificate['not_after']}"

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Handshakes with an exporter, as Prometheus or as somebody who has no business there. None of them sends a request."""
+"""Makes handshakes with an exporter, with its own pair or as somebody without access. No request is sent."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ TIMED_OUT = "timed out"
 CLOSED = "closed"
 
 _PARTIAL_CHAIN = 0x80000
-"""X509_V_FLAG_PARTIAL_CHAIN: lets a leaf in the CA file be a trust anchor, as Go does."""
+"""X509_V_FLAG_PARTIAL_CHAIN: OpenSSL then trusts a leaf in the CA file, as Go does."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What one probe saw.
+    """The result of one probe.
 
     :ivar status: ``accepted``; ``refused`` by the exporter (alert, end of file or reset, during the handshake or after
         it); ``untrusted``: we refused the exporter's certificate; ``unreachable``: no TCP connection; ``timed out``:
-        neither accepted nor refused; ``closed``: ended, but :func:`refusal` saw the exporter's own pair end as soon.
-    :ivar detail: the library's text, for people; nothing may depend on it.
-    :ivar certificate: DER of the certificate that the exporter served, where it was seen.
-    :ivar alert: whether the end was a TLS alert, which says by itself that it is a refusal.
+        neither accepted nor refused; ``closed``: it ended, but :func:`refusal` saw that the exporter's own pair does
+        not stay connected longer.
+    :ivar detail: the library's text for people; no decision may depend on it.
+    :ivar certificate: DER of the certificate that the exporter served, if it was seen.
+    :ivar alert: whether it ended with a TLS alert, which alone proves a refusal.
     :ivar lasted: seconds from the connection to its end.
     """
 
@@ -49,14 +50,14 @@ class Outcome:
 
     @property
     def sha256(self) -> str | None:
-        """Fingerprint of the served certificate."""
+        """Return the fingerprint of the served certificate."""
         return None if self.certificate is None else hashlib.sha256(self.certificate).hexdigest()
 
 
 def client_context(
     ca_file: str | None = None, certificate_file: str | None = None, key_file: str | None = None
 ) -> ssl.SSLContext:
-    """What a handshake needs of files, for several handshakes with the same ones: reading a pair costs as much as a handshake.
+    """Return the SSL context of some files, for several handshakes: reading a pair takes as long as a handshake.
 
     :raises OSError: as :func:`tls`.
     """
@@ -85,17 +86,19 @@ def tls(
     settle: float = 0.5,
     context: ssl.SSLContext | None = None,
 ) -> Outcome:
-    """Shake hands and tell what the exporter thinks of us.
+    """Make a handshake and tell whether the exporter accepts us.
 
-    With TLS 1.3 the client's handshake succeeds before the server has judged the client's certificate, so the verdict comes with a read afterwards: an
-    exporter that refuses closes, one that accepts waits for our request.
+    With TLS 1.3 the client's handshake succeeds before the server has checked the client's certificate. Only a read
+    afterwards shows the verdict: an exporter that refuses closes the connection, one that accepts waits for our
+    request.
 
-    :param ca_file: trust exactly this file (CA, leaf or chain); None trusts anything, to see what is served.
-    :param server_name: name that the certificate has to have; None checks no name.
+    :param ca_file: trust exactly this file (CA, leaf or chain). None trusts any certificate, to see which one is
+        served.
+    :param server_name: name that the certificate has to contain; None checks no name.
     :param timeout: seconds for connection and handshake.
-    :param settle: seconds to wait for a refusal after the handshake; 0 asks only what is served.
-    :param context: what :func:`client_context` made of the three files; they are not read then.
-    :raises OSError: if one of the files cannot be read, is no regular file or is no PEM (ssl.SSLError is one).
+    :param settle: seconds to wait for a refusal after the handshake; 0 only looks at the served certificate.
+    :param context: result of :func:`client_context` for the three files, which are not read then.
+    :raises OSError: if a file cannot be read, is not a regular file or is not PEM (ssl.SSLError is an OSError).
     """
     if context is None:
         context = client_context(ca_file, certificate_file, key_file)
@@ -128,9 +131,10 @@ def tls(
 
 
 def plain_http(host: str, port: int, timeout: float = 5.0, settle: float = 1.0) -> Outcome:
-    """Speak plain HTTP to the port, without ever completing a request: a TLS server refuses the first bytes, an HTTP server waits for the rest.
+    """Send the start of a plain HTTP request, but never a complete one. A TLS server refuses it; an HTTP server waits
+    for the rest.
 
-    :param settle: seconds to wait for the refusal.
+    :param settle: seconds to wait for a refusal.
     """
     try:
         with socket.create_connection((host, port), timeout=timeout) as raw:
@@ -140,7 +144,8 @@ def plain_http(host: str, port: int, timeout: float = 5.0, settle: float = 1.0) 
                 data = raw.recv(16)
             except socket.timeout:
                 return Outcome(ACCEPTED, "the server waits for the rest of a plain request")
-            # A TLS alert (record type 21) or the end is a refusal; Go's server answers the plain text "HTTP/1.0 400" and closes.
+            # A TLS alert (record type 21) or the end of the connection is a refusal. Go's server answers the plain text
+            # "HTTP/1.0 400" and closes.
             if data and data[0] == 21:
                 return Outcome(REFUSED, "alert", alert=True)
             if not data or data.startswith(b"HTTP/1.0 400"):
@@ -153,7 +158,7 @@ def plain_http(host: str, port: int, timeout: float = 5.0, settle: float = 1.0) 
 
 
 class Companion:
-    """A connection with the exporter's own pair that is open while somebody else's is tried.
+    """A connection with the exporter's own pair, open at the same time as an attempt without access.
 
     :raises OSError: if one of the files cannot be used, or the exporter cannot be reached.
     """
@@ -168,14 +173,14 @@ class Companion:
             raise
 
     def stays_open(self, seconds: float) -> bool:
-        """Whether it is open now, and for some seconds more."""
+        """Tell whether it is open now and stays open for some seconds."""
         self._socket.settimeout(0.0)
         deadline = time.monotonic() + seconds
         while True:
             try:
                 return bool(self._socket.recv(1))
             except (ssl.SSLWantReadError, BlockingIOError):
-                pass  # session tickets of TLS 1.3 come without being data
+                pass  # session tickets of TLS 1.3 arrive, but are no data
             except OSError:
                 return False
             left = deadline - time.monotonic()
@@ -188,18 +193,20 @@ class Companion:
 
 
 _LONGER = 0.2
-"""Seconds that the exporter's own pair has to stay open for longer than a refused one, at least."""
+"""To prove a refusal, the exporter's own pair has to stay open at least so many seconds longer than the refused
+attempt.
+"""
 _AT_ONCE = 0.5
-"""Seconds. No http server waits for so short a time for the rest of a request."""
+"""Seconds. Every HTTP server waits longer than this for the rest of a request."""
 
 
 def refusal(probe: Callable[[], Outcome], companion: Callable[[], Companion]) -> Outcome:
-    """Try to get in, and tell a refusal from a server that closes every idle connection.
+    """Try to get access, and distinguish a refusal from a server that closes every idle connection.
 
-    An alert is a refusal. An end of file or a reset is one only if the exporter's own pair, connected before and at the same
-    time, stays open for as long again.
+    An alert is a refusal. An end of file or a reset is a refusal only if the exporter's own pair, connected before it
+    and at the same time, stays connected for longer.
 
-    :param probe: one attempt of somebody who has no business there.
+    :param probe: one attempt without access.
     :param companion: opens a connection with the exporter's own pair.
     """
     outcome = _timed(probe)
@@ -209,10 +216,11 @@ def refusal(probe: Callable[[], Outcome], companion: Callable[[], Companion]) ->
 def plain_refusal(
     probe: Callable[[], Outcome], companion: Callable[[], Companion], refused: Sequence[Outcome]
 ) -> Outcome:
-    """As :func:`refusal`, for plain http.
+    """Do what :func:`refusal` does, for plain HTTP.
 
-    :param refused: what came of attempts with TLS on the same port. Where all of them got an alert, it is a TLS server that
-        demands certificates; plain http that it ends at once needs no companion, which costs more than all attempts together.
+    :param refused: the outcomes of attempts with TLS on the same port. If all of them got an alert, the port belongs to
+        a TLS server that demands certificates. If it then ends plain HTTP at once, no companion is needed, which would
+        take longer than all attempts together.
     """
     outcome = _timed(probe)
     if outcome.status != REFUSED or outcome.alert:
@@ -229,13 +237,11 @@ def _timed(probe: Callable[[], Outcome]) -> Outcome:
 
 
 def _beside(probe: Callable[[], Outcome], companion: Callable[[], Companion], outcome: Outcome) -> Outcome:
-    """Repeat an attempt that ended without an alert while the exporter's own pair is connected."""
+    """Repeat an attempt that ended without an alert, while the exporter's own pair is connected."""
     try:
         own = companion()
     except OSError as error:
-        detail = (
-            f"{outcome.detail}; that it is a refusal cannot be told, since the exporter's own pair fails too: {error}"
-        )
+        detail = f"{outcome.detail}; it is unknown whether that is a refusal, because the exporter's own pair fails too: {error}"
         return dataclasses.replace(outcome, status=CLOSED, detail=detail)
     try:
         outcome = _timed(probe)
@@ -248,13 +254,13 @@ def _beside(probe: Callable[[], Outcome], companion: Callable[[], Companion], ou
 
 
 def stranger_pair(directory: str) -> tuple[str, str]:
-    """Make a throw-away pair that no exporter has issued, to be refused with.
+    """Make a temporary pair that no exporter has issued, for an attempt that must be refused.
 
     :param directory: a private directory that the caller removes.
-    :returns: paths of the certificate and of the key.
+    :returns: paths of the certificate and the key.
     :raises TimesTenError: if the files cannot be written.
     """
-    # Imported here, because most calls need none of it.
+    # This import stands here because most calls do not need it.
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -268,7 +274,7 @@ def stranger_pair(directory: str) -> tuple[str, str]:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        # An hour back, so that a slow clock on the other side is no other reason to refuse.
+        # One hour back, so that a slow clock of the exporter gives no other reason to refuse.
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(hours=1))
         .sign(key, hashes.SHA256())

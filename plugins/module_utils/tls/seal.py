@@ -1,10 +1,11 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Private keys on their way: sealed for the one host that may read them.
+"""Seals private keys for transport, so that only the host that is to use them can read them.
 
-ECDH on P-256 with a fresh key for each bundle, HKDF-SHA256, AES-256-GCM: all of them are also there in FIPS mode. The associated data bind a bundle to
-one exporter, client, generation, certificate and recipient. Sealing hides; it does not tell who sealed: ssh does.
+It uses ECDH on P-256 with a new key for each bundle, HKDF-SHA256 and AES-256-GCM, which FIPS mode allows too. The
+associated data bind a bundle to one exporter, client, generation, certificate and recipient. Sealing does not prove who
+sealed: ssh does.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ BUNDLE_LIMIT = 65536
 def new_transport_key() -> tuple[bytes, str]:
     """Make a transport key pair.
 
-    :returns: the private key as PEM, and the public key as :func:`public_key` returns it.
+    :returns: the private key as PEM, and the public key in the form of :func:`public_key`.
     """
     private = ec.generate_private_key(ec.SECP256R1())
     pem = private.private_bytes(
@@ -50,9 +51,9 @@ def new_transport_key() -> tuple[bytes, str]:
 
 
 def public_key(private_pem: bytes) -> str:
-    """The public half: base64 of the uncompressed point.
+    """Return the public half of a transport key: base64 of the uncompressed point.
 
-    :raises TimesTenError: if this is no P-256 private key.
+    :raises TimesTenError: if this is not a P-256 private key.
     """
     return _opened(private_pem)[1]
 
@@ -63,7 +64,7 @@ def seal(key_pem: bytes, exporter: str, client: str, generation: str, fingerprin
     :param fingerprint: SHA-256 of the pair's certificate.
     :param recipient: the public transport key.
     :returns: the bundle, one line of JSON.
-    :raises TimesTenError: if the recipient's key is no point on P-256.
+    :raises TimesTenError: if the recipient's key is not a point on P-256.
     """
     ephemeral = ec.generate_private_key(ec.SECP256R1())
     shared = ephemeral.exchange(ec.ECDH(), _public(recipient))
@@ -84,17 +85,17 @@ def seal(key_pem: bytes, exporter: str, client: str, generation: str, fingerprin
 
 
 def unseal(bundle: str, private_pem: bytes, exporter: str, client: str, generation: str, fingerprint: str) -> bytes:
-    """Decrypt a bundle that has to be for exactly this exporter, client, generation, certificate and recipient.
+    """Decrypt a bundle, which has to be for exactly this exporter, client, generation, certificate and recipient.
 
     :returns: the private key as PEM.
-    :raises TimesTenError: naming the field that differs, or that the bundle was cut or changed.
+    :raises TimesTenError: naming the field that differs, or saying that the bundle was truncated or changed.
     """
     what = f"the sealed bundle of exporter {exporter} for client {client}"
     if len(bundle) > BUNDLE_LIMIT:
         raise TimesTenError(f"{what} has {len(bundle)} characters, more than {BUNDLE_LIMIT}; nothing was stored")
     try:
         fields = json.loads(bundle)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TimesTenError(f"{what} is cut or damaged ({error}); nothing was stored") from error
     if not isinstance(fields, dict):
         raise TimesTenError(f"{what} is damaged (no JSON object); nothing was stored")
@@ -137,7 +138,9 @@ def _derive(shared: bytes, sender: str, recipient: str) -> bytes:
 
 @functools.lru_cache(maxsize=1)
 def _opened(pem: bytes) -> tuple[ec.EllipticCurvePrivateKey, str]:
-    """A transport key and its public half; remembered, because to parse it costs more than the rest of opening a bundle."""
+    """Return a transport key and its public half. The result is cached, because parsing the key takes longer than the
+    rest of opening a bundle.
+    """
     try:
         key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError) as error:

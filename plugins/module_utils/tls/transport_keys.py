@@ -1,9 +1,9 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Public keys that private keys are encrypted for: what can be told of them without the package ``cryptography``.
+"""Checks public keys for which private keys are encrypted, without the package ``cryptography``.
 
-A transport key (P-256) is a Prometheus host's; an age recipient (X25519, ``age1...``) is an outsider's.
+A transport key (P-256) belongs to a Prometheus host; an age recipient (X25519, ``age1...``) belongs to an outsider.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 _P = 2**256 - 2**224 + 2**192 + 2**96 - 1
 _B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
 
-# A private P-256 key in PKCS #8 as new_transport_key writes it: version and curve, the secret, and the public point.
+# A private P-256 key in PKCS #8, as new_transport_key writes it: version and curve, the secret, the public point.
 _KEY_LENGTH = 138
 _KEY_BEGINS = bytes.fromhex("308187020100301306072a8648ce3d020106082a8648ce3d030107046d306b0201010420")
 _POINT_FOLLOWS = bytes.fromhex("a144034200")
@@ -28,7 +28,7 @@ _AGE = "age"
 _CHARSET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _GENERATOR = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
 _P25519 = 2**255 - 19
-# Points of small order: whatever the other side's key is, the shared secret is zero.
+# Points of small order: with these the shared secret is zero, whatever the other key is.
 _LOW_ORDER = (
     0,
     1,
@@ -51,11 +51,12 @@ def check_public_key(public: str) -> None:
 
 
 def public_key(private_pem: bytes) -> str | None:
-    """Return the public half of a private transport key, base64 of the uncompressed point, which stands at the end of its file.
+    """Return the public half of a private transport key: base64 of the uncompressed point at the end of its file.
 
-    None where the file has another form than new_transport_key gives it; then :func:`tls.seal.public_key` tells, with ``cryptography``.
+    None if the file does not have new_transport_key's form; :func:`tls.seal.public_key` then reads it with
+    ``cryptography``.
 
-    :raises TimesTenError: if there is no point of the curve where the public half belongs.
+    :raises TimesTenError: if the public half is not a point of the curve.
     """
     lines = private_pem.decode("ascii", "replace").split("-----")
     if len(lines) == 5 and lines[1] == "BEGIN PRIVATE KEY":
@@ -71,20 +72,20 @@ def public_key(private_pem: bytes) -> str | None:
 
 
 def key_id(public: str) -> str:
-    """A short name for a public key: the first 16 hexadecimal digits of the SHA-256 of its point."""
+    """Return a short name for a public key: the first 16 hexadecimal digits of the SHA-256 of its point."""
     point = age_point(public) if is_age(public) else decode(public, "transport key")
     return hashlib.sha256(point).hexdigest()[:16]
 
 
 def is_age(public: str) -> bool:
-    """Tell whether this is meant as an age recipient."""
+    """Tell whether this looks like an age recipient."""
     return public.startswith(f"{_AGE}1")
 
 
 def age_point(public: str) -> bytes:
     """Return the X25519 point of an age recipient.
 
-    :raises TimesTenError: if it is none. A private key that was given by mistake is not shown.
+    :raises TimesTenError: if it is not one. The message does not show a private key that was given by mistake.
     """
     if public.strip().upper().startswith("AGE-SECRET-KEY-"):
         raise TimesTenError(
@@ -105,7 +106,7 @@ def age_point(public: str) -> bytes:
     number = 0
     for value in values[:-6]:
         number = number << 5 | value
-    # 52 characters hold 260 bits: 32 bytes, and 4 bits that have to be zero.
+    # 52 characters hold 260 bits: 32 bytes, and 4 bits that must be zero.
     if number & 15:
         raise TimesTenError(f"{what}: it does not hold 32 bytes")
     point = (number >> 4).to_bytes(32, "big")
@@ -115,7 +116,7 @@ def age_point(public: str) -> bytes:
 
 
 def _checksum(values: list[int]) -> int:
-    """The checksum of bech32 (BIP 173)."""
+    """Return the checksum of bech32 (BIP 173)."""
     found = 1
     for value in values:
         top = found >> 25
@@ -128,8 +129,8 @@ def _checksum(values: list[int]) -> int:
 def decode(text: str, what: str) -> bytes:
     """Return the bytes of a base64 text.
 
-    :param what: what the text is, for the message.
-    :raises TimesTenError: if it is none.
+    :param what: name of the text, for the message.
+    :raises TimesTenError: if it is not base64.
     """
     try:
         return base64.b64decode(text, validate=True)

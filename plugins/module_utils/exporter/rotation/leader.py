@@ -1,13 +1,15 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The leader of a rotation on this host: a detached process that switches to another generation at an agreed moment, and keeps it or goes back.
+"""The leader of a rotation on this host: a detached process that switches to another generation at an agreed moment,
+and then keeps it or goes back.
 
-The Prometheus hosts follow what the port serves. The leader goes back by itself if the new generation does not work, if it is asked to, and if
-nobody has confirmed the switch by the deadline.
+The Prometheus hosts follow the certificate that the port serves. The leader goes back by itself if the new generation
+does not work, if it is asked to, or if nobody confirms the switch by the deadline.
 
-With the strategy ``spare_port`` nothing is restarted: the leader starts a second process on the other port. Once confirmed, it makes the generation of
-the second process current, and stops the old process when it is asked to or its time is up; otherwise it stops the second process.
+With the strategy ``spare_port`` nothing is restarted: the leader starts a second process on the other port. If the
+switch is confirmed, the leader makes the second process's generation current, and stops the old process when it is
+asked to or when its time is up. If not, it stops the second process.
 """
 
 from __future__ import annotations
@@ -47,19 +49,20 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.machine import
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine.detached import Record
 
 _AHEAD = 0.5
-"""Seconds before the moment at which everything but the switch itself is made ready."""
+"""So many seconds before the moment, everything except the switch itself is made ready."""
 _LATE = 0.1
-"""Seconds by which a moment may be missed, on a busy host, without leaving the margin that it was chosen with."""
+"""A busy host may be so many seconds late and still stay within the margin of the moment."""
 _POLL = 0.05
 
 
 def switch_host(
     exporters: Sequence[Definition], orders: Mapping[str, SwitchOrder], run: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Start the process that switches each exporter at its moment.
+    """Start, for each exporter, the detached process that switches it at its moment.
 
-    :param orders: by exporter ``generation``, ``moments`` (this host's clock, seconds since the epoch), ``deadline``, ``confirm`` (seconds after
-        the switch within which it has to be confirmed), ``period`` (seconds, None where the scrapes have no common one), ``strategy``.
+    :param orders: by exporter: ``generation``; ``moments`` (this host's clock, seconds since the epoch); ``deadline``;
+        ``confirm`` (the switch has to be confirmed within so many seconds); ``period`` (seconds; None if the scrapes
+        have no common period); ``strategy``.
     """
     return over_all(exporters, lambda definition: _launch(definition, orders[definition.name], run))
 
@@ -93,11 +96,12 @@ def _launch(definition: Definition, order: SwitchOrder, run: Mapping[str, Any]) 
 
 
 class _Served:
-    """A look at the port, close enough to tell how long the exporter was away: whoever waits for its start looks less often.
+    """Watches the port often enough to tell how long the exporter was away; the process that waits for the start looks
+    less often.
 
-    It is a process of its own, since one that starts others safely has one thread.
+    It is a separate process, because a process that starts others safely has only one thread.
 
-    :param directory: with the generation that should be served.
+    :param directory: its current generation is the one that should be served.
     """
 
     def __init__(self, definition: Definition, directory: ExporterDirectory) -> None:
@@ -106,7 +110,7 @@ class _Served:
         self._over = self._began + processes.longest_stop(*definition.how_to_stop) + definition.start_timeout
 
     def watch(self) -> None:
-        """Begin."""
+        """Start watching."""
         self._reader, writer = os.pipe()
         self._child = os.fork()
         if self._child == 0:
@@ -120,7 +124,7 @@ class _Served:
         os.close(writer)
 
     def end(self, served: bool) -> float:
-        """End, and return the seconds from the beginning until the new certificate was served."""
+        """Stop watching, and return the seconds from the start until the new certificate was served."""
         now = time.monotonic()
         if not served:
             os.kill(self._child, signal.SIGKILL)
@@ -131,7 +135,7 @@ class _Served:
 
 
 class _Leader:
-    """The detached process of one exporter."""
+    """The detached process that switches one exporter."""
 
     def __init__(
         self,
@@ -151,7 +155,7 @@ class _Leader:
         self._token = ""
 
     def run(self, token: str) -> None:
-        """Wait for a moment, switch, wait for the verdict."""
+        """Wait for a moment, switch, and wait for the verdict."""
         self._token = token
         try:
             if self._order.get("strategy") == SPARE_PORT:
@@ -166,7 +170,7 @@ class _Leader:
         except (TimesTenError, OSError) as error:
             self._record.write(status="failed", error=system_error(error).message)
         except Exception as error:
-            # Nobody reads a traceback of a process without a terminal.
+            # A process without a terminal has nobody who reads a traceback, so the record gets the error.
             self._record.write(status="failed", error=f"{type(error).__name__}: {error}")
 
     def _wait_for_moment(self) -> float | None:
@@ -206,7 +210,7 @@ class _Leader:
             return
         began = time.time()
         served = _Served(definition, directory)
-        # The record is written only where there is time: a flush to disk may take as long as the switch.
+        # Write the record only when there is time for it: a flush to disk may take as long as the switch.
         directory.make_current(self._new)
         try:
             served.watch()
@@ -222,7 +226,7 @@ class _Leader:
         self._wait_for_verdict(moment)
 
     def _serve_beside(self) -> None:
-        """Start a second process on the other port and, confirmed, stop the old one, else the second."""
+        """Start a second process on the other port. If that is confirmed, stop the old process, else the second one."""
         definition, directory = self._definition, self._directory
         other = definition.on_other_port()
         problem = self._unfit()
@@ -256,7 +260,7 @@ class _Leader:
         directory.make_current(self._new)
         self._record.write(status="confirmed")
         if second.boot is not None:
-            # Where it cannot be written, the next run of site does it.
+            # If this cannot be written now, the next run of site writes it.
             with contextlib.suppress(TimesTenError, OSError):
                 boot.apply_boot(second.boot, True)
         self._request(("retire", "revert"))
@@ -265,14 +269,14 @@ class _Leader:
             processes.stop(old.wanted, left, *definition.how_to_stop)
 
     def _next(self, moment: float) -> float:
-        """The moment itself or, if getting ready took too long, the same one a period later."""
+        """Return the moment itself, or the same moment a period later if getting ready took too long."""
         period = self._order.get("period")
         while period and time.time() > moment + _LATE and moment + period < self._order["deadline"]:
             moment += period
         return moment
 
     def _unfit(self) -> str | None:
-        """Why the switch must not be made, if the world has changed since it was planned."""
+        """Return why the switch must not be made: something has changed since it was planned. None if nothing has."""
         if self._directory.current_id() != self._old:
             return f"another run has made generation {self._directory.current_id()} current"
         if self._new not in self._directory.ids():
@@ -280,7 +284,7 @@ class _Leader:
         return None
 
     def _process_on(self, process: processes.Wanted, generation: str) -> processes.Wanted:
-        """The same process, on another generation."""
+        """Return the same process on another generation."""
         old, new = (os.path.realpath(self._directory.generation(name)) for name in (self._old, generation))
         return dataclasses.replace(process, arguments=[new if part == old else part for part in process.arguments])
 
@@ -290,7 +294,7 @@ class _Leader:
         processes.restart(process, state, proof, definition.start_timeout, *definition.how_to_stop)
 
     def _request(self, expected: Sequence[str]) -> tuple[str | None, float]:
-        """Wait for one of these requests; return it, None if none came in time, and until when it was waited for."""
+        """Wait for one of these requests. Return it, or None if none came in time, and the time until which it waited."""
         deadline = min(self._order["deadline"], time.time() + self._order["confirm"])
         while True:
             request = self._record.asked(self._token)
@@ -299,7 +303,7 @@ class _Leader:
             time.sleep(_POLL)
 
     def _verdict(self) -> str | None:
-        """Wait for the verdict on the switch: why to go back, None to keep it."""
+        """Wait for the verdict on the switch. Return why to go back, or None to keep it."""
         request, deadline = self._request(("confirm", "revert"))
         if request is None:
             return f"nobody confirmed the switch by {clock(deadline)}"
@@ -314,7 +318,9 @@ class _Leader:
         self._go_back("reverted", why)
 
     def _wait_for_gap(self, moment: float) -> None:
-        """Go back in the same gap between scrapes in which the switch was made, where it comes again."""
+        """Wait for the gap between scrapes in which the switch was made to come again, so that going back loses no
+        scrape either.
+        """
         period = self._order.get("period")
         if period and period <= PROMPT:
             time.sleep((moment - time.time()) % period)
@@ -326,12 +332,14 @@ class _Leader:
         self._record.write(status=status, error=why)
 
     def _drop_new(self) -> None:
-        # It has shown that it does not work: the next rotation makes another one.
+        # This generation did not work: the next rotation makes another one.
         self._directory.remove(self._new)
 
 
 def go_back(definition: Definition, directory: ExporterDirectory, utility: Utility, generation: str) -> None:
-    """Make a generation current and have the exporter serve it, whatever it does now; the caller holds the lock."""
+    """Make a generation current and make the exporter serve it, whatever the exporter does now. The caller holds the
+    lock.
+    """
     directory.make_current(generation)
     definition = in_use(definition, directory)
     manifest = directory.manifest(generation)

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a rotation is asked for, and the record of the process that leads it on this host."""
+"""A rotation's order for one exporter, and the record of the process that leads the rotation on this host."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.machine.detach
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import parse_timestamp
 
 PROMPT = 30.0
-"""Seconds within which a leader answers a request, on top of what a restart takes."""
+"""A leader answers a request within so many seconds plus the time of a restart."""
 
 _LONGEST_WAIT = 600.0
-"""Seconds for which a run that finds a leader of another controller waits at most: no deadline is that far away."""
+"""If a run finds a leader of another controller, it waits at most so many seconds: every deadline is nearer than that.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,11 +37,11 @@ class Order:
 
     :ivar to: ``new`` or ``previous``.
     :ivar evict: clients that lose their access.
-    :ivar optional: clients that may lose their access because this run does not reach them.
-    :ivar only_due: leave an exporter alone that needs no rotation.
-    :ivar since: leave an exporter alone whose generation was made after this time (2026-11-24T10:49:00Z).
-    :ivar run: the run that asks, as :mod:`machine.lease` has it.
-    :ivar strategy: ``gap``, or ``spare_port`` for the exporters that have one.
+    :ivar optional: clients that may lose their access if this run does not reach them.
+    :ivar only_due: whether to leave an exporter alone if it needs no rotation.
+    :ivar since: leave an exporter alone if its generation was made after this time (2026-11-24T10:49:00Z).
+    :ivar run: the playbook run that asks, in the form of :mod:`machine.lease`.
+    :ivar strategy: ``gap``; or ``spare_port``, which exporters without a spare port ignore.
     """
 
     to: str = "new"
@@ -53,7 +54,7 @@ class Order:
 
 
 def check_order(order: Order) -> None:
-    """:raises TimesTenError: naming the option that cannot be meant."""
+    """:raises TimesTenError: naming the option with the wrong value."""
     for option in ("evict", "optional"):
         for index, name in enumerate(getattr(order, option)):
             names.check_name(name, f"{option}[{index}]")
@@ -65,14 +66,14 @@ def check_order(order: Order) -> None:
 
 
 def check_switches(exporters: Sequence[Definition], orders: Mapping[str, Any]) -> None:
-    """:raises TimesTenError: if ``switch`` does not say of each exporter when to switch to which generation."""
+    """:raises TimesTenError: if ``switch`` does not say for each exporter when to switch and to which generation."""
     for exporter in exporters:
         place = f"switch.{exporter.name}"
         order = argspec.check_order(orders.get(exporter.name), place)
         names.check_name(str(order.get("generation")), f"{place}.generation")
         for key in ("confirm", "period"):
             value: Any = order.get(key)
-            # A period is missing where the scrapes have no common one.
+            # The period is None if the scrapes have no common one.
             if not (argspec.is_number(value) and value >= 0) and (key, value) != ("period", None):
                 raise TimesTenError(f"{place}.{key}: {argspec.show(value)} is no number of seconds")
         if order.get("strategy", "gap") not in ("gap", SPARE_PORT):
@@ -80,24 +81,24 @@ def check_switches(exporters: Sequence[Definition], orders: Mapping[str, Any]) -
 
 
 def until_stopped(definition: Definition) -> float:
-    """Tell how many seconds pass at most until a leader that stops a process has said so."""
+    """Return the seconds within which a leader stops a process and records that."""
     return processes.longest_stop(*definition.how_to_stop) + PROMPT
 
 
 def until_switched(definition: Definition) -> float:
-    """Tell how many seconds pass at most from the moment until a switch has been made or, where the new process does not
-    come up, taken back.
+    """Return the seconds from the moment within which a switch is made, or is taken back because the new process does
+    not start.
     """
     return until_stopped(definition) + 2 * definition.start_timeout
 
 
 def record_of(directory: ExporterDirectory) -> Record:
-    """The record of an exporter's last switch."""
+    """Return the record of an exporter's last switch."""
     return Record(directory.switch_file)
 
 
 def read_record(definition: Definition, record: Record) -> SwitchRecord:
-    """What the leader says of itself.
+    """Return the content of the leader's record.
 
     :raises TimesTenError: if there is no record.
     """
@@ -108,12 +109,12 @@ def read_record(definition: Definition, record: Record) -> SwitchRecord:
 
 
 def write_record(record: Record, **values: Any) -> SwitchRecord:
-    """Change some values of the record, and return all."""
+    """Change some values of the record, and return all values."""
     return cast(SwitchRecord, record.write(**values))
 
 
 def ask(definition: Definition, record: Record, request: str) -> SwitchRecord:
-    """Ask the leader for something, and wait until it has judged; return the record."""
+    """Send a request to the leader, wait until it has decided, and return the record."""
     read_record(definition, record)
     if record.is_alive():
         record.ask(request)
@@ -122,7 +123,7 @@ def ask(definition: Definition, record: Record, request: str) -> SwitchRecord:
 
 
 def answer(record: Record, values: SwitchRecord) -> dict[str, Any]:
-    """What a phase answers of a switch."""
+    """Return a phase's answer about a switch."""
     status = values.get("status")
     if status in ("waiting", "switched") and not record.is_alive():
         status = "lost"
@@ -131,25 +132,26 @@ def answer(record: Record, values: SwitchRecord) -> dict[str, Any]:
 
 
 def is_spare_port(values: SwitchRecord) -> bool:
-    """Tell whether a switch is to the other port."""
+    """Tell whether a switch moves the exporter to the other port."""
     return values.get("strategy") == SPARE_PORT
 
 
 def who(record: Record) -> str:
-    """The leader, for people."""
+    """Describe the leader for a message."""
     values = record.read() or {}
     return f"process {values.get('pid')}, {values.get('status')}, deadline {clock(values.get('deadline') or 0)}"
 
 
 def clock(moment: float) -> str:
-    """Write a moment for people."""
+    """Write a moment for a message."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
 
 
 def end_leader(definition: Definition, directory: ExporterDirectory, run: Mapping[str, Any]) -> None:
-    """End the leader of a rotation whose run is gone; that of a run on another controller may still be confirmed, so it is waited for.
+    """End the leader of a rotation whose run is gone. A run on another controller may still confirm the switch, so its
+    leader gets the time for that.
 
-    :raises TimesTenError: if its run still works, as far as this controller can tell, or the leader does not end.
+    :raises TimesTenError: if the run still works, as far as this controller can tell, or the leader does not end.
     """
     record = record_of(directory)
     if not record.is_alive():
@@ -160,7 +162,7 @@ def end_leader(definition: Definition, directory: ExporterDirectory, run: Mappin
             f"exporter {definition.name} is being rotated by {holder.text}; wait for it, or end it, then run again"
         )
     if holder is not None:
-        # It ends by itself at its deadline, if nobody confirms what it did.
+        # The leader ends by itself at its deadline if nobody confirms the switch.
         record.wait(lambda _now: False, min(holder.seconds, _LONGEST_WAIT))
     if record.is_alive():
         ask(definition, record, "revert")
@@ -168,5 +170,5 @@ def end_leader(definition: Definition, directory: ExporterDirectory, run: Mappin
         record.wait(lambda _now: False, until_stopped(definition))
     if record.is_alive():
         raise TimesTenError(
-            f"exporter {definition.name} is being switched by {who(record)}, and that does not end when it is asked to; end it, then run again"
+            f"exporter {definition.name} is being switched by {who(record)}, and that process does not end when it is asked to; end it, then run again"
         )

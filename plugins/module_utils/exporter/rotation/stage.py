@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The first step of a rotation: a generation is made ready beside the current one; nothing live changes."""
+"""The first step of a rotation: makes a generation ready beside the current one. Nothing that is in use changes."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.machine import
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import parse_timestamp, utcnow
 
 UNKNOWN_WINDOW = 5.0
-"""Seconds that a restart is expected to take where none was ever measured."""
+"""The expected seconds of a restart if none was ever measured."""
 
 
 def stage_host(
     exporters: Sequence[Definition], clients: Sequence[Client], order: Order, check_mode: bool
 ) -> dict[str, Any]:
-    """Make a generation ready beside the current one of every exporter; nothing live changes."""
+    """Make a generation ready beside the current one of every exporter. Nothing that is in use changes."""
 
     def work(definition: Definition) -> dict[str, Any]:
         definition = in_use(definition, ExporterDirectory(definition.certificate_directory, definition.name))
@@ -75,9 +75,9 @@ def stage_host(
 def stage(definition: Definition, clients: Sequence[Client], order: Order, check_mode: bool) -> dict[str, Any]:
     """Make a generation ready beside the current one, with a pair for every client.
 
-    :returns: the exporter's result as :func:`exporter.host.converge` gives it, of the generation that is ready, with ``rotation``: what would
-        be switched; its ``skipped`` says why this exporter takes no part.
-    :raises TimesTenError: if the exporter cannot be rotated; nothing live was changed then.
+    :returns: the exporter's result as :func:`exporter.host.converge` returns it, about the new generation. ``rotation``
+        says what the rotation would switch; its ``skipped`` says why this exporter takes no part.
+    :raises TimesTenError: if the exporter cannot be rotated; nothing that is in use was changed then.
     """
     directory = ExporterDirectory(definition.certificate_directory, definition.name)
     if definition.insecure or definition.state == "stopped":
@@ -94,7 +94,7 @@ def stage(definition: Definition, clients: Sequence[Client], order: Order, check
     try:
         record = record_of(directory)
         if record.is_alive():
-            # The run that it belongs to is gone: otherwise that run would still have the lease.
+            # The run of this leader is gone: otherwise it would still hold the lease.
             ask(definition, record, "revert")
             # A leader that was already confirmed stops its old process now.
             record.wait(lambda _now: False, until_stopped(definition))
@@ -123,11 +123,11 @@ def _skipped(definition: Definition, reason: str, evicted: Sequence[str] = ()) -
 
 @dataclasses.dataclass(frozen=True)
 class _Stage:
-    """One exporter that is made ready.
+    """One exporter that is being made ready for the switch.
 
-    :ivar definition: the exporter on the port in use.
-    :ivar target: the exporter on the port that it is going to serve on.
-    :ivar old: manifest of the current generation; None where it is missing.
+    :ivar definition: the exporter, with the port that is in use.
+    :ivar target: the exporter, with the port that it is going to use.
+    :ivar old: manifest of the current generation; None if it is missing.
     """
 
     definition: Definition
@@ -141,7 +141,7 @@ class _Stage:
 
     @property
     def strategy(self) -> Strategy:
-        """The strategy of this exporter."""
+        """Return the strategy for this exporter."""
         return "gap" if self.target is self.definition else SPARE_PORT
 
 
@@ -178,7 +178,7 @@ def _stage(
 
 
 def _why_skipped(directory: ExporterDirectory, order: Order, old: Manifest | None, wallet: WalletPlan) -> str | None:
-    """Why an exporter takes no part in a rotation."""
+    """Return why an exporter takes no part in a rotation, or None."""
     if order.only_due and not wallet.is_new:
         return "its wallet is neither due nor changed"
     if order.since is not None and old is not None and old["created"] >= order.since:
@@ -230,7 +230,7 @@ def _answer(staging: _Stage, found: dict[str, Any], rotation: RotationRow) -> di
 
 
 def _prepare(staging: _Stage, plan: Plan, generation: str, clients: Sequence[Client]) -> Manifest:
-    """Have a generation that waits for the switch hold what its exporter's clients need; return its manifest."""
+    """Bring a generation that waits for the switch up to date with its clients, and return its manifest."""
     directory, changes = staging.directory, not staging.check_mode
     for other in directory.staged():
         if other != generation and changes:
@@ -243,7 +243,7 @@ def _prepare(staging: _Stage, plan: Plan, generation: str, clients: Sequence[Cli
     manifest = copy.deepcopy(known)
     plan.wallet.manifest = manifest
     manifest["evicted"] = plan.evicted
-    # It may have been made ready, or in use, for the other port.
+    # It may have been made or used for the other port.
     if staging.target.spare:
         manifest["spare"] = True
     else:
@@ -262,7 +262,7 @@ def _prepare(staging: _Stage, plan: Plan, generation: str, clients: Sequence[Cli
 
 
 def _refuse_second(target: Definition, process: ProcessPlan) -> None:
-    """:raises TimesTenError: if there cannot be a second process of this exporter on its other port."""
+    """:raises TimesTenError: if this exporter cannot have a second process on its other port."""
     manager = None if process.state is None else process.state.manager
     if target.boot == "systemd" or manager is not None:
         raise TimesTenError(
@@ -287,15 +287,15 @@ def _refuse_to_lose(
     if lost:
         raise TimesTenError(
             f"exporter {definition.name}: the clients {', '.join(lost)} have a pair and are not part of this run, so they would lose access; nothing was "
-            f"changed. Run it when they can be reached; one in the inventory that may lose it is named in rotate_optional; {how_to_forget(lost)}",
+            f"changed. Run it when they can be reached; name a client that may lose its access in rotate_optional; {how_to_forget(lost)}",
             lost_clients=lost,
         )
 
 
 def previous(directory: ExporterDirectory, current: str, evicted: Sequence[str], now: datetime.datetime) -> str:
-    """The generation before the current one.
+    """Return the id of the generation before the current one.
 
-    :raises TimesTenError: if there is none, or it must not or cannot be used any more.
+    :raises TimesTenError: if there is none, or it cannot or must not be used any more.
     """
     older = [generation for generation in directory.ids() if generation < current]
     if not older:
@@ -335,7 +335,7 @@ def previous(directory: ExporterDirectory, current: str, evicted: Sequence[str],
 def _reusable(
     definition: Definition, directory: ExporterDirectory, request: Request, now: datetime.datetime
 ) -> str | None:
-    """A generation that an interrupted run made ready and that is still what is definition."""
+    """Return the id of a generation that an interrupted run made ready and that still fits the request, or None."""
     for generation in reversed(directory.staged()):
         manifest = directory.manifest(generation)
         if manifest is None or directory.server_certificate(manifest) is None:
@@ -370,6 +370,6 @@ def _rotation(staging: _Stage, new: Manifest | None, clients: Sequence[str], evi
 
 
 def _served(manifest: Manifest) -> str:
-    """Fingerprint of the server's own certificate where it is known, else of the exported file."""
+    """Return the fingerprint of the server's own certificate if it is known, else of the exported file."""
     leaf = manifest["leaf"]
     return manifest["ca_sha256"] if leaf is None else str(leaf["sha256"])

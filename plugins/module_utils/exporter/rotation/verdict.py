@@ -1,10 +1,11 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a rotation asks of an exporter after the switch: how it went, to keep it, to go back, to let go."""
+"""The steps of a rotation after the switch: report it, keep it, go back, or release the exporter."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import time
@@ -12,7 +13,10 @@ from typing import Any, Mapping, Sequence, cast
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.names import PROBE
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.apply import note_served_certificate
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.apply import (
+    note_served_certificate,
+    with_served_certificate,
+)
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.contract import SwitchRecord
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import ExporterDirectory
@@ -22,6 +26,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.proce
     plan_process,
     stop_other,
 )
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.result import known_certificates
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.leader import go_back
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.rotation.record import (
     Order,
@@ -39,24 +44,45 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utili
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.wallet import WalletPlan
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine import lease
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import probe
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import utcnow
 
 
 def status_host(exporters: Sequence[Definition]) -> dict[str, Any]:
-    """Wait until every switch has been made or given up, and tell."""
+    """Wait until every switch was made or given up, and return the outcomes."""
     return over_all(exporters, _status)
 
 
 def _status(definition: Definition) -> dict[str, Any]:
-    record = record_of(ExporterDirectory(definition.certificate_directory, definition.name))
+    directory = ExporterDirectory(definition.certificate_directory, definition.name)
+    record = record_of(directory)
     values = read_record(definition, record)
     last = max([*values.get("moments", []), time.time()]) - time.time()
     limit = last + until_switched(definition)
     values = cast(SwitchRecord, record.wait(lambda now: now.get("status") != "waiting", limit))
-    return {"name": definition.name, "changed": False, **answer(record, values)}
+    row = {"name": definition.name, "changed": False, **answer(record, values)}
+    return {**row, **_served(definition, directory, values)} if row["status"] == "switched" else row
+
+
+def _served(definition: Definition, directory: ExporterDirectory, values: SwitchRecord) -> dict[str, Any]:
+    """What is known of the new certificates, now that they are served: before, only the exported file could tell.
+
+    The leader has the lock, so the manifest learns it when the switch is kept.
+    """
+    definition = in_use(definition, directory)
+    if is_spare_port(values):
+        # The new generation is not the current one yet.
+        definition = definition.on_other_port()
+    manifest = directory.manifest(values["generation"])
+    if manifest is None:
+        return {}
+    # Rules without the end of one certificate are no reason to go back; OpenSSL takes certificates that cryptography does not.
+    with contextlib.suppress(OSError, ValueError):
+        manifest = with_served_certificate(definition, directory, manifest)
+    return known_certificates(definition, manifest, utcnow())
 
 
 def confirm_host(exporters: Sequence[Definition], order: Order) -> dict[str, Any]:
-    """Keep what was switched to; prove that the old generation's pairs are refused, and remove what is not kept."""
+    """Keep the new generation. Prove that the old generation's pairs are refused, and remove old generations."""
     return over_all(exporters, lambda definition: _confirm(definition, order))
 
 
@@ -65,13 +91,13 @@ def _confirm(definition: Definition, order: Order) -> dict[str, Any]:
     lease.check(definition.certificate_directory, order.run)
     values = ask(definition, record, "confirm")
     if is_spare_port(values) and values.get("status") == "confirmed":
-        # The leader keeps the old process until the Prometheus hosts have let go of it.
+        # The leader keeps the old process until the Prometheus hosts no longer use it.
         return {"name": definition.name, "changed": True, **answer(record, values)}
     return _keep(definition, order, values)
 
 
 def retire_host(exporters: Sequence[Definition], order: Order) -> dict[str, Any]:
-    """Stop the process on the port that was left, and do what :func:`confirm_host` does."""
+    """Stop the process on the former port, then do what :func:`confirm_host` does."""
     return over_all(exporters, lambda definition: _retire(definition, order))
 
 
@@ -83,7 +109,7 @@ def _retire(definition: Definition, order: Order) -> dict[str, Any]:
     values = cast(SwitchRecord, record.wait(lambda _now: False, until_stopped(definition)))
     definition = in_use(definition, directory)
     with directory.locked():
-        # For the case that there is no leader any more.
+        # This stops the process if its leader is gone.
         utility = Utility(definition.timesten_home, definition.environment)
         manifest = directory.current_manifest()
         stop_other(definition, plan_process(definition, directory, utility, WalletPlan("keep", manifest=manifest)))
@@ -128,7 +154,10 @@ def _keep(definition: Definition, order: Order, values: SwitchRecord) -> dict[st
 
 
 def _old_pair_refused(definition: Definition, directory: ExporterDirectory, old: str) -> bool | None:
-    """Whether the probe pair of an older generation, issued as its clients' pairs were, is refused now; None if it is gone."""
+    """Tell whether the exporter now refuses the probe pair of an older generation; None if that pair is gone.
+
+    The pairs of its clients were issued in the same way, so they share that fate.
+    """
     certificate, key = (directory.pair_file(old, PROBE, file) for file in ("client.crt", "client.key"))
     if not os.path.isfile(certificate) or not os.path.isfile(key):
         return None
@@ -151,7 +180,7 @@ def _revert(definition: Definition, run: Mapping[str, Any]) -> dict[str, Any]:
     lease.check(directory.path, run)
     values = ask(definition, record, "revert")
     if values.get("status") in ("switched", "waiting"):
-        # There is no leader any more.
+        # The leader is gone, so this call goes back itself.
         old = str(values.get("previous"))
         if is_spare_port(values) or values.get("status") != "waiting" or directory.current_id() != old:
             utility = Utility(definition.timesten_home, definition.environment)
@@ -167,7 +196,7 @@ def _revert(definition: Definition, run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def release_host(exporters: Sequence[Definition], run: Mapping[str, Any]) -> dict[str, Any]:
-    """Give back what was leased for a rotation that was not begun."""
+    """Give up the lease of a rotation that did not begin."""
     return over_all(exporters, lambda definition: _release(definition, run))
 
 

@@ -1,7 +1,9 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The command line of an exporter. What the program is called tells nothing: ttExporter may exec another one."""
+"""Reads the command line of an exporter. The program's name proves nothing, because ttExporter may exec another
+program.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,10 @@ _KNOWN = ("port", "certificate-directory", "pid-file", "insecure")
 
 
 def exporter_options(argv: Sequence[str]) -> dict[str, str | None] | None:
-    """Return the options of a command line that serves as ttExporter, None for any other.
+    """Return the options of a command line that runs a ttExporter, None for any other.
 
-    ttExporter may stand behind an interpreter or a wrapper (``/usr/bin/python3 /h/bin/ttExporter -port ...``,
-    ``ttenv ttExporter ...``). A program of another name counts if it has a port and a pid file or a wallet.
+    The name ttExporter may follow an interpreter or a wrapper (``/usr/bin/python3 /h/bin/ttExporter -port ...``,
+    ``ttenv ttExporter ...``). A program of another name counts if it has a port, and a pid file or a wallet.
     """
     options = utility.parse_options(arguments(argv))
     if is_named(argv):
@@ -30,7 +32,9 @@ def exporter_options(argv: Sequence[str]) -> dict[str, str | None] | None:
 
 
 def arguments(argv: Sequence[str]) -> list[str]:
-    """Return what a command line gives to ttExporter: what follows its name or, where another program serves, the first option that is known."""
+    """Return the arguments of ttExporter in a command line: those after its name or, for a program of another name,
+    from the first known option on.
+    """
     for index, argument in enumerate(argv):
         if os.path.basename(argument) == utility.PROGRAM:
             return list(argv[index + 1 :])
@@ -39,9 +43,9 @@ def arguments(argv: Sequence[str]) -> list[str]:
 
 
 def home_of(process: Process, argv: Sequence[str] = ()) -> str | None:
-    """Return the home of the TimesTen instance whose utility a process runs; None where nothing tells it.
+    """Return the home of the TimesTen instance whose utility a process runs; None if nothing shows it.
 
-    :param argv: what it was started with, if that is not what it shows.
+    :param argv: the command line at its start, if the process shows another one now.
     """
     programs = [argument for argument in argv or process.argv if os.path.isabs(argument)]
     with contextlib.suppress(OSError):
@@ -59,7 +63,9 @@ def is_named(argv: Sequence[str]) -> bool:
 
 
 def described(process: Process) -> str:
-    """Return a command line for people; of another program than ttExporter only what is known to be no secret."""
+    """Describe a command line for a message. For a program other than ttExporter, show only the parts that cannot be
+    secret.
+    """
     options = exporter_options(process.argv)
     if options is None:
         return process.command
@@ -73,7 +79,7 @@ def described(process: Process) -> str:
 
 
 def compare_options(running: Mapping[str, str | None], wanted: Mapping[str, str | None]) -> list[str]:
-    """Return the differences of two command lines, in people's words; paths are compared as they are given."""
+    """Return the differences between two command lines, for a message. Paths are compared as they are given."""
     running, wanted = _canonical(running), _canonical(wanted)
     differences = []
     if ("insecure" in running) != ("insecure" in wanted):
@@ -90,7 +96,9 @@ def compare_options(running: Mapping[str, str | None], wanted: Mapping[str, str 
 
 
 def of_target(differences: Iterable[str]) -> list[str]:
-    """Return those differences of two command lines that every Prometheus has to follow: where it serves, and how."""
+    """Return those differences between two command lines that every Prometheus has to follow: address, port and
+    protocol.
+    """
     return [text for text in differences if text.startswith(("port ", "mode "))]
 
 
@@ -106,9 +114,9 @@ def _spelled(options: Mapping[str, str | None], name: str) -> str:
 
 
 def located(process: Process, path: str) -> str:
-    """Return an absolute path for one of a process's command line; it may be relative to that process's directory.
+    """Return a path of a process's command line as an absolute path; it may be relative to the process's directory.
 
-    One that has detached is in / by now: the shell that started it has noted where it was.
+    A process that detached has moved to /. The shell that started it has recorded the earlier directory.
     """
     if os.path.isabs(path):
         return path
@@ -121,10 +129,21 @@ def located(process: Process, path: str) -> str:
 
 
 def resolved(process: Process, path: str) -> str:
-    """Return the real path for one of a process's command line."""
+    """Return a path of a process's command line as a real path."""
     return os.path.realpath(located(process, path))
 
 
+def wallet_of(process: Process, options: Mapping[str, str | None]) -> str | None:
+    """Return the real path of the certificate directory that a process serves; None for plain HTTP, or where nobody can tell.
+
+    Unless it is given, ttExporter takes its user's home directory.
+    """
+    if "insecure" in options:
+        return None
+    given = options.get("certificate-directory") or environment(process.pid).get("HOME")
+    return resolved(process, given) if given else None
+
+
 def same_path(process: Process, path: str, other: str) -> bool:
-    """Tell whether a path of a process's command line leads to another path."""
+    """Tell whether a path of a process's command line leads to the same file as another path."""
     return resolved(process, path) == os.path.realpath(other)

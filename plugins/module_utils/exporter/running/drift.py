@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a running exporter differs from what is wanted."""
+"""Compares a running exporter with the wanted one."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.machine.proces
 
 @dataclasses.dataclass(frozen=True)
 class Drift:
-    """Differences, each a reason for a restart.
+    """The differences; each is a reason for a restart.
 
-    :ivar certificate_directory: the wallet's directory that the process was started with.
+    :ivar certificate_directory: the wallet's directory at the start of the process.
     """
 
     reasons: tuple[str, ...]
@@ -38,10 +38,10 @@ def find_drift(
     utility: Utility,
     record: Mapping[str, Any] | None,
 ) -> Drift:
-    """Compare a process with what is asked for.
+    """Return how a process differs from the wanted one.
 
-    :param options: what it was started with; None where that cannot be told.
-    :param record: ``state.json``, if it is about this process.
+    :param options: its options at its start; None if they are unknown.
+    :param record: the content of ``state.json`` if it describes this process.
     """
     if options is None:
         return Drift(("its command line cannot be read",))
@@ -71,7 +71,7 @@ def _environment_drift(process: Process, utility: Utility, record: Mapping[str, 
         if record["environment_sha256"] != utility.environment_sha256():
             reasons.append("environment")
     elif variables:
-        # ttenv may have changed a value, but has no reason to drop one.
+        # ttenv may have changed a value, but has no reason to remove a variable.
         missing = sorted(set(utility.environment) - set(variables))
         if missing:
             reasons.append(f"environment: {', '.join(missing)} not set")
@@ -79,11 +79,11 @@ def _environment_drift(process: Process, utility: Utility, record: Mapping[str, 
 
 
 def _replaced(process: Process, utility: Utility, record: Mapping[str, Any] | None) -> bool:
-    """Tell whether the utility was upgraded under the running process. Without a record only a true executable shows
-    it, not a script.
+    """Tell whether the utility was upgraded while the process ran. Without a record that shows only if the utility is a
+    binary, not if it is a script.
     """
     if record is not None and record.get("executable") is not None:
-        # An instance that was removed has no other version to restart with.
+        # If the instance was removed, there is no other version to restart with.
         with contextlib.suppress(TimesTenError):
             return bool(record["executable"] != list(utility.executable_identity()))
     with contextlib.suppress(OSError):

@@ -1,12 +1,12 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which process is the exporter.
+"""Finds the process that is the exporter.
 
-A pid in a file proves nothing: it may belong to another process by now. A process is ours if it began when ``state.json``
-says so; where nothing was recorded (somebody started it by hand), if its owner and our own values in its command line say
-so; where it has rewritten its command line too, if it is older than the pid file that names it and listens on our port.
-What the program is called is never asked.
+A pid in a file proves nothing, because another process may have that number by now. A process is ours if it began when
+``state.json`` says. If there is no record (somebody started it by hand), it is ours if its owner and the values in its
+command line are ours. If it also rewrote its command line, it is ours if it is older than the pid file that names it
+and listens on our port. The name of the program is never used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from typing import Any, Mapping, Sequence
+from typing import Any, Iterable, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
@@ -47,7 +47,7 @@ STOPPED = "stopped"
 FOREIGN = "foreign"
 
 _CLOCK_TOLERANCE = 2.0
-"""Seconds by which the time of a file and the start of a process may be off."""
+"""The time of a file and the start of a process may differ by so many seconds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,10 +55,10 @@ class Wanted:
     """The process that should run.
 
     :ivar arguments: from :func:`exporter.utility.start_arguments`, with absolute paths.
-    :ivar state_file: ``state.json`` in the exporter's directory.
-    :ivar unit: the systemd unit that has to run it, by ``script``; None where nobody has to.
-    :ivar script: text of the start script; None where there is none.
-    :ivar takes: a process that somebody else has started and whose place it takes.
+    :ivar state_file: path of ``state.json`` in the exporter's directory.
+    :ivar unit: the systemd unit that has to run ``script``; None if systemd is not used.
+    :ivar script: text of the start script; None if there is none.
+    :ivar takes: a process that somebody else started and that this one replaces.
     """
 
     utility: _utility.Utility
@@ -71,42 +71,42 @@ class Wanted:
 
     @property
     def run_file(self) -> str:
-        """The start script; the unit runs the exporter only while it is there."""
+        """Return the path of the start script; the unit runs the exporter only while it exists."""
         return os.path.join(os.path.dirname(self.state_file), "run")
 
     @property
     def options(self) -> dict[str, str | None]:
-        """The arguments as options."""
+        """Return the arguments as a mapping of options."""
         return _utility.parse_options(self.arguments)
 
     @property
     def port(self) -> int:
-        """The TCP port."""
+        """Return the TCP port."""
         return int(self.options["port"] or 0)
 
     @property
     def pid_file(self) -> str:
-        """Path of the pid file."""
+        """Return the path of the pid file."""
         return str(self.options["pid-file"])
 
 
 @dataclasses.dataclass(frozen=True)
 class ProcessState:
-    """What was found.
+    """The exporter's process as it is now.
 
-    :ivar status: ``running``: our exporter lives (see ``drift``); ``stopped``: it does not; ``foreign``: another user
-        runs it on our pid file.
-    :ivar why: how that was told, for people.
-    :ivar drift: differences from what is wanted, each a reason for a restart.
-    :ivar port_holder: who, other than this exporter, listens on the wanted port.
-    :ivar held_by_neighbour: whether that is another exporter of this collection, with a directory of its own.
+    :ivar status: ``running``: our exporter runs (see ``drift``). ``stopped``: it does not run. ``foreign``: another
+        user runs an exporter on our pid file.
+    :ivar why: the evidence for the status, for messages.
+    :ivar drift: differences from the wanted process; each is a reason for a restart.
+    :ivar port_holder: description of another process that listens on the wanted port.
+    :ivar held_by_neighbour: whether that process is another exporter of this collection, with its own directory.
     :ivar listening: whether this exporter listens on the wanted port.
     :ivar age: seconds since the process began.
-    :ivar adopted: it was found although the pid file does not name it.
-    :ivar stale_pid_file: there is a pid file and it is known to name no exporter of ours.
-    :ivar manager: the systemd unit that brings the process back when it ends.
+    :ivar adopted: whether it was identified although the pid file does not name it.
+    :ivar stale_pid_file: whether there is a pid file that names no exporter of ours.
+    :ivar manager: the systemd unit that starts the process again when it ends.
     :ivar starting: whether that unit is still starting it.
-    :ivar certificate_directory: directory of the wallet that it was started with.
+    :ivar certificate_directory: the wallet's directory at the start of the process.
     """
 
     status: str
@@ -125,13 +125,13 @@ class ProcessState:
 
     @property
     def pid(self) -> int | None:
-        """Pid of the process."""
+        """Return the pid, or None."""
         return None if self.process is None else self.process.pid
 
 
 def read_state(path: str) -> dict[str, Any] | None:
-    """Return what ``state.json`` says; None where it is missing, damaged or not ours: owner and command line decide
-    then.
+    """Return the content of ``state.json``. None if it is missing, damaged or not ours: owner and command line then
+    identify the process.
     """
     try:
         record = files.read_json(path)
@@ -142,26 +142,46 @@ def read_state(path: str) -> dict[str, Any] | None:
     return record if isinstance(record.get("boot_id"), str) else None
 
 
-def family(process: Process, everyone: Mapping[int, Process]) -> list[Process]:
-    """Return the process, the wrapper or master that started it under the exporter's command line, and all descendants.
+def ancestors(process: Process, everyone: Mapping[int, Process]) -> list[Process]:
+    """Return the wrappers or supervisors that started a process under the exporter's command line, innermost first.
 
-    Any of them may hold the port. Process groups tell nothing: a script that starts two exporters gives them one.
+    One in another session is none: ``screen`` or ``ssh`` may have the same command line, and other work to do.
     """
-    top = process
-    while top.parent in everyone and exporter_options(everyone[top.parent].argv) is not None:
-        top = everyone[top.parent]
-    members = {top.pid, process.pid}
-    more = members
+    found: list[Process] = []
+    one = everyone.get(process.parent)
+    while one is not None and (one.session, one.uid) == (process.session, process.uid):
+        if exporter_options(one.argv) is None:
+            break
+        found.append(one)
+        one = everyone.get(one.parent)
+    return found
+
+
+def descendants(pids: Iterable[int], everyone: Mapping[int, Process]) -> list[Process]:
+    """Return all that these processes have started, and what that has started."""
+    found = more = set(pids)
     while more:
-        more = {other.pid for other in everyone.values() if other.parent in members} - members
-        members = members | more
+        more = {other.pid for other in everyone.values() if other.parent in more} - found
+        found = found | more
+    return [everyone[pid] for pid in sorted(found - set(pids)) if pid in everyone]
+
+
+def family(process: Process, everyone: Mapping[int, Process]) -> list[Process]:
+    """Return the process, the wrapper or master that started it with the exporter's command line, and all descendants.
+
+    Any of them may hold the port. Process groups do not help: if one script starts two exporters, both are in its
+    group.
+    """
+    top = [process, *ancestors(process, everyone)][-1]
+    members = {top.pid, process.pid, *(one.pid for one in descendants([top.pid, process.pid], everyone))}
     return [everyone[pid] for pid in sorted(members) if pid in everyone]
 
 
 def port_holder(port: int, but_not: Sequence[int] = (), snapshot: Snapshot | None = None) -> str | None:
-    """Say who listens on a TCP port: pid, command and user where they can be seen, else the user; None if nobody does.
+    """Describe the process that listens on a TCP port: pid, command and user if they are visible, else the user. None
+    if the port is free.
 
-    :param but_not: pids that do not count.
+    :param but_not: pids to ignore.
     """
     seen, unseen = (snapshot or Snapshot()).holders(port, but_not)
     if seen:
@@ -172,13 +192,12 @@ def port_holder(port: int, but_not: Sequence[int] = (), snapshot: Snapshot | Non
 
 
 def inspect(wanted: Wanted, settle: float = 0.0, snapshot: Snapshot | None = None) -> ProcessState:
-    """Find the exporter's process, tell whether it is ours, and how it differs from what is wanted. Nothing is changed.
+    """Find the exporter's process. Tell whether it is ours and how it differs from the wanted one. Changes nothing.
 
-    :param settle: a process younger than this many seconds may still be starting: it is waited for until it listens
-        or is that old.
-    :param snapshot: processes and sockets as they were read a moment ago.
-    :raises TimesTenError: if the pid file cannot be trusted (link, directory that others can write to, content), or
-        if it cannot be told which process it is.
+    :param settle: a process younger than this many seconds may still be starting; wait until it listens or is older.
+    :param snapshot: processes and sockets that were read a moment ago.
+    :raises TimesTenError: if the pid file cannot be trusted (link, directory that others can write to, content), or if
+        several processes may be the exporter.
     """
     while True:
         state = look(wanted, snapshot=snapshot)
@@ -190,10 +209,10 @@ def inspect(wanted: Wanted, settle: float = 0.0, snapshot: Snapshot | None = Non
 
 
 def look(wanted: Wanted, since: int | None = None, snapshot: Snapshot | None = None) -> ProcessState:
-    """Do what :func:`inspect` does, once.
+    """Do once what :func:`inspect` does, without waiting.
 
-    :param since: start ticks from which on a process that the pid file names is the one that we have just started,
-        whatever it calls itself.
+    :param since: the pid file names the process that we have just started if that process has at least these start
+        ticks, whatever its command line.
     """
     snapshot = snapshot or Snapshot()
     search = _Search(wanted, snapshot, since)
@@ -232,11 +251,11 @@ class _Search:
         return is_recorded(process, self.record, self.boot)
 
     def fresh(self, process: Process) -> bool:
-        """Tell whether a process began after we have started the exporter."""
+        """Tell whether a process began after we started the exporter."""
         return self.since is not None and process.start_ticks >= self.since
 
     def taken_over(self) -> _Found | None:
-        """Find the process whose place this one takes; None where there is none any more."""
+        """Return the process that is taken over; None if it is gone."""
         takes = self.wanted.takes
         now = None if takes is None else self.snapshot.processes.get(takes.pid)
         if takes is None or now is None or now.start_ticks != takes.start_ticks:
@@ -244,7 +263,7 @@ class _Search:
         return _Found(RUNNING, f"process {now.pid} is taken over", now)
 
     def by_pid_file(self) -> _Found:
-        """Judge the process that the pid file names."""
+        """Decide whether the process that the pid file names is our exporter."""
         pid_file = self.wanted.pid_file
         named, note = read_pid_file(pid_file)
         if named is None:
@@ -263,11 +282,11 @@ class _Search:
         return _Found(status, why, None if status == STOPPED else process)
 
     def _judge(self, process: Process) -> tuple[str, str]:
-        """Tell by owner, command line, age and port whether a process that the pid file names is our exporter."""
+        """Decide by owner, command line, age and port whether a process that the pid file names is our exporter."""
         options = self.options_of(process)
         mine = process.uid == os.geteuid()
         if options is None:
-            if mine and self._is_older_than_pid_file(process) and self._listens(process):
+            if mine and self._is_older_than_pid_file(process) and self._serves(process):
                 return RUNNING, "told by owner, age and port"
             return STOPPED, f"that is {described(process)}, the number was used again"
         pid_file = options.get("pid-file")
@@ -282,7 +301,7 @@ class _Search:
         return RUNNING, "told by owner and command line"
 
     def options_of(self, process: Process) -> dict[str, str | None] | None:
-        """Return the options of a process, or of the one that started it: a child may have a name of its own."""
+        """Return the options of a process or, as a child may have another command line, of the process that started it."""
         everyone = self.snapshot.processes
         one: Process | None = process
         while one is not None and one.uid == process.uid and one.pid != os.getpid():
@@ -296,21 +315,32 @@ class _Search:
         written = written_at(self.wanted.pid_file)
         return written is not None and time.time() - age(process) <= written + _CLOCK_TOLERANCE
 
+    def _serves(self, process: Process) -> bool:
+        """Tell whether a process of which nothing else is known has our port: itself or, in the environment of the instance, by a child.
+
+        Without that it may be the shell or the module that has started the exporter.
+        """
+        if self.snapshot.listens([process.pid], self.wanted.port):
+            return True
+        home = environment(process.pid).get("TIMESTEN_HOME")
+        same_home = home is not None and os.path.realpath(home) == os.path.realpath(self.wanted.utility.timesten_home)
+        return same_home and self._listens(process)
+
     def _listens(self, process: Process) -> bool:
         members = [member.pid for member in family(process, self.snapshot.processes)]
         return self.snapshot.listens(members, self.wanted.port)
 
     def without_pid_file(self) -> _Found:
-        """Find our exporter without the help of its pid file.
+        """Find our exporter without its pid file.
 
-        :raises TimesTenError: if there is more than one.
+        :raises TimesTenError: if several processes may be it.
         """
         mine = [process for process in self.snapshot.processes.values() if process.uid == os.geteuid()]
         for process in mine:
             if self.recorded(process):
                 return _Found(RUNNING, f"process {process.pid} is the one that was started and recorded", process)
         found = [process for process in mine if self._has_our_values(process)]
-        # A wrapper and the exporter that it waits for have the same arguments: the innermost one is meant.
+        # A wrapper has the same arguments as the exporter that it waits for; take the innermost process.
         parents = {process.parent for process in found}
         innermost = [process for process in found if process.pid not in parents]
         holding = [process for process in innermost if self.snapshot.listens([process.pid], self.wanted.port)]
@@ -324,7 +354,9 @@ class _Search:
         return _Found(RUNNING, why, holding[0])
 
     def _has_our_values(self, process: Process) -> bool:
-        """Tell whether a command line has our pid file, or our port and a wallet of ours, or is ttExporter's on our port."""
+        """Tell whether a command line has our pid file, or our port and a wallet of ours, or is a ttExporter on our
+        port.
+        """
         options = exporter_options(process.argv)
         if options is None:
             return False
@@ -344,9 +376,11 @@ class _Search:
 
 
 def is_neighbour(process: Process, pid_file: str | None, own_directory: str) -> bool:
-    """Tell whether a process is another exporter of this collection: its pid file lies beside a state file, and not in our directory.
+    """Tell whether a process is another exporter of this collection: its pid file lies beside a state file, outside our
+    directory.
 
-    A pid file in our directory tells nothing: a process of somebody else that came back after a takeover had failed may have got it there.
+    A pid file in our directory proves nothing: somebody else's process may have come back with it after a failed
+    takeover.
     """
     if not pid_file:
         return False
@@ -381,7 +415,7 @@ def _running(wanted: Wanted, found: _Found, search: _Search, adopted: bool) -> P
         started_with = [str(argument) for argument in recorded.get("argv") or ()]
     elif search.fresh(process):
         started_with = wanted.utility.argv(*wanted.arguments)
-    # What a child was started with holds, whatever it calls itself.
+    # A child may have rewritten its command line; the one at its start counts.
     options = exporter_options(process.argv) or exporter_options(started_with) or search.options_of(process)
     members = [member.pid for member in family(process, snapshot.processes)]
     holder = port_holder(wanted.port, members, snapshot)

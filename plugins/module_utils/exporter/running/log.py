@@ -1,10 +1,10 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The exporter's log, which takes what ttExporter writes to its two streams.
+"""The exporter's log, which holds ttExporter's standard output and standard error.
 
-It is opened for appending, so ``logrotate`` with ``copytruncate`` fits. A file that was renamed is written to until the
-next start, which makes a new one.
+The file is opened for appending, so ``logrotate`` with ``copytruncate`` works. If the file is renamed, the exporter
+goes on writing to it until the next start makes a new one.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import stat
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 
 LOG_LIMIT = 10 << 20
-"""Bytes. A larger log is renamed to ``<log>.1`` at the next start."""
+"""Bytes. The next start renames a larger log to ``<log>.1``."""
 
 
 def open_log(path: str) -> tuple[int, int]:
-    """Open the log for appending and return (descriptor, size); a large one is renamed first."""
+    """Open the log for appending and return (descriptor, size). A large log is renamed first."""
     try:
         with contextlib.suppress(FileNotFoundError):
             info = os.lstat(path)
@@ -46,7 +46,7 @@ def log_lines(path: str, offset: int) -> list[str]:
     try:
         with open(path, "rb") as stream:
             size = stream.seek(0, os.SEEK_END)
-            # Somebody may have truncated it in between.
+            # Somebody may have truncated the log in between.
             stream.seek(max(offset if offset <= size else 0, size - 4096))
             text = stream.read().decode("utf-8", "replace")
     except OSError:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The pid file, which ttExporter writes, perhaps late and with blanks. The start script reads it by the same rules."""
+"""Reads the pid file. ttExporter writes it, possibly late, with blanks, or with a name after the pid. The start script reads it by the same rules."""
 
 from __future__ import annotations
 
@@ -16,26 +16,30 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core import fi
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine.processes import user_name
 
-SIZE_LIMIT = 64
+SIZE_LIMIT = 1024
+
+_CONTENT = re.compile(rb"([1-9][0-9]{0,9})([\0 \t\r\n]+[^\0 \t\r\n0-9].*)?\Z", re.DOTALL)
+"""What follows the pid is a name, not a number: of two numbers nobody can tell which is meant."""
 
 
 def parse_pid(data: bytes, path: str) -> int | None:
-    """Return the pid that a pid file names, None if it is empty (or full of NULs, as a power cut leaves it).
+    """Return the pid in the content of a pid file. None if it is empty, or full of NULs as after a power failure.
 
-    :raises TimesTenError: if it holds something else: it is no pid file, so nobody may remove it.
+    :raises TimesTenError: if it holds something else. It is then not a pid file and must not be removed.
     """
     text = data.strip(b"\0 \t\r\n")
     if not text:
         return None
-    if not re.match(rb"[1-9][0-9]{0,9}\Z", text):
+    match = _CONTENT.match(text)
+    if match is None:
         raise TimesTenError(
             f"pid_file: {path} holds {text[:40]!r}, no pid; remove it if it is of no use, or name another file"
         )
-    return int(text)
+    return int(match.group(1))
 
 
 def read_pid_file(path: str) -> tuple[int | None, str]:
-    """Return the pid that a pid file names, or None and why there is none.
+    """Return the pid that a pid file names, or None and the reason why there is none.
 
     :raises TimesTenError: if it cannot be trusted (link, directory that others can write to, content) or read.
     """
@@ -66,22 +70,22 @@ def read_pid_file(path: str) -> tuple[int | None, str]:
 
 
 def written_at(path: str) -> float | None:
-    """Return when a pid file was written, None if there is none."""
+    """Return the time when a pid file was written, None if there is none."""
     with contextlib.suppress(OSError):
         return os.lstat(path).st_mtime
     return None
 
 
 def remove_pid_file(path: str, pid: int) -> None:
-    """Remove the pid file of a process that we ended, unless somebody else wrote it again."""
+    """Remove the pid file of a process that we ended, unless another process has written it since."""
     with contextlib.suppress(FileNotFoundError):
         if parse_pid(files.read(path, SIZE_LIMIT), path) == pid:
             os.unlink(path)
 
 
 def check_private(directory: str, info: os.stat_result) -> None:
-    """:raises TimesTenError: if other users can put a pid file into a directory; a sticky bit (/tmp) does not help,
-    they can come first.
+    """:raises TimesTenError: if other users can put a pid file into a directory. A sticky bit (/tmp) does not help,
+    because they can create the file first.
     """
     me = os.geteuid()
     problem = None
@@ -101,7 +105,7 @@ def check_private(directory: str, info: os.stat_result) -> None:
 
 
 def _own_group(gid: int) -> bool:
-    """Tell whether a group is the caller's private one (same name, no other member), as many systems give each user."""
+    """Tell whether a group is the caller's private one (same name, no other member), as many systems give to each user."""
     try:
         account, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
     except KeyError:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Restart the exporter: the old process is followed to its end, and a new one takes its place."""
+"""Restarts the exporter: waits for the end of the old process, then starts the new one."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def restart(
     stop_timeout: float = 10.0,
     force_kill: bool = False,
 ) -> ProcessState:
-    """Stop the exporter that :func:`inspect` found, and start it as wanted; one that systemd runs is signalled, and
-    systemd's new one awaited.
+    """Stop the exporter that :func:`inspect` found, and start it as wanted. If systemd runs it, signal it and wait for
+    systemd's new process.
 
-    :raises TimesTenError: as :func:`start` and :func:`stop`; before the old one is touched if somebody else holds the
-        wanted port. ``changed`` in its details tells whether the old one has ended.
+    :raises TimesTenError: as :func:`start` and :func:`stop`. If another process holds the wanted port, it is raised
+        before the old process is touched. ``changed`` in the details says whether the old process has ended.
     """
     if state.status != RUNNING or state.process is None:
         raise TimesTenError(f"cannot restart the exporter on port {wanted.port}: {state.why}")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start the exporter, and end what an unsuccessful start left."""
+"""Starts the exporter, and ends what an unsuccessful start left."""
 
 from __future__ import annotations
 
@@ -27,10 +27,6 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.runni
     look,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.log import log_lines, open_log
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.pid_file import (
-    SIZE_LIMIT,
-    parse_pid,
-)
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.start_script import write_script
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import prepare_child
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine import systemd
@@ -41,7 +37,6 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.machine.proces
     boot_id,
     parse_stat,
     proc_text,
-    read_process,
     send_signal,
     wait_until,
 )
@@ -49,15 +44,17 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.machine.proces
 _CLEANUP_TIMEOUT = 5.0
 
 children: list[subprocess.Popen[bytes]] = []
-"""Exporters that stayed in the foreground: forgetting one would warn, and leave a zombie until this process ends."""
+"""Exporters in the foreground. Without this reference Python would warn, and a zombie would stay until this process
+ends.
+"""
 
 
 def start(wanted: Wanted, ready: Condition | None = None, timeout: float = 30.0) -> ProcessState:
     """Start the exporter, wait until it serves, and record it. It outlives this process and its terminal.
 
-    :param ready: asked once the port listens: a proof beyond that, for example a handshake.
-    :raises TimesTenError: if it runs already, somebody holds the port, it ends at once or is not ready in time; what
-        was started is then ended again.
+    :param ready: a further condition, for example a handshake, checked once the port listens.
+    :raises TimesTenError: if it runs already, another process holds the port, it ends at once, or it is not ready in
+        time. Whatever was started is then ended again.
     """
     _check_before(wanted)
     if wanted.unit is not None:
@@ -112,7 +109,7 @@ def _check_before(wanted: Wanted) -> None:
 
 
 class _Attempt:
-    """One start of the command, and what became of it."""
+    """One start of the command, and its outcome."""
 
     def __init__(self, wanted: Wanted, log: int) -> None:
         self.wanted = wanted
@@ -131,22 +128,22 @@ class _Attempt:
             )
         except (OSError, subprocess.SubprocessError, ValueError) as error:
             raise TimesTenError(f"cannot run {shlex.join(command)}: {error}", cmd=command) from error
-        # Not reaped yet, whatever became of it, so this is its own entry.
+        # The child is not reaped yet, even if it has ended, so this /proc entry is its own.
         self.began = parse_stat(proc_text(self.child.pid, "stat"))[3]
 
     def has_failed(self) -> bool:
-        """Tell whether the command has ended with another status than 0."""
+        """Tell whether the command has ended with a status other than 0."""
         return bool(self.child.poll())
 
     def missing(self, ready: Condition | None) -> str | None:
-        """Return what is missing until it serves, None if nothing is."""
+        """Return what is still missing before it serves, None if nothing is."""
         status, wanted = self.child.poll(), self.wanted
         if status:
             return f"it {_ended(status)}"
         try:
             state = look(wanted, since=self.began)
         except TimesTenError as error:
-            # While it detaches there may be several of it.
+            # While it detaches there may be several processes that look like it.
             return error.message
         problem = None
         if state.process is None and status == 0:
@@ -167,42 +164,48 @@ class _Attempt:
         return problem
 
     def end(self) -> list[Process]:
-        """End all that this start left: the command, its children, and an exporter that detached; return what could not be ended."""
+        """End everything that this start left: the command, its children, and an exporter that detached. Return the
+        processes that could not be ended.
+        """
         signalled: set[tuple[int, int]] = set()
 
         def missing(number: int) -> str | None:
             left = self._left()
             for process in left:
-                # One that was being forked while the others were signalled shows up late.
+                # A process that was forked while the others were signalled shows up late.
                 if (process.pid, number) not in signalled:
                     signalled.add((process.pid, number))
-                    send_signal(process, number)
+                    # One that has become another user's may not be ours to end: then it is among those that are left.
+                    with contextlib.suppress(TimesTenError):
+                        send_signal(process, number)
             return "some are left" if left else None
 
         if wait_until(lambda: missing(signal.SIGTERM), _CLEANUP_TIMEOUT) is not None:
             wait_until(lambda: missing(signal.SIGKILL), _CLEANUP_TIMEOUT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.child.wait(_CLEANUP_TIMEOUT)
-        path = self.wanted.pid_file
-        with contextlib.suppress(TimesTenError, FileNotFoundError):
-            pid = parse_pid(files.read(path, SIZE_LIMIT), path)
-            if pid is None or read_process(pid) is None:
-                os.unlink(path)
-        return self._left()
+        left = self._left()
+        if not left:
+            # Before the start there was none, so whatever it holds, this start has left it.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.wanted.pid_file)
+        return left
 
     def _left(self) -> list[Process]:
         reaped = self.child.poll() is not None
         snapshot = Snapshot()
         everyone = snapshot.processes
-        # As long as anybody is in its session, a command's number is not used again.
+        # The number of a command is not used again while its session has any process.
         session = None if reaped and self.child.pid in everyone else self.child.pid
-        mine = [one for one in everyone.values() if one.start_ticks >= self.began and one.uid == os.geteuid()]
+        since = [one for one in everyone.values() if one.start_ticks >= self.began]
         roots = [
             process
-            for process in mine
+            for process in since
             if process.session == session
-            or self._has_our_pid_file(process)
-            or snapshot.listens([process.pid], self.wanted.port)
+            or (
+                process.uid == os.geteuid()
+                and (self._has_our_pid_file(process) or snapshot.listens([process.pid], self.wanted.port))
+            )
         ]
         found = {member.pid: member for root in roots for member in family(root, everyone)}
         return [process for process in found.values() if process.start_ticks >= self.began]
@@ -219,7 +222,7 @@ def _ended(status: int) -> str:
 
 
 def _start_by_unit(wanted: Wanted, unit: str, ready: Condition | None, timeout: float) -> ProcessState:
-    """Let systemd start the exporter, which it does when the file ``start`` is written."""
+    """Let systemd start the exporter: its path unit does so when the file ``start`` is written."""
     if wanted.script is None:
         raise ValueError("no script for the unit to run")
     offset = os.path.getsize(wanted.log_file) if os.path.isfile(wanted.log_file) else 0
@@ -239,9 +242,10 @@ def _start_by_unit(wanted: Wanted, unit: str, ready: Condition | None, timeout: 
 def await_unit(
     wanted: Wanted, unit: str, ready: Condition | None, timeout: float, ended: Process | None = None
 ) -> tuple[ProcessState | None, str | None]:
-    """Wait until a unit runs the exporter as wanted and is active, and record it; return it, or None and what is missing.
+    """Wait until a unit is active and runs the exporter as wanted, and record it. Return it, or None and what is
+    missing.
 
-    :param ended: the process in whose place it is expected.
+    :param ended: the process that the new one replaces.
     """
     found: list[ProcessState] = []
 
@@ -256,7 +260,7 @@ def await_unit(
             return f"process {now.pid} is still there"
         if now.drift:
             return f"process {now.pid} differs: {', '.join(now.drift)}"
-        # The wanted unit was asked already.
+        # The wanted unit's state was checked already.
         unit_state = "active" if unit == wanted.unit else systemd.active_state(unit)
         if unit_state != "active":
             return f"{unit} is {unit_state}"
@@ -266,15 +270,15 @@ def await_unit(
     problem = wait_until(missing, timeout)
     if problem is not None:
         return None, problem
-    # What another unit sets as environment is not known.
+    # The environment that another unit sets is unknown.
     write_state(wanted, found[0], None if wanted.unit is None else wanted.utility.environment_sha256())
     return found[0], None
 
 
 def write_state(wanted: Wanted, state: ProcessState, environment_sha256: str | None) -> None:
-    """Write ``state.json``: which process this is and what it was started with.
+    """Write ``state.json``: which process this is, and what it was started with.
 
-    :param environment_sha256: None where somebody else started it, so that it is not known.
+    :param environment_sha256: None if somebody else started it, so that its environment is unknown.
     """
     if state.process is None:
         raise ValueError("no process to record")

@@ -12,16 +12,16 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core import fi
 
 
 def write_script(path: str, text: str) -> None:
-    """Write a start script, which holds the values of the environment: nobody else may read it."""
+    """Write a start script. It holds the values of the environment, so only its owner may read it."""
     data = text.encode("utf-8", "surrogateescape")
     with contextlib.suppress(FileNotFoundError):
-        # A flush to disk may take as long as the restart that it comes before.
+        # A flush to disk may take as long as the restart that follows.
         if files.read(path) == data:
             return
     files.write(path, data, 0o700)
 
 
 def remove_script(path: str) -> None:
-    """Remove a start script: from now on nothing starts the exporter at boot, and its unit does not bring it back."""
+    """Remove a start script. Afterwards nothing starts the exporter at boot, and its unit does not start it again."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)

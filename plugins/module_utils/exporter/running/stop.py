@@ -1,7 +1,7 @@
 # Copyright (c) 2026 The timesten.monitoring contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stop the exporter: a signal, and then its end, followed until nothing serves its port any more."""
+"""Stops the exporter: signals it, and waits until nothing serves its port any more."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.runni
     RUNNING,
     ProcessState,
     Wanted,
+    ancestors,
+    descendants,
     family,
     port_holder,
 )
@@ -28,6 +30,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.runni
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.start_script import remove_script
 from ansible_collections.timesten.monitoring.plugins.module_utils.machine.processes import (
     Process,
+    all_listeners,
     ignores,
     is_alive,
     listeners,
@@ -38,15 +41,17 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.machine.proces
 )
 
 FOLLOW = 60.0
-"""Seconds beyond stop_timeout that a process gets which may still end of the signal: one that ends when nobody looks any
-more would be down for good.
+"""After stop_timeout, wait so many more seconds for a process that was signalled: if it ended later, when nobody waits
+for it, it would stay down.
 """
 
 _KILL_TIMEOUT = 5.0
+_GRACE = 1.0
+"""Seconds that the rest of a family gets to end by itself, after the process that was signalled."""
 
 
 def longest_stop(stop_signal: str, timeout: float, force_kill: bool) -> float:
-    """Tell how many seconds :func:`stop` takes at most, asked with the same arguments."""
+    """Return how many seconds :func:`stop` takes at most with the same arguments."""
     del stop_signal
     return timeout + (_KILL_TIMEOUT if force_kill else FOLLOW)
 
@@ -58,8 +63,8 @@ def stop(
     ended.
 
     :param stop_signal: ``TERM`` or ``INT``.
-    :param force_kill: whether SIGKILL may follow when the time is up.
-    :raises TimesTenError: if systemd would bring it back, if it does not end, or if somebody else serves its port.
+    :param force_kill: whether to send SIGKILL when the time is up.
+    :raises TimesTenError: if systemd would start it again, it does not end, or another process serves its port.
     """
     if state.status != RUNNING or state.process is None:
         raise TimesTenError(f"cannot stop the exporter on port {wanted.port}: {state.why}")
@@ -71,7 +76,7 @@ def stop(
         )
     if wanted.unit is not None:
         remove_script(wanted.run_file)
-    # The pid file and the port that it was started with may be others.
+    # Its pid file and port at its start may differ from the wanted ones.
     options = exporter_options(state.process.argv) or {}
     pid_files = {wanted.pid_file, resolved(state.process, options.get("pid-file") or wanted.pid_file)}
     ports = (
@@ -92,36 +97,22 @@ def stop(
 
 
 def end(process: Process, stop_signal: str, timeout: float, force_kill: bool) -> str:
-    """Signal a process and wait until it is gone and nobody of its family listens any more; return how it ended.
+    """Signal a process, wait until it and who started it are gone and no process of its family listens any more, and return how
+    it ended.
 
-    :raises TimesTenError: if that does not happen.
+    :raises TimesTenError: if it does not end.
     """
-    members = family(process, processes())
-    held = {inode for member in members for inode in sockets(member.pid)} & set(listeners())
-
-    def missing() -> str | None:
-        for child in children:
-            child.poll()
-        if is_alive(process):
-            return f"process {process.pid} ({described(process)}) is still there"
-        left = held & set(listeners())
-        if not left:
-            return None
-        holders = [member for member in members if is_alive(member) and sockets(member.pid) & left]
-        if holders:
-            return f"process {holders[0].pid} ({described(holders[0])}), which it started, still listens"
-        return "its port still listens"
-
     number = {"TERM": signal.SIGTERM, "INT": signal.SIGINT}[stop_signal]
+    ending = _Ending(process, number)
     began = time.monotonic()
     send_signal(process, number)
-    problem = wait_until(missing, timeout)
+    problem = wait_until(ending.missing, timeout)
     if problem is None:
         return f"stopped by SIG{stop_signal}"
     if force_kill:
-        for member in members:
+        for member in ending.members():
             send_signal(member, signal.SIGKILL)
-        problem = wait_until(missing, _KILL_TIMEOUT)
+        problem = wait_until(ending.missing, _KILL_TIMEOUT)
         if problem is None:
             return f"killed: it did not end within {timeout:g} s of SIG{stop_signal}"
         raise TimesTenError(
@@ -129,9 +120,9 @@ def end(process: Process, stop_signal: str, timeout: float, force_kill: bool) ->
             "at its state in ps"
         )
     waited = timeout
-    if is_alive(process) and not ignores(process.pid, number):
+    if any(not ignores(one.pid, number) for one in ending.left()):
         waited += FOLLOW
-        problem = wait_until(missing, FOLLOW)
+        problem = wait_until(ending.missing, FOLLOW)
         if problem is None:
             return f"stopped by SIG{stop_signal}, which took {time.monotonic() - began:.0f} s"
     raise TimesTenError(
@@ -139,3 +130,55 @@ def end(process: Process, stop_signal: str, timeout: float, force_kill: bool) ->
         f"(stop_timeout), use the other signal (stop_signal: {'INT' if stop_signal == 'TERM' else 'TERM'}), or set force_kill to true",
         changed=not is_alive(process),
     )
+
+
+class _Ending:
+    """A process that gets a signal, and what is left of its family.
+
+    The signal alone may not be the end: a wrapper that was signalled leaves the child that serves, and a supervisor starts another one in the place of
+    the child that was signalled. Who does not end with the process gets its signal too.
+    """
+
+    def __init__(self, process: Process, number: int) -> None:
+        everyone = processes()
+        self._process, self._number = process, number
+        self._family = family(process, everyone)
+        self._above = {one.pid for one in ancestors(process, everyone)}
+        listening = {one.inode: one.port for one in all_listeners()}
+        held = {inode for member in self._family for inode in sockets(member.pid)} & set(listening)
+        self._held, self._ports = held, {listening[inode] for inode in held}
+        self._signalled = {process}
+        self._gone_since: float | None = None
+
+    def members(self) -> list[Process]:
+        """Return who lives of the family, and what it has started since."""
+        everyone = processes()
+        living = {one.pid: one for one in self._family if is_alive(one)}
+        for one in list(living.values()):
+            living.update({member.pid: member for member in descendants([one.pid], everyone)})
+        return list(living.values())
+
+    def left(self) -> list[Process]:
+        """Return the process, or who has to end after it: who started it, and who serves in its place."""
+        if is_alive(self._process):
+            return [self._process]
+        serving = {one.inode for one in all_listeners() if one.port in self._ports}
+        return [one for one in self.members() if one.pid in self._above or sockets(one.pid) & serving]
+
+    def missing(self) -> str | None:
+        """Tell what has not ended yet."""
+        for child in children:
+            child.poll()
+        left = self.left()
+        if not left:
+            return "its port still listens" if self._held & set(listeners()) else None
+        if left[0] == self._process:
+            return f"process {left[0].pid} ({described(left[0])}) is still there"
+        self._gone_since = self._gone_since or time.monotonic()
+        if time.monotonic() - self._gone_since >= _GRACE:
+            for one in left:
+                if one not in self._signalled:
+                    self._signalled.add(one)
+                    send_signal(one, self._number)
+        what = "which started it, is still there" if left[0].pid in self._above else "which it started, still listens"
+        return f"process {left[0].pid} ({described(left[0])}), {what}"

@@ -70,6 +70,43 @@ def test_load(ca):
     assert _certificates.load_one(kit.pem(leaf), "x").serial_number == leaf.serial_number
 
 
+def wrapped(text, **changes):
+    """The ways in which a utility may write the same certificates."""
+    ways = {
+        "plain": text,
+        "crlf": text.replace(b"\n", b"\r\n"),
+        "blanks": text.replace(b"\n", b"  \n"),
+        "no line end": text.rstrip(b"\n"),
+        "remarks": "Attributes: \xe9\n".encode() + text + b"the end\n",
+        "byte order mark": b"\xef\xbb\xbf" + text,
+        "beside a key": kit.key_pem(changes["key"]) + text,
+    }
+    return ways[changes["way"]]
+
+
+WAYS = ("plain", "crlf", "blanks", "no line end", "remarks", "byte order mark", "beside a key")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_certificates_alone(ca, way):
+    chain = kit.pem(kit.certify(kit.new_key(), issuer=ca)) + kit.pem(ca[0])
+    assert _certificates.certificates_of(wrapped(chain, key=ca[1], way=way)) == chain
+    assert _certificates.certificates_of(b"0\x82\x01") == b""
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", ["ec", "rsa"])
+def test_the_certificate_of_a_key(ca, way, kind):
+    """Whatever stands beside it: its CA before or after it, remarks, the key itself."""
+    key = kit.new_key(kind)
+    own = kit.pem(kit.certify(key, issuer=ca))
+    secret = kit.key_pem(key)
+    for text in (own, own + kit.pem(ca[0]), kit.pem(ca[0]) + own):
+        assert _certificates.own_of(wrapped(text, key=key, way=way), secret + own) == own
+    # The pair is then judged as a whole.
+    assert _certificates.own_of(kit.pem(ca[0]), secret) == kit.pem(ca[0])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -79,7 +79,7 @@ def host(tmp_path, monkeypatch):
     )
     (tmp_path / "exp1").mkdir()
     (tmp_path / "units").mkdir()
-    monkeypatch.setattr(boot, "UNIT_DIRECTORY", str(tmp_path / "units"))
+    monkeypatch.setattr(boot.systemd, "UNIT_DIRECTORY", str(tmp_path / "units"))
     monkeypatch.setattr(systemd, "runs_this_host", lambda: True)
     monkeypatch.setattr(crontab, "read", lambda: "")
     return made

@@ -239,13 +239,19 @@ PID_FILES = [
     b"-{pid}",
     b"{pid}x",
     b"{pid} 1",
+    b"{pid} ttExporter\n",
+    b"{pid}\r\n/h/bin/ttExporter -port 8888\n",
+    b"{pid} *",
+    b"{pid} \xc3\xa9 1",
+    b"ttExporter {pid}",
     b"1\n{pid}",
     b"{pid}\x0b",
     b"{pid}\0{pid}",
     b"*",
     b"12345678901",
     b"\xff",
-    b" " * 70 + b"{pid}",
+    b" " * 1000 + b"{pid}",
+    b" " * 2000 + b"{pid}",
     b"4194305",
 ]
 
@@ -406,6 +412,22 @@ def test_no_cron(monkeypatch, tmp_path):
         crontab.write("")
 
 
+@pytest.mark.parametrize("program", [None, "#!/bin/sh\necho 'not allowed' >&2\nexit 1\n"], ids=["missing", "refused"])
+@pytest.mark.parametrize("options", [{}, {"state": "stopped"}, {"boot": "cron", "state": "stopped"}], ids=str)
+def test_a_script_is_left_where_there_is_no_cron(monkeypatch, tmp_path, program, options):
+    """Whoever needs no crontab is not refused because there is none; whoever needs one is."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if program is not None:
+        (tmp_path / "crontab").write_text(program)
+        (tmp_path / "crontab").chmod(0o755)
+    run_file = tmp_path / "run"
+    run_file.write_text("#!/bin/sh\n")
+    plan = _exporter_boot.plan_boot(definition(**{"boot": "none", **options}), str(run_file), None, False)
+    assert (plan.why, plan.script, plan.crontab) == ([f"{run_file} has to go"], None, None)
+    with pytest.raises(TimesTenError, match="boot: "):
+        _exporter_boot.plan_boot(definition(boot="cron"), str(run_file), None, False)
+
+
 def test_the_bytes_of_others_stay(monkeypatch, tmp_path):
     before = b"# gr\xfcn\r\n1 2 * * * x\r\n"
     (tmp_path / "tab").write_bytes(before)
@@ -487,15 +509,30 @@ def test_owner_is_a_name(owner):
 
 
 def test_a_file_of_somebody_elses(monkeypatch, tmp_path):
-    monkeypatch.setattr(_exporter_boot, "UNIT_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(_exporter_boot.systemd, "UNIT_DIRECTORY", str(tmp_path))
     (tmp_path / "timesten-exporter-exp1.service").write_text("[Service]\n")
     with pytest.raises(TimesTenError, match="was not written by this collection; move it away"):
         _exporter_units.converge_units([definition()], "timesten", [], True)
 
 
+@pytest.mark.parametrize(("state", "now"), [("active", []), ("activating", ["--now"]), ("inactive", ["--now"])])
+def test_a_removed_unit_leaves_its_exporter(monkeypatch, tmp_path, state, now):
+    """A run that is killed then has stopped nothing; what the unit is about to start must not come beside another one."""
+    asked = []
+    monkeypatch.setattr(_exporter_boot.systemd, "UNIT_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(_exporter_boot.systemd, "active_state", lambda unit: state)
+    monkeypatch.setattr(_exporter_boot.systemd, "systemctl", lambda *arguments: asked.append(list(arguments)))
+    service, path = "timesten-exporter-exp1.service", "timesten-exporter-exp1.path"
+    for unit in (service, path):
+        (tmp_path / unit).write_text(_exporter_boot.MARK)
+    assert _exporter_units.converge_units([definition(boot="none")], "timesten", [], False)["changed"]
+    assert asked == [["disable", "--now", path], ["disable", *now, service], ["daemon-reload"]]
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(os.path.isdir("/run/systemd/system"), reason="systemd runs this machine")
 def test_no_systemd(monkeypatch, tmp_path):
-    monkeypatch.setattr(_exporter_boot, "UNIT_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(_exporter_boot.systemd, "UNIT_DIRECTORY", str(tmp_path))
     with pytest.raises(TimesTenError, match="systemd does not run this host; set boot to cron or none"):
         _exporter_units.converge_units([definition()], "timesten", [], False)
     assert list(tmp_path.iterdir()) == []

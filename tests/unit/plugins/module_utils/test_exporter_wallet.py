@@ -12,7 +12,7 @@ import datetime
 import pytest
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import wallet
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import result, wallet
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import Client
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.wallet import (
@@ -58,6 +58,9 @@ def definition(**options):
     return define({**given, "common_name": "exp1", **options})
 
 
+ROOT, ISSUING, OWN = (certificate(-100, end, sha256=str(end)) for end in (100, 50, 20))
+
+
 def verifying(*names, name="prom1"):
     """A client whose job verifies some names; none of them where it does not tell."""
     return Client(name, stored={"verifies": list(names)} if names else {})
@@ -82,6 +85,24 @@ def test_due_is_by_whatever_ends_first(ca, leaf, due, due_at):
     }
     why, moment = wallet.due(described, pem.RenewBefore("30d"), NOW)
     assert (why is not None, moment) == (due, due_at)
+
+
+@pytest.mark.parametrize(
+    ("exported", "seen", "ca_not_after"),
+    [
+        ((ROOT,), True, "2027-03-04T00:00:00Z"),
+        ((ROOT,), False, "2027-03-04T00:00:00Z"),
+        ((ROOT, ISSUING), True, "2027-01-13T00:00:00Z"),
+        ((OWN, ROOT), True, "2027-03-04T00:00:00Z"),
+        ((OWN,), True, None),
+    ],
+    ids=["ca alone", "not seen yet", "two", "chain", "self-signed, or without its ca"],
+)
+def test_a_certificate_is_told_once_as_what_it_is(exported, seen, ca_not_after):
+    known = manifest(ca=list(exported), leaf=OWN if seen else None, leaf_source="handshake" if seen else "none")
+    found = result.known_certificates(definition(), known, NOW)
+    assert (found["ca_not_after"], found["server_certificate"]) == (ca_not_after, known["leaf"])
+    assert (found["due"] is not None) == seen and (found["due_at"] < pem.timestamp(NOW)) == seen
 
 
 @pytest.mark.parametrize(

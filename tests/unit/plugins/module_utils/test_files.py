@@ -117,7 +117,7 @@ def test_json(tmp_path):
     assert _files.read_json(path) is None
     _files.write_json(path, {"b": 1, "a": [None, "ü"]})
     assert _files.read_json(path) == {"b": 1, "a": [None, "ü"]}
-    for text in (b"", b"{", b"[]", b"\xff", b"null"):
+    for text in (b"", b"{", b"[]", b"\xff", b"null", b"[" * 100_000):
         pathlib.Path(path).write_bytes(text)
         assert failure(_files.read_json, path).startswith(f"{path} is damaged (")
 

@@ -385,6 +385,30 @@ def test_what_is_no_regular_file_is_no_file_of_a_pair(complete, file, kind):
     assert complete.bundle(manifest, "prom1") is None
 
 
+@pytest.mark.parametrize(
+    ("name", "make", "refused"),
+    [
+        ("lock", os.mkfifo, True),
+        ("lock", os.mkdir, True),
+        ("lock", lambda path: os.symlink("/etc/passwd", path), True),
+        ("restart.json", os.mkdir, True),
+        ("state.json.spare", os.mkdir, True),
+        ("run", os.mkdir, True),
+        ("timing.json", os.mkdir, True),
+        ("of-the-owner", os.mkdir, False),
+        ("lock", lambda path: os.close(os.open(path, os.O_CREAT)), False),
+    ],
+)
+def test_what_is_no_file_where_one_is_kept_is_refused_before_anything_changes(tmp_path, name, make, refused):
+    directory = ExporterDirectory(str(tmp_path / "exp1"), "exp1")
+    directory.prepare()
+    make(directory.inside(name))
+    if refused:
+        assert f"{directory.inside(name)} is no regular file" in failure(directory.check)
+    else:
+        directory.check()
+
+
 def test_leftovers_of_a_killed_run_go_with_the_next(complete, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     old, young = tmp_path / "tmp/timesten-export-old", tmp_path / "tmp/timesten-export-young"

@@ -260,7 +260,16 @@ def test_compare_options(running, wanted, expected):
 
 @pytest.mark.parametrize(
     ("data", "pid"),
-    [(b"", None), (b" \n", None), (b"\0\0\0\0", None), (b"17", 17), (b"17\n", 17), (b" 4194304\r\n", 4194304)],
+    [
+        (b"", None),
+        (b" \n", None),
+        (b"\0\0\0\0", None),
+        (b"17", 17),
+        (b"17\n", 17),
+        (b" 4194304\r\n", 4194304),
+        (b"17 ttExporter\n", 17),
+        (b"17\r\n/h/bin\n18", 17),
+    ],
 )
 def test_parse_pid(data, pid):
     assert pid_file.parse_pid(data, "/p") == pid
@@ -323,6 +332,14 @@ def test_family(start, members):
     tree.update({5: (3, ("worker",)), 6: (5, ("worker",)), 8: (1, exporter), 9: (8, ("worker",))})
     everyone = {pid: _process.Process(pid, parent, 1, 1, 0, tuple(argv)) for pid, (parent, argv) in tree.items()}
     assert [process.pid for process in _process.family(everyone[start], everyone)] == members
+
+
+def test_a_terminal_is_no_wrapper():
+    """screen, which was given the command line of an exporter, has other windows."""
+    exporter = ("ttExporter", "-port", "1")
+    tree = {2: (1, 2, ("SCREEN", "-dm", *exporter)), 3: (2, 3, exporter), 4: (2, 4, ("bash",)), 5: (3, 3, ("worker",))}
+    everyone = {pid: _process.Process(pid, parent, one, 1, 0, argv) for pid, (parent, one, argv) in tree.items()}
+    assert [process.pid for process in _process.family(everyone[3], everyone)] == [3, 5]
 
 
 def test_wait_until():
@@ -564,7 +581,28 @@ def test_one_that_ignores_the_signal(host):
     assert host.left() == []
 
 
+@pytest.mark.parametrize(
+    ("ttenv", "settings"),
+    [
+        ('"$@"', {}),
+        ('while :; do "$@"; done', {}),
+        ('echo $$ >{pid_file}; "$@"', {"NO_PID_FILE": 1}),
+        ('exec "$@"', {"CHILD": "kept"}),
+    ],
+    ids=["a wrapper that waits", "a supervisor", "a wrapper in the pid file", "a child that keeps the port"],
+)
+def test_the_whole_family_ends(host, ttenv, settings):
+    """Whoever of it the signal does not reach by itself."""
+    host.write_ttenv(ttenv.format(pid_file=host.pid_file))
+    wanted = host.wanted(**settings)
+    state = _process.start(wanted)
+    assert _process.stop(wanted, state).startswith("stopped by SIGTERM")
+    assert _process.port_holder(host.port) is None
+    assert host.left() == []
+
+
 def test_a_child_that_keeps_the_port(host):
+    host.write_ttenv('trap "" TERM\nexec "$@"')
     wanted = host.wanted(CHILD="kept")
     state = _process.start(wanted)
     message = failure(_process.stop, wanted, state, timeout=0.5)
@@ -707,8 +745,8 @@ def test_an_exporter_of_another_user_is_left_alone(host):
 
 def test_pid_files_that_are_refused(host):
     wanted = host.wanted()
-    host.pid_file.write_text("x" * 100)
-    assert f"pid_file: {host.pid_file} is larger than 64 bytes" in failure(_process.inspect, wanted)
+    host.pid_file.write_text("x" * 2000)
+    assert f"pid_file: {host.pid_file} is larger than 1024 bytes" in failure(_process.inspect, wanted)
     host.pid_file.write_text("no pid")
     assert f"pid_file: {host.pid_file} holds b'no pid', no pid; remove it" in failure(_process.start, wanted)
     assert host.pid_file.read_text() == "no pid"
@@ -996,6 +1034,35 @@ def test_our_own_unit_is_no_manager(host):
     assert systemd.manager(os.getpid()) is None
 
 
+@pytest.mark.parametrize(
+    ("booted", "file", "said", "managed"),
+    [
+        (True, True, "not-found", True),
+        (True, False, "loaded", True),
+        (True, False, "not-found", False),
+        (True, False, None, True),
+        (False, False, "not-found", True),
+    ],
+)
+def test_a_removed_unit_is_no_manager(host, monkeypatch, tmp_path, booted, file, said, managed):
+    """What a unit has started runs on when its file is removed, and nobody brings it back."""
+    state = _process.start(host.wanted())
+
+    def systemctl(*arguments):
+        if said is None:
+            raise TimesTenError("no answer")
+        return f"{said}\n"
+
+    monkeypatch.setattr(systemd, "UNIT_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(systemd, "runs_this_host", lambda: booted)
+    monkeypatch.setattr(systemd, "systemctl", systemctl)
+    monkeypatch.setattr(systemd, "proc_text", lambda pid, name: f"0::/system.slice/of-{pid}.service\n")
+    unit = f"of-{state.pid}.service"
+    if file:
+        (tmp_path / unit).touch()
+    assert systemd.manager(state.pid) == (unit if managed else None)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # With the reference exporter: real wallets, real handshakes
 
@@ -1126,6 +1193,30 @@ def test_one_that_nobody_can_tell_is_named(host):
     now = _process.inspect(wanted)
     assert (now.status, now.held_by_neighbour) == ("stopped", False)
     assert f"port {host.port} is held by process {state.pid} of user" in now.why
+
+
+def test_who_has_started_it_is_not_taken_for_it(host):
+    """The pid file names the parent, a shell for example, which is of our user and older than the file, too."""
+    child = host.serving(host.by_hand(NO_PID_FILE=1))
+    host.pid_file.write_text(f"{os.getpid()}\n")
+    state = _process.inspect(host.wanted())
+    assert (state.status, state.pid) == ("running", child.pid)
+
+
+@pytest.mark.parametrize("content", ["0", "-1", "99999999999", "pid"])
+def test_a_start_that_fails_leaves_no_pid_file(host, content):
+    """Else the next start would be told that it is somebody's."""
+    host.write_ttenv(f'echo {content} >{host.pid_file}; exec "$@"')
+    assert f"holds b'{content}', no pid" in failure(_process.start, host.wanted(NO_PID_FILE=1), timeout=0.5)
+    assert not host.pid_file.exists()
+    assert host.left() == []
+
+
+@root_only
+def test_a_start_that_fails_ends_what_has_become_another_users(host):
+    host.write_ttenv('setpriv --reuid 65534 --clear-groups sleep 600 &\nexec "$@"')
+    failure(_process.start, host.wanted(DELAY=600), timeout=1)
+    assert host.left() == []
 
 
 def test_an_old_pid_file_does_not_make_a_process_ours(host):

@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import gzip
 import http.server
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -65,6 +69,13 @@ SEEN = [
     ("server returned HTTP status 404 Not Found", "metrics_path"),
     ("server returned HTTP status 503 Service Unavailable", "answered with an error"),
     ("", "not scraped the target yet"),
+    ("sample limit exceeded", "sample_limit"),
+    ("body size limit exceeded", "body_size_limit"),
+    ('label_limit exceeded (metric: "up", number of labels: 3, limit: 1)', "raise it"),
+    (
+        'received unsupported Content-Type "text/html" and no fallback_scrape_protocol specified for target',
+        "fallback_scrape_protocol",
+    ),
     ("something new", "exporter's log"),
 ]
 
@@ -148,20 +159,99 @@ def server() -> Iterator[Any]:
     made.server_close()
 
 
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    ("login", "named"),
+    [
+        ({"username": "admin", "password": "s3cret"}, "as url_username 'admin'"),
+        ({"bearer_token": "s3cret"}, "with url_bearer_token"),
+        ({"headers": {"X-Api-Key": "s3cret"}}, r"with url_headers \(X-Api-Key\)"),
+        ({"bearer_token": "s3cret", "headers": {"X-Scope-OrgID": "7"}}, "with url_bearer_token"),
+    ],
+)
+def test_a_wrong_login_is_named_and_not_shown(server: Any, status: int, login: dict[str, Any], named: str) -> None:
+    server.answer = (status, {}, b"no")
+    with pytest.raises(TimesTenError, match=rf"answered {status}, asked {named}: set url_username") as raised:
+        api.Api(server.url, **login).flags()
+    assert (
+        "s3cret" not in raised.value.message and base64.b64encode(b"admin:s3cret").decode() not in raised.value.message
+    )
+
+
 @pytest.mark.parametrize(
     ("status", "body", "word"),
     [
-        (401, b"Unauthorized", "url_username"),
+        (401, b"Unauthorized", "asked without a login: set url_username"),
+        (403, b"Forbidden", "asked without a login: set url_username"),
+        (407, b"", "asked without a login: set url_username"),
         (503, b"Service Unavailable", "still starting"),
         (404, b"nothing", "was answered 404"),
         (200, b"<html>", "is url right"),
         (200, b'{"status": "success"}', "is url right"),
+        (200, b'{"data": null}', "is url right"),
+        (200, b'{"data": []}', "is url right"),
+        (200, b'{"data": 1}', "is url right"),
+        (200, b"[" * 100000, "is url right"),
+        (200, gzip.compress(b'{"data": {}}'), "is url right"),
+        (200, b'{"data": {"activeTargets": [{}], "groups": [1], "yaml"', "is url right"),
+        (204, b"", "is url right"),
     ],
 )
 def test_wrong_answers_are_explained(server: Any, status: int, body: bytes, word: str) -> None:
-    server.answer = (status, {}, body)
-    with pytest.raises(TimesTenError, match=word):
+    server.answer = (status, {"Content-Encoding": "gzip"} if body[:2] == b"\x1f\x8b" else {}, body)
+    asked = api.Api(server.url)
+    for ask in (asked.flags, asked.version, asked.configuration, asked.targets, asked.rule_groups, asked.dropped):
+        with pytest.raises(TimesTenError, match=word):
+            ask()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{}",
+        b"SSH-2.0-OpenSSH_9.2p1\r\n",
+        b"HTTP/1.1 abc\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+        b"\x15\x03\x03\x00\x02\x02\x28",
+        b"",
+    ],
+)
+def test_what_is_no_whole_answer_is_no_traceback(raw: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                connection, _peer = listener.accept()
+                with connection:
+                    connection.recv(1 << 16)
+                    connection.sendall(raw)
+
+        threading.Thread(target=serve, daemon=True).start()
+        with pytest.raises(TimesTenError, match=r"no whole HTTP answer|does not answer"):
+            api.Api(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=5).flags()
+
+
+def test_an_answer_without_end_ends(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.answer = (200, {}, b'{"data": {"a": "b"}}')
+    assert api.Api(server.url).flags() == {"a": "b"}
+    monkeypatch.setattr(api, "_LIMIT", 5)
+    with pytest.raises(TimesTenError, match="more than 5 bytes"):
         api.Api(server.url).flags()
+    monkeypatch.undo()
+    monkeypatch.setattr(api, "_LONGEST", 0.1)
+    with pytest.raises(api.NotAnswering, match=r"has not finished an answer within 0\.1 s"):
+        api.Api(server.url, timeout=0.1)._body(_Drip())
+
+
+class _Drip:
+    """A byte whenever it is asked, and never the last one."""
+
+    length = None
+
+    def read1(self, _size: int) -> bytes:
+        return b"x"
 
 
 def test_a_redirection_never_gets_the_password(server: Any) -> None:

@@ -1236,6 +1236,8 @@ def test_hand_made_comments_inside_the_block_stay_as_long_as_their_job() -> None
         (b"scrape_configs:\n  # exporter: exp1", b"# exporter: exp1", "not valid YAML"),
         (b"# exporter: exp2", b"# exporter: exp1", "line 2: exporter exp1 has two jobs in the block"),
         (b"  # exporter: exp1\n", b"", "line 5: the comment '# exporter: exp1' above this job was lost"),
+        (b"# exporter: exp2", b"# exporter: exp3", "line 16: the job 'timesten-exp2' stands below '# exporter: exp3'"),
+        (b"job_name: timesten-exp1", b"job_name: mine", "line 6: the job 'mine' stands below '# exporter: exp1'"),
         (
             b"# END timesten.monitoring",
             b"# END timesten.monitoring\n    extra: 1",
@@ -1248,6 +1250,55 @@ def test_damage_by_hand_is_named(old: bytes, new: bytes, message: str) -> None:
     assert old in source
     with pytest.raises(TimesTenError, match=message):
         edit(source.replace(old, new, 1), JOBS)
+
+
+def test_what_a_formatter_puts_into_the_block_does_no_harm() -> None:
+    for source in (b"", b"global: {}\n", b"scrape_configs: ~\nrule_files: []\n"):
+        made = edit(source, JOBS).config
+        restore = re.search(rb" *# restore: .*\n", made).group()
+        for more in (b"\n", b"\r\n", b"\n \n  # by hand\n# restored in May\n"):
+            spread = made.replace(restore, more + restore)
+            assert not edit(spread, JOBS).changed
+            assert removed(spread) == source
+
+
+def test_what_a_formatter_puts_around_our_scrape_file_goes_with_it() -> None:
+    first = edit(b"", JOBS, **FILES)
+    for text in (b"---\n" + first.scrape_file, b"\xef\xbb\xbf" + first.scrape_file, b"\n" + first.scrape_file + b"\n"):
+        assert not edit(first.config, JOBS, scrape_file=text, **FILES).changed
+        for layout in ({}, FILES):
+            gone = edit(first.config, [], purge=True, scrape_file=text, **layout)
+            assert (gone.config, gone.scrape_file, gone.obsolete) == (b"", None, [SCRAPE_FILE])
+
+
+@pytest.mark.parametrize("sort", [False, True])
+def test_jobs_that_have_lost_all_comments_are_known_by_what_they_say(sort: bool) -> None:
+    source = b"scrape_configs:\n- job_name: mine\n- job_name: timesten-theirs\n"
+    former = [*JOBS, job("exp3", insecure=True)]
+    dumped = yaml.dump(load(edit(source, former).config), sort_keys=sort).encode()
+    names = [
+        entry["job_name"]
+        for entry in load(edit(dumped, [], remove=["exp1", "exp3"], former=former).config)["scrape_configs"]
+    ]
+    assert names == ["mine", "timesten-theirs", "timesten-exp2"]
+    back = edit(dumped, [JOBS[0], JOBS[1], job("exp3", insecure=True, port=9)], former=former)
+    assert sorted(read(back.config).ours) == ["exp1", "exp2", "exp3"] and read(back.config).layout == "inline"
+    assert load(removed(back.config)) == load(source)
+    meddled = dumped.replace(b"exp3.example.com", b"theirs.example.com")
+    assert b"theirs.example.com" in edit(meddled, [], remove=["exp3"], former=former).config
+
+
+def test_marks_of_another_name_are_no_marks_of_ours() -> None:
+    source = (
+        b"scrape_configs:\n  # BEGIN timesten.monitoring-lab\n  - job_name: mine\n  # END timesten.monitoring-lab\n"
+    )
+    made = edit(source, JOBS)
+    assert removed(made.config) == source and sorted(read(made.config).ours) == ["exp1", "exp2"]
+
+
+def test_a_second_byte_order_mark_is_refused() -> None:
+    with pytest.raises(TimesTenError, match="line 1: the file has a second byte order mark"):
+        edit(b"\xef\xbb\xbf\xef\xbb\xbfscrape_configs:\n", JOBS)
 
 
 def test_what_the_owner_wrote_around_the_block_survives_its_removal() -> None:

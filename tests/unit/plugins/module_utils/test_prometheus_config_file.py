@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
     ConfigFile,
     ListFile,
     Moved,
+    is_list,
 )
 
 OWN = (os.geteuid(), os.getegid(), 0o640)
@@ -50,6 +52,54 @@ def test_a_file_that_is_not_there_may_not_appear(file: ConfigFile) -> None:
     Path(file.path).write_bytes(b"theirs\n")
     with pytest.raises(Moved):
         file.commit(candidate, None)
+
+
+@pytest.mark.parametrize("what", ["mode", "owner", "name", "link", "attribute", "fifo", "directory", "gone"])
+def test_what_becomes_of_the_file_while_it_is_judged_is_noticed(file: ConfigFile, what: str) -> None:
+    path = Path(file.path)
+    candidate = file.stage(b"ours\n", OWN)
+    if what == "mode":
+        path.chmod(0o600)
+    elif what == "owner":
+        if os.geteuid() != 0:
+            pytest.skip("only root gives files away")
+        os.chown(path, 2, 3)
+    elif what == "name":
+        os.link(path, f"{path}.other")
+    elif what == "attribute":
+        try:
+            os.setxattr(path, "user.owner", b"somebody")
+        except OSError:
+            pytest.skip("the file system of the temporary directory keeps no attributes")
+    else:
+        path.rename(f"{path}.old")
+        if what == "link":
+            path.symlink_to(f"{path}.old")
+        elif what == "fifo":
+            os.mkfifo(path)
+        elif what == "directory":
+            path.mkdir()
+    before = os.lstat(path) if what != "gone" else None
+    with pytest.raises(TimesTenError) as caught:
+        file.commit(candidate, b"old\n")
+    assert isinstance(caught.value, Moved) or "is not a regular file" in caught.value.message
+    assert (os.lstat(path) if path.exists() else None) == before
+    if what == "link":
+        # Planned anew, it is the link's file that changes.
+        file.write(b"ours\n", b"old\n", OWN)
+        assert path.is_symlink() and Path(f"{path}.old").read_bytes() == b"ours\n"
+
+
+def test_a_directory_that_cannot_be_written_is_named(file: ConfigFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_arguments, **_options: False)
+    with pytest.raises(TimesTenError, match=r"cannot write beside .*: .* is read-only, or not writable for uid"):
+        file.stage(b"ours\n", OWN, ["*"], os.path.dirname(file.path))
+
+
+def test_a_huge_file_is_refused(file: ConfigFile) -> None:
+    os.truncate(file.path, (1 << 26) + 1)
+    with pytest.raises(TimesTenError, match="is larger than 67108864 bytes"):
+        file.read()
 
 
 def test_hard_links_are_refused_by_name(file: ConfigFile) -> None:
@@ -103,7 +153,33 @@ def test_candidates_of_a_scrape_file_lie_where_no_pattern_matches(tmp_path: Path
     assert file.read() == b"ours\n"
 
 
-@pytest.mark.parametrize("before", [None, b"", b"[]\n", b"- job_name: mine\n", b"# mine\n\n- job_name: mine\n"])
+MINE = b"- job_name: mine\n"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        None,
+        b"",
+        b"[]\n",
+        b"[ ]  # none yet\n",
+        MINE,
+        b"# comment\n\n" + MINE,
+        b"---\n" + MINE,
+        b"# comment\n--- # the list\n\n" + MINE,
+        b"---\n# comment\n",
+        b"---\n",
+        b"---\n[]\n",
+        b"\xef\xbb\xbf" + MINE,
+        b"\xef\xbb\xbf---\r\n- job_name: mine\r\n",
+        b"%YAML 1.1\n---\n" + MINE,
+        b"---\n  - job_name: mine\n",
+        b"-\n  job_name: mine\n",
+        MINE + b"...\n",
+        b"---\n" + MINE + b"---\n",
+        b"- job_name: mine",
+    ],
+)
 def test_a_bare_list_is_edited_as_one_and_stays_one(tmp_path: Path, before: bytes | None) -> None:
     path = tmp_path / "jobs.yml"
     if before is not None:
@@ -117,7 +193,23 @@ def test_a_bare_list_is_edited_as_one_and_stays_one(tmp_path: Path, before: byte
         file.write(config.edit(files, wanted, **options).config, source, OWN)
 
     edit([job])
-    names = [item["job_name"] for item in yaml.safe_load(path.read_bytes())]
-    assert names == (["mine"] if b"mine" in (before or b"").replace(b"# mine", b"") else []) + ["timesten-exp1"]
+    names = [item["job_name"] for item in next(yaml.safe_load_all(path.read_bytes()))]
+    assert names == (["mine"] if b"mine" in (before or b"") else []) + ["timesten-exp1"]
+    assert is_list(path.read_bytes())
     edit([], remove=["exp1"])
-    assert path.read_bytes() == (b"" if before == b"[]\n" else before or b"")
+    # An empty list in brackets gives way, and what is left means the same.
+    assert path.read_bytes() == re.sub(rb"\[.*\].*\n", b"", before or b"")
+
+
+@pytest.mark.parametrize("before", [b"[{job_name: mine}]\n", b"---\n[\n{job_name: mine}]\n", b"[\n]\n"])
+def test_a_list_in_brackets_is_refused_with_the_way_out(tmp_path: Path, before: bytes) -> None:
+    path = tmp_path / "jobs.yml"
+    path.write_bytes(before)
+    assert is_list(before)
+    with pytest.raises(TimesTenError, match=rf"^scrape_file: the list in {path} stands in brackets.*write each job"):
+        ListFile(str(path), "scrape_file").read()
+
+
+@pytest.mark.parametrize("before", [b"scrape_configs:\n", b"---\nglobal: {}\n", b"-job: x\n", b"'- ': x\n", b"{}\n"])
+def test_a_mapping_is_no_list(before: bytes) -> None:
+    assert is_list(before) is False

@@ -651,6 +651,29 @@ def test_rules_are_laid_and_named() -> None:
     assert with_rules(seen, exporters=(light(),), rules=COMMON).rules == made.rules
 
 
+def test_a_wiped_rule_file_is_named_again_with_the_way_out() -> None:
+    seen, made = after_rules()
+    wiped = config.name_rules(made.edit.config, SETTINGS.config_file, None)
+    assert RULES_PATH.encode() not in wiped
+    again = with_rules(dataclasses.replace(seen, files=files(wiped)), exporters=(light(rules=OWN),), rules=COMMON)
+    assert again.rewritten and again.edit.config == made.edit.config
+    (warning,) = again.warnings
+    assert f"no longer named {RULES_PATH} in rule_files" in warning
+    assert (
+        "rule_files: [/etc/prometheus/rules.d/*.yml] and set rules_file to /etc/prometheus/rules.d/timesten.yml"
+        in warning
+    )
+    # A role that wipes everything gets both ways in one warning.
+    everything = dataclasses.replace(seen, files=files(SOURCE), view=config.read(files(SOURCE)))
+    (warning,) = with_rules(everything, exporters=(light(rules=OWN),), rules=COMMON).warnings
+    assert "held the jobs of exp1 and no longer named" in warning and "scrape.d" in warning and "rules.d" in warning
+    # Nobody has wiped anything: a pattern of the owner names it, or it is not there yet, or moves.
+    pattern = files(b"rule_files: [/etc/prometheus/*.rules.yml]\n" + wiped)
+    for quiet in ({"files": pattern}, {"files": files(wiped), "rules": None}, {}):
+        calm = with_rules(dataclasses.replace(seen, **quiet), exporters=(light(rules=OWN),), rules=COMMON)
+        assert not calm.rewritten and not calm.warnings
+
+
 def test_rules_change_alone() -> None:
     seen, _made = after_rules()
     changed = with_rules(

@@ -21,13 +21,14 @@ HOST = [
     ("/srv/prom/etc/certs/x", "/certs/x"),
     ("/srv/prom/etc/certs2", "/etc/prometheus/certs2"),
     ("/opt/x", "/x"),
+    ("//srv/prom/etc//a.yml/", "/etc/prometheus/a.yml"),
 ]
 
 
 @pytest.mark.parametrize(("host", "inside"), HOST)
 def test_the_nearest_mount_decides_both_ways(host: str, inside: str) -> None:
     assert MAP.inside(host) == inside
-    if ".." not in host:
+    if ".." not in host and "//" not in host:
         assert MAP.outside(inside) == host
 
 
@@ -35,6 +36,13 @@ def test_the_nearest_mount_decides_both_ways(host: str, inside: str) -> None:
 def test_what_no_mount_has_is_refused(path: str) -> None:
     with pytest.raises(TimesTenError, match=r"path_map: store .* is below none of its host paths"):
         MAP.inside(path, "store")
+
+
+def test_what_another_mount_hides_is_refused() -> None:
+    with pytest.raises(
+        TimesTenError, match=r"store /opt/certs/x would be /certs/x .*\(that is /srv/prom/etc/certs/x on"
+    ):
+        MAP.inside("/opt/certs/x", "store")
 
 
 def test_names_that_the_container_has_alone_are_left_out() -> None:
@@ -68,6 +76,9 @@ REFUSED: list[dict[str, Any]] = [
     {"path_map": {"/srv": "/etc"}, "store": "/other"},
     {"path_map": {"/srv": "/etc"}, "config_file": "/other/prometheus.yml"},
     {"path_map": {"/srv": "/etc"}, "kind": "scrape_file", "scrape_file": "/other/x.yml"},
+    {"path_map": {"/srv": "/a", "/srv/": "/b"}, "store": "/srv/x"},
+    {"path_map": {"/srv/a": "/etc/", "//srv/b/": "/etc"}, "store": "/srv/a/x"},
+    {"path_map": {"/srv/a": "/x", "/srv/b": "/x/y"}, "store": "/srv/a/y/store"},
     {"path_map": {"/srv/store": "/etc/store"}, "store": "/srv/store", "rules": True},
     {"path_map": {"/srv/store": "/etc/store"}, "store": "/srv/store/", "rules_file": "/srv/r.yml"},
 ]

@@ -151,6 +151,28 @@ def test_only_the_written_target_proves_it(seen: Target, proven: bool) -> None:
     assert CLAIMS["exp1"].holds(seen) is proven
 
 
+def test_a_target_of_before_that_looks_the_same_is_given_time_to_go() -> None:
+    def waits(changed: tuple[str, ...], added: tuple[str, ...] = (), **options: Any) -> bool:
+        with_rule = config.read(
+            dataclasses.replace(
+                FILES, config=config.edit(FILES, [jobs.build({**DEFINITION, **options}, "/store")]).config
+            )
+        )
+        found = set()
+        for present, view in ((VIEW, with_rule), (with_rule, VIEW)):
+            plan = Plan(added)
+            plan.edit = dataclasses.replace(plan.edit, changed_names=changed)
+            plan.present, plan.view = present, view  # type: ignore[attr-defined]
+            found.add(proof._unseen("exp1", plan) > 5.0)  # type: ignore[arg-type]
+        assert len(found) == 1
+        return found.pop()
+
+    assert waits(("exp1",), job_label="all")
+    assert waits(("exp1",), extra={"relabel_configs": [{"action": "drop", "regex": "x"}]})
+    assert not waits((), job_label="all") and not waits((), ("exp1",), job_label="all")
+    assert not waits(("exp1",), port=9)
+
+
 def test_an_adopted_job_has_labels_of_its_owner() -> None:
     claim = proof.Claim("mine", None, ("exp1.example.com:8888",), 15.0, 0.0)
     assert claim.holds(target(site="whatever", rack="7"))

@@ -281,6 +281,11 @@ def composed(entries: dict[str, object], text: str = "") -> list[str]:
             "scrape_configs: [{job_name: theirs, static_configs: [{targets: ['exp1.example.com:8888']}]}]\n",
             "theirs exp1.example.com:8888",
         ),
+        (
+            {},
+            "scrape_configs: [{job_name: \"@instance@ it's \\x7f\\N\\\"\\\\ \u00f6\", static_configs: [{targets: ['exp1.example.com:8888']}]}]\n",
+            "@instance@ it's \\u007f\\u0085\\\"\\\\ \u00f6 exp1.example.com:8888",
+        ),
     ],
 )
 def test_labels_of_the_target(definition: dict[str, object], text: str, labels: str) -> None:

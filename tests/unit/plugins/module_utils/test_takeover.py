@@ -14,6 +14,8 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors im
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import processes, takeover
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.command_line import arguments
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import parse_options
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine.processes import environment
 
 HAND = "was not started as this exporter"
 BASE = {"timesten_home": "/tt", "name": "exp1", "port": 8888}
@@ -88,6 +90,24 @@ def test_no_gap_to_wait_for(order):
 def test_what_a_command_line_gives_to_the_utility(argv, expected):
     """Also where a wrapper has executed a program of another name: a former process comes back with these."""
     assert arguments(argv) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["-certificate-directory", "/w"], "/w"),
+        ([], "HOME"),
+        (["-insecure"], None),
+        (["-insecure", "-certificate-directory", "/w"], None),
+    ],
+    ids=["given", "the utility's default", "plain http", "a wallet that is not served"],
+)
+def test_the_wallet_that_a_process_serves(given, expected):
+    """Oracle's manual leaves the option out: the wallet is then in the user's home directory."""
+    me = processes.read_process(os.getpid())
+    home = os.path.realpath(environment(me.pid)["HOME"])
+    options = parse_options(["-port", "8888", *given])
+    assert processes.wallet_of(me, options) == (home if expected == "HOME" else expected)
 
 
 @pytest.mark.parametrize(

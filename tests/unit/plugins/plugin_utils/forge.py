@@ -203,6 +203,17 @@ def switched(name: str, status: str, **more: Any) -> dict[str, Any]:
     }
 
 
+def served(name: str, **more: Any) -> dict[str, Any]:
+    """An element of the phase status once the new certificate was seen: only a handshake tells it here."""
+    leaf = {**facts(certificate(name)[0]), "not_after": "2036-11-20T10:49:00Z"}
+    known = {
+        "server_certificate": leaf,
+        "server_certificate_source": "handshake",
+        "ca_not_after": "2036-11-21T10:49:00Z",
+    }
+    return switched(name, "switched", **{**known, "due": None, "due_at": "2036-10-21T10:49:00Z", **more})
+
+
 def forgotten(name: str) -> dict[str, Any]:
     return {
         "name": name,
@@ -286,6 +297,7 @@ def exporter_answers() -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
         ("release", {"changed": False, "exporters": [{"name": n, "changed": False} for n in both]}, of("release")),
         ("forget", host_result(*map(forgotten, both)), of("forget")),
         ("forget --check", host_result(*map(forgotten, both)), of("forget", True)),
+        ("status, served", host_result(served("exp1"), served("exp2")), of("status")),
         ("unreachable", unreachable, of("status")),
         ("crashed", crashed, of("converge")),
     ]

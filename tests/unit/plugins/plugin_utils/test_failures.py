@@ -28,6 +28,10 @@ pytestmark = pytest.mark.controller
             "Python 3.8 or later",
         ),
         ({"msg": "Failed to set permissions on the temporary files Ansible needs to create"}, "pipelining = True"),
+        (
+            {"msg": "Failed to set permissions on the temporary files Ansible needs to create"},
+            "With ansible_become_method=su, ",
+        ),
         ({"msg": "x", "exception": "ModuleNotFoundError: No module named 'cryptography'"}, "python3-cryptography"),
     ],
 )

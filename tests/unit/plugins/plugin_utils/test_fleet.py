@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("ansible", reason="used on the controller alone")
 
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import fleet, words
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import fleet, steps, words
 
 pytestmark = pytest.mark.controller
 
@@ -200,7 +200,12 @@ PROMETHEUS_FAULTS = [
     ("prometheus_host_url_bearer_token", f"{SECRET}\n"),
     ("prometheus_host_url_bearer_token", f"a {SECRET}"),
     ("prometheus_host_url_bearer_token", [SECRET]),
+    ("prometheus_host_url_bearer_token", ""),
+    ("prometheus_host_url_bearer_token", f"{SECRET}\N{LATIN SMALL LETTER A WITH DIAERESIS}"),
     ("prometheus_host_url_headers", [SECRET]),
+    ("prometheus_host_url_headers", {"X-Api-Key": f" {SECRET}"}),
+    ("prometheus_host_url_headers", {"X-Api-Key": SECRET, "x-api-key": SECRET}),
+    ("prometheus_host_url_headers", {"X-Api-Key": f"{SECRET}\N{LATIN SMALL LETTER A WITH DIAERESIS}"}),
     ("prometheus_host_url_headers", {"X Y": SECRET}),
     ("prometheus_host_url_headers", {"X-Api-Key": f"{SECRET}\r\nHost: other"}),
     ("prometheus_host_url_headers", {"X-Api-Key": {"a": SECRET}}),
@@ -584,3 +589,45 @@ def test_one_strategy_for_all_hosts(changes, refused):
     """Each host decides by its own variables in which steps of a rotation it takes part."""
     found = [text for text in problems(changes) if text.startswith("rotate_strategy differs from host to host")]
     assert bool(found) is refused
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, None),
+        ({"skip_tags": [], "tags": ["nosuch"], "subset": "exp1", "start_at_task": None}, None),
+        ({"skip_tags": ("all", "untagged", "nosuch")}, None),
+        ({"skip_tags": ["always"]}, "--skip-tags always leaves out the check"),
+        ({"skip_tags": ["x", "tagged"]}, "--skip-tags tagged leaves out the check"),
+        ({"start_at_task": "Converge"}, "--start-at-task 'Converge' leaves out what stands before"),
+    ],
+)
+def test_what_every_run_needs_is_not_left_out(options, said):
+    found = fleet.left_out({"all": ["exp1"]}, options)
+    assert found is None if said is None else found.startswith(said)
+
+
+def test_a_limit_without_an_inventory_finds_nobody():
+    assert fleet.left_out({"all": []}, {"subset": "all"}).startswith(
+        "the inventory has no hosts at all, so that --limit all"
+    )
+    assert fleet.left_out({}, {"subset": None}) is None
+
+
+@pytest.mark.parametrize("name", ["exporter_host_owner", "timesten_report", "prometheus_host_answer", "rotate_due"])
+def test_a_host_chooses_no_variable_by_its_facts(name):
+    """A fact cache, or a playbook that gathers facts, puts them above the inventory."""
+    told = {"exp2": {"ansible_facts": {name: "x", "hostname": "exp2"}}}
+    (message,) = problems(told)
+    assert message.startswith(f"exp2: {name}: among the facts of the host") and "--flush-cache" in message
+    assert problems({"exp2": {"ansible_facts": {"hostname": "exp2", "exporter": 1}}}) == []
+
+
+def test_an_earlier_playbook_of_the_same_run_answers_nothing():
+    assert problems() == []
+    registered = {"clients": [], "reading": steps.reading()}
+    assert steps.current(registered) is registered
+    assert steps.current({"clients": []}) == {"clients": []}
+    assert problems({"exp1": {"exporter_host_port": 0}}) != [] and steps.current(registered) is registered
+    assert problems() == []
+    assert steps.current(registered) is None

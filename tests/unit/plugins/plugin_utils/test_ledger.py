@@ -9,6 +9,7 @@ import copy
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import time
 from pathlib import Path
@@ -17,7 +18,9 @@ from typing import Any
 import jsonschema
 import pytest
 
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, fleet, ledger, reports, steps
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import page as pages
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.answers import (
     ExporterAnswer,
     ExporterHostAnswer,
@@ -814,11 +817,31 @@ def test_what_is_written_already_is_not_written_again(tmp_path: Path) -> None:
 def test_a_path_that_cannot_be_written_is_refused_beforehand(tmp_path: Path, variable: str) -> None:
     assert reports.fault(str(tmp_path / "ledger.json")) is None
     site = Site()
-    for wrong, why in ((tmp_path / "none" / "ledger.json", "there is no directory"), (tmp_path, "is a directory")):
+    link, pipe, theirs = tmp_path / "link", tmp_path / "pipe", tmp_path / "theirs"
+    theirs.write_text("theirs")
+    link.symlink_to(theirs)
+    os.mkfifo(pipe)
+    for wrong, why in (
+        (tmp_path / "none" / "ledger.json", "there is no directory"),
+        (tmp_path, "is a directory"),
+        (link, f"is a link to {theirs}; name the file itself"),
+        (pipe, "is there and no file"),
+        (Path(os.devnull), "is there and no file"),
+    ):
         for host in site.hosts:
             site.set(host, **{variable: str(wrong)})
         found = fleet.problems(site.hostvars, site.groups, site.hosts)
         assert len(found) == 1 and found[0].startswith(f"{variable}: ") and why in found[0]
+
+
+def test_nobody_waits_for_what_a_pipe_may_say(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="it is no file"):
+        reports.read_text(str(pipe))
+    with pytest.raises(TimesTenError, match="could not be read: it is no file"):
+        pages.read(str(pipe))
+    assert reports.write_text(str(pipe), "a", check_mode=True)
 
 
 @pytest.mark.parametrize("page", ["report", "./report", "x/../report", "/report"])

@@ -228,6 +228,8 @@ def test_topology_groups_what_is_alike() -> None:
         (("2027-11-24T10:49:00Z",), "1 end later", 1),
         (("2026-11-20T00:00:00Z", "2026-11-28T00:00:00Z", "2026-12-20T00:00:00Z", "2036-01-01T00:00:00Z"), None, 3),
         (("2026-11-24T10:49:00Z",), "1 ended already", 1),
+        (("9999-12-31T23:59:59Z",), "1 end later", 1),
+        (("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"), "1 ended already, 1 end later", 2),
     ],
 )
 def test_expiry(ends: tuple[str | None, ...], words: str | None, bars: int) -> None:
@@ -240,6 +242,7 @@ def test_expiry(ends: tuple[str | None, ...], words: str | None, bars: int) -> N
     assert all(40 <= one.x and one.x + one.width <= 680 and 0 < one.height <= 110 for one in found.bars)
     assert sum(one.count for one in found.bars) == len([end for end in ends if end])
     assert 40 <= found.now <= 680
+    assert all(page.parse_timestamp(f"{date}T00:00:00Z") for _x, date in found.ticks)
 
 
 def test_due_is_one_line_a_day_the_first_first() -> None:

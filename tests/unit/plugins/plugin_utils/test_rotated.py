@@ -16,7 +16,7 @@ pytest.importorskip("ansible", reason="the ledger is kept on the controller")
 from unit.plugins.plugin_utils import forge
 
 from ansible_collections.timesten.monitoring.plugins.filter.rotation_waves import rotation_waves
-from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, fleet, ledger, rotation, steps
+from ansible_collections.timesten.monitoring.plugins.plugin_utils import answers, fleet, ledger, rotation, rules, steps
 from ansible_collections.timesten.monitoring.plugins.plugin_utils.inventory import Inventory
 
 Raw = Any
@@ -134,6 +134,32 @@ def test_switched(spare: bool) -> None:
     assert {(pair.client, pair.state) for pair in entry.pairs} == {("prom1", "proven"), ("prom2", "proven")}
     assert ("on its spare port" if spare else "took 0.39 s of 0.80 s expected") in entry.text
     assert wave.good()
+
+
+@pytest.mark.parametrize(
+    ("served", "known"),
+    [
+        ({}, True),
+        ({"generation": forge.OLD}, False),
+        ({"server_certificate": None}, False),
+    ],
+)
+def test_the_end_of_the_server_s_certificate_is_known_once_it_is_served(served: Raw, known: bool) -> None:
+    """Where the exported file is a CA alone: rules and report take what the host saw, of the very generation that was made ready."""
+    wave = Wave()
+    wave.staged(server_certificate=None, server_certificate_source="none", alt_names=None)
+    assert wave.inventory().staged(["exp1"])["exp1"].exporters["exp1"].server_certificate is None
+    wave.hostvars["exp1"][steps.SWITCHED] = {
+        "calls": [
+            {"asked": wave.asked("status"), "answer": {"changed": True, "exporters": [forge.served("exp1", **served)]}}
+        ]
+    }
+    answer = wave.inventory().staged(["exp1"])["exp1"].exporters["exp1"]
+    ends = rules.subject(wave.inventory().fleet.clients["prom1"], answer, 15.0)
+    assert ("server" in ends.not_after) == known
+    assert answer.due_at == ("2036-10-21T10:49:00Z" if known else "2036-10-22T10:49:00Z")
+    assert set(answer.pairs) == set(forge.CLIENTS) and answer.phase == "stage"
+    assert ({pair.expires for pair in wave.entry().pairs} == {"2036-11-20T10:49:00Z"}) == known
 
 
 @pytest.mark.parametrize("row", [{"up": False, "last_error": "refused"}, None])

@@ -273,6 +273,23 @@ def test_every_alert_fires_stays_quiet_and_resolves(promtool, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_one_certificate_that_ends_is_one_alert(promtool, tmp_path):
+    """A certificate that is its own CA, and one whose CA lives longer."""
+    own = dataclasses.replace(LATER, exporter="exp1", not_after={"server": 40 * DAY, "client": 900 * DAY})
+    signed = dataclasses.replace(LATER, exporter="exp2", not_after={**own.not_after, "ca": 900 * DAY})
+    checks = []
+    for alert, (_quiet, fires, _resolved) in CERTIFICATES.items():
+        if alert.startswith("TimesTenCertificate"):
+            told = f'count by (exporter, kind) (ALERTS{{alertname="{alert}",alertstate="firing"}})'
+            samples = [{"labels": f'{{exporter="{name}", kind="server"}}', "value": 1} for name in ("exp1", "exp2")]
+            checks.append({"expr": told, "eval_time": _hours(fires), "exp_samples": samples})
+    order = ["timesten exporter exp1", "timesten exporter exp2", "timesten certificates"]
+    test = {"interval": "6h", "input_series": [series(*UP)], "promql_expr_test": checks}
+    given = {"rule_files": ["two.yml"], "evaluation_interval": "6h", "group_eval_order": order, "tests": [test]}
+    done = judge(promtool, tmp_path, {"two.yml": rule_file(own, signed), "two.test": given})
+    assert done.returncode == 0 and len(checks) == 4, done.stdout + done.stderr
+
+
 def test_no_alert_of_the_file_is_without_a_case(tmp_path):
     """Counted from the rule file itself."""
     content = yaml.safe_load(rule_file(FRESH))
@@ -383,6 +400,13 @@ def test_thresholds_and_durations_are_put_in():
         ({"log_files_held": "many"}, {}, "prometheus_host_alert_thresholds: log_files_held: 'many' is not a number"),
         ({"log_files_held": True}, {}, "prometheus_host_alert_thresholds: log_files_held: True is not a number"),
         ({"log_files_held": float("nan")}, {}, "prometheus_host_alert_thresholds: log_files_held: nan is not a number"),
+        ({"log_files_held": float("-inf")}, {}, "log_files_held: -inf is not a number"),
+        ({"log_files_held": 10**400}, {}, "000 is not a number"),
+        ({"log_files_held": None}, {}, "log_files_held: None is not a number"),
+        ({"log_files_held": [20]}, {}, "log_files_held: [20] is not a number"),
+        ({7: 1}, {}, "prometheus_host_alert_thresholds: there is no 7"),
+        ({"permanent_space_share": 90}, {}, "permanent_space_share: 90 is not a share from 0 to 1; 90 % is 0.9"),
+        ({"slow_share_of_timeout": -0.1}, {}, "slow_share_of_timeout: -0.1 is not a share from 0 to 1"),
         (
             {"checkpoint_window": 3600},
             {},
@@ -477,9 +501,21 @@ def test_subject_of_an_answer():
     assert found.not_after == {"ca": 1799020800.0, "server": 1798848000.0, "client": 1798934400.0}
     assert (found.due, found.created, found.evicted) == (1798761600.0, 1795517340.0, 1)
     assert found.timeout == 10.0 and not found.honors_labels
-    # A rotation does not know yet what only a handshake tells.
-    shaken = rules.subject(client(), dataclasses.replace(ANSWER, server_certificate_source="handshake"), 15.0)
-    assert set(shaken.not_after) == {"ca", "client"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "kinds"),
+    [
+        ({"server_certificate_source": "handshake"}, {"ca", "server", "client"}),
+        ({"server_certificate": None, "server_certificate_source": "none"}, {"ca", "client"}),
+        # Its own CA, or the file holds nothing else: one certificate, which ends once.
+        ({"ca_not_after": None}, {"server", "client"}),
+        ({"pairs": {}}, {"ca", "server"}),
+        ({"insecure": True}, set()),
+    ],
+)
+def test_kinds_of_certificates_that_are_known(changes, kinds):
+    assert set(rules.subject(client(), dataclasses.replace(ANSWER, **changes), 15.0).not_after) == kinds
 
 
 @pytest.mark.parametrize(
