@@ -323,7 +323,7 @@ class ActionModule(HostAction):
                 recipients={client["name"]: client["recipient"] for client in clients if client.get("recipient")},
             )
         except answers.Nonsense as error:
-            return steps.failed_host(host.host, phase, asked, str(error))
+            return steps.failed_host(host.host, phase, asked, steps.nonsense(error))
 
     def _registered(
         self,

@@ -282,7 +282,7 @@ class ActionModule(HostAction):
                 check_mode=self._task.check_mode,
             )
         except answers.Nonsense as error:
-            answer = steps.failed_client(host.host, state, client.name, str(error))
+            answer = steps.failed_client(host.host, state, client.name, steps.nonsense(error))
         return answer, asked or None
 
     def _rendered(

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, cast, get_args
 
@@ -69,6 +71,27 @@ def check_size(raw: bytes | str) -> None:
     parts = sum(raw.count(mark) for mark in marks)
     if parts > PARTS_LIMIT:
         raise Nonsense("the answer", f"has {parts} parts, more than {PARTS_LIMIT}")
+
+
+def decoded(printed: str) -> dict[str, Any] | None:
+    """Return the answer in what a module printed: the first object that begins a line. None if there is none.
+
+    :raises Nonsense: if it is too large or nested too deep.
+    """
+    check_size(printed)
+    begin = _BEGIN.search(printed)
+    if begin is None:
+        return None
+    try:
+        found, _end = json.JSONDecoder().raw_decode(printed, begin.end() - 1)
+    except ValueError:
+        return None
+    except RecursionError:
+        raise Nonsense("the answer", "is nested too deep") from None
+    return cast("dict[str, Any]", found)
+
+
+_BEGIN = re.compile(r"^[^\S\n]*\{", re.MULTILINE)
 
 
 # --- what an exporter host answers --------------------------------------------------------------------------------------

@@ -40,15 +40,12 @@ def step_of(steps: Mapping[str, Step], option: str, value: Any) -> Step:
     return steps[value]
 
 
-def less_what_follows(printed: str) -> str:
-    """Return what a module printed up to the end of its answer, as Ansible finds that: with the last line that ends with a brace."""
-    return printed[: printed.rfind("}") + 1] or printed
-
-
 class HostAction(ActionBase):  # type: ignore[misc]
     """An action that calls modules on a managed host and trusts nothing in their answers."""
 
     inventory: Inventory
+    _printed: str
+    _answer: dict[str, Any] | None
 
     def call(self, module: str, arguments: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Run a module on the host. Return its raw result or, if it could not run, the reason in the form of a result.
@@ -72,24 +69,13 @@ class HostAction(ActionBase):  # type: ignore[misc]
         :raises AnsibleError: if the host cannot be reached, as for any module call.
         """
         name = module if "." in module else f"timesten.monitoring.{module}"
+        self._printed, self._answer = "", None
         try:
             raw = dict(self._execute_module(module_name=name, module_args=dict(arguments), task_vars=task_vars))
         except answers.Nonsense as error:
             return {"failed": True, "msg": str(error)}
-        except AnsibleError:
-            raise
-        except (
-            Exception
-        ) as error:  # what Ansible reads of an answer before the parser can raise anything, RecursionError among it
-            return {
-                "failed": True,
-                "msg": f"the answer cannot be read: {type(error).__name__}: {answers.plain(str(error), 200)}",
-            }
-        discovered = set(getattr(self, "_discovery_warnings", ()))
-        warnings = raw.get("warnings")
-        if isinstance(warnings, list):
-            raw["warnings"] = [text for text in warnings if not isinstance(text, str) or text not in discovered]
-        return raw
+        # Where there is no answer, the reason why may stand anywhere in what was printed.
+        return {**raw, "module_stdout": self._printed} if self._answer is None else self._answer
 
     def public(self, parse: Callable[[], Any]) -> dict[str, Any]:
         """Return the result of a task with plain arguments: only the documented return values."""
@@ -138,14 +124,15 @@ class HostAction(ActionBase):  # type: ignore[misc]
             return Clock()
 
     def _parse_returned_data(self, res: dict[str, Any], *arguments: Any, **keywords: Any) -> Any:
-        """Refuse an answer of absurd size before it is parsed, and keep what follows it from the screen: Ansible would print that as it is."""
-        printed = res.get("stdout", "")
-        answers.check_size(printed)
-        data = super()._parse_returned_data({**res, "stdout": less_what_follows(printed)}, *arguments, **keywords)
-        if "module_stdout" in data:
-            # No answer: the reason why there is none may stand anywhere.
-            data["module_stdout"] = printed
-        return data
+        """Keep the answer for the parser, and give Ansible an empty one.
+
+        Ansible itself believes a lot: it shows warnings and what follows an answer as they are, and makes objects of its own of what names them.
+        """
+        self._printed = res.get("stdout", "")
+        self._answer = answers.decoded(self._printed)
+        # What is left finds the interpreter that is missing.
+        left = self._printed.replace("{", "(") if self._answer is None else "{}"
+        return super()._parse_returned_data({**res, "stdout": left}, *arguments, **keywords)
 
     @contextlib.contextmanager
     def as_user(self, user: str | None) -> Iterator[None]:

@@ -10,6 +10,7 @@ refused here.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import math
@@ -20,6 +21,12 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+try:
+    # Since ansible-core 2.19; before, the value itself has its ciphertext.
+    from ansible.parsing.vault import VaultHelper
+except ImportError:
+    VaultHelper = None
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import argspec, names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
@@ -86,9 +93,13 @@ _FACTS = steps.REGISTERED | {"rotate_wave_hosts", "rotate_due", "timesten_operat
 class Problems(Exception):
     """What is wrong with a host's variables, one message each."""
 
-    def __init__(self, messages: Sequence[str]) -> None:
-        super().__init__("; ".join(messages))
-        self.messages = list(messages)
+    def __init__(self, messages: Sequence[str], variables: Mapping[str, Any] | None = None) -> None:
+        """Take the messages.
+
+        :param variables: what they are about; of a value from a vault nothing is told.
+        """
+        self.messages = list(messages) if variables is None else _without_vaulted(messages, variables)
+        super().__init__("; ".join(self.messages))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -289,7 +300,7 @@ def exporter_host(host: str, variables: Mapping[str, Any], servers: Sequence[str
             with _collect(messages, EXPORTER):
                 names.check_text(item, f"exporter_host_{option}")
     if messages:
-        raise Problems(messages)
+        raise Problems(messages, variables)
     listed = values.get("prometheus_hosts")
     return ExporterHost(
         host=host,
@@ -341,7 +352,7 @@ def prometheus_host(host: str, variables: Mapping[str, Any], exporters: Sequence
             with _collect(messages, PROMETHEUS):
                 names.check_text(item, f"prometheus_host_{option}")
     if messages:
-        raise Problems(messages)
+        raise Problems(messages, variables)
     listed = values.get("exporter_hosts")
     remove = values.get("remove")
     return PrometheusHost(
@@ -416,6 +427,10 @@ def _check_definition(
         # a home.
         names.check_name(definition["name"], f"{place}name")
         names.check_path(definition["timesten_home"], f"{place}timesten_home")
+        if names.is_nobody(definition["address"]):
+            raise TimesTenError(
+                f"{place}address: {definition['address']} is the address of no host; give the name or address that Prometheus connects to"
+            )
         found = exporter_definition.define({**definition, "allow_home": True}, place)
         if found.boot == "systemd":
             # This import stands here because Ansible compiles imports on the controller too, at each run, and most
@@ -510,7 +525,7 @@ def _typed(role: str, variables: Mapping[str, Any]) -> dict[str, Any]:
     messages: list[str] = []
     values = _validated(_given(variables, options, messages), options, messages)
     if messages:
-        raise Problems(messages)
+        raise Problems(messages, variables)
     return {
         key[len(role) + 1 :]: [{name: item for name, item in element.items() if item is not None} for element in value]
         if options[key].get("elements") == "dict"
@@ -549,6 +564,39 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str) or hasattr(value, "_ciphertext"):
         return str(value)
     return value
+
+
+def _vaulted(value: Any) -> Iterator[str]:
+    """The texts of a value that come from a vault."""
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from _vaulted(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _vaulted(item)
+    elif hasattr(value, "_ciphertext") or (
+        VaultHelper is not None and VaultHelper.get_ciphertext(value, with_tags=False)
+    ):
+        yield str(value)
+
+
+def _without_vaulted(messages: Sequence[str], variables: Mapping[str, Any]) -> list[str]:
+    """Return the messages, each up to where it would show a value from a vault."""
+    begins = []
+    for name in _known().intersection(variables):
+        with contextlib.suppress(AnsibleError):
+            # Messages clip long values, and show what cannot be seen as its escape.
+            begins += [match.group() for text in _vaulted(variables[name]) if (match := _BEGIN.match(text))]
+    found = []
+    for message in messages:
+        cuts = [message.index(begin) for begin in begins if begin in message]
+        shown = message[: min(cuts)].rstrip(" '\"([{") if cuts else message
+        found.append(f"{shown} ... (the rest would show a value from a vault)" if cuts else message)
+    return found
+
+
+_BEGIN = re.compile(r"[!#-&(-\[\]-~]{3,8}")
+"""How a value begins in a message, however that shows it."""
 
 
 def _is_secret(name: str) -> bool:
@@ -639,7 +687,7 @@ def read_run(variables: Mapping[str, Any]) -> Run:
         given["timesten_serial"] = [str(serial)]
     validated = _validated(given, RUN, messages)
     if messages:
-        raise Problems(messages)
+        raise Problems(messages, variables)
     values = {name: value for name, value in validated.items() if value is not None}
     listed = values.pop("timesten_outsiders", [])
     for name, value in list(values.items()):
@@ -675,7 +723,7 @@ def read_run(variables: Mapping[str, Any]) -> Run:
     run = Run(**values, timesten_outsiders=taken)
     messages += around.check(run)
     if messages:
-        raise Problems(messages)
+        raise Problems(messages, variables)
     return run
 
 
@@ -779,9 +827,11 @@ def _near(one: str, other: str) -> bool:
     """Tell whether at most two letters differ."""
     if one == other or words.one_letter_away(one, other):
         return True
-    # Remove or change one letter of the first, then allow one more difference.
+    # Remove or change one letter of either, then allow one more difference.
     return len(one) > 8 and any(
-        words.one_letter_away(one[:i] + one[i + 1 :], other) or one[:i] + one[i + 1 :] == other for i in range(len(one))
+        words.one_letter_away(left[:i] + left[i + 1 :], right) or left[:i] + left[i + 1 :] == right
+        for left, right in ((one, other), (other, one))
+        for i in range(len(left))
     )
 
 
@@ -793,13 +843,20 @@ def _meant_with_extra(name: str, known: Collection[str]) -> str | None:
         in (f"{EXPORTER}_{name}", f"{PROMETHEUS}_{name}", f"rotate_{name}", f"timesten_{name}", f"remove_{name}")
     )
     for role in ROLES:
-        other = words.variable(role, name)
-        if other and other not in found:
-            found.append(other)
+        listed = [item[len(role) + 1 :] for item in words.specs(role)]
+        # "timesten_exporter_port", and "on_existin", which is long enough to be no name of somebody else's.
+        meant = [
+            name,
+            *(item for item in listed if name in (f"timesten_exporter_{item}", f"timesten_exporters_{item}")),
+        ]
+        meant += [item for item in listed if len(item) > 7 and words.one_letter_away(item, name)]
+        for other in (words.variable(role, item) for item in meant):
+            if other and other not in found:
+                found.append(other)
     if found:
         return " or ".join(found)
     if re.match(r"(timesten|rotate|remove)_", name):
-        return words.nearest(name, [item for item in RUN if item.partition("_")[0] == name.partition("_")[0]], 0.7)
+        return words.nearest(name, [item for item in RUN if item.partition("_")[0] == name.partition("_")[0]], 0.8)
     return next((item for item in sorted(RUN) if words.one_letter_away(item, name)), None)
 
 
@@ -1111,7 +1168,8 @@ def _same_names(fleet: Fleet, hosts: set[str]) -> list[str]:
         for port in (exporter.port, exporter.spare_port):
             if port is not None:
                 target = names.target(exporter.address, port)
-                targets.setdefault(target.lower(), []).append((target, exporter.host))
+                same = names.target(names.canonical(exporter.address), port)
+                targets.setdefault(same, []).append((target, exporter.host))
     for client in (item for host in fleet.prometheus_hosts.values() for item in host.clients):
         clients.setdefault(client.name.lower(), []).append((client.name, client.host))
     return [

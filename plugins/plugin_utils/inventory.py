@@ -97,6 +97,14 @@ class Inventory:
         """Return the clock that a step has measured."""
         return steps.clock(self._hostvars, host, step)
 
+    def trouble(self, host: str) -> str | None:
+        """Why Ansible failed a task of a host without its answer; None if it did not."""
+        for step in steps.ANSWERS:
+            reason = steps.trouble(self._hostvars, host, step)
+            if reason is not None:
+                return reason
+        return None
+
     def too_many_failed(self) -> bool:
         """Tell whether so many exporter hosts of earlier batches have failed that no further batch may begin."""
         most = self.fleet.run.timesten_max_fail_percentage

@@ -497,6 +497,7 @@ def _expires(
     ends = [] if proof is None else [proof.not_after]
     if mine is not None:
         ends += [pair.not_after for pair in mine.pairs.values() if pair.client == client]
+        ends.append(mine.ca_not_after)
         if mine.server_certificate is not None:
             ends.append(mine.server_certificate.not_after)
     known = [end for end in ends if end is not None and end[:1].isdigit()]
@@ -691,7 +692,7 @@ def departed(fleet: Fleet, answers: Mapping[str, PrometheusAnswer]) -> list[str]
         for found, clients in grouped((n, tuple(c)) for n, c in sorted(scraped.items()))
     ]
     return [
-        f"Prometheus also scrapes exporters that are not in this inventory: {'; '.join(told)}. Exporters of another inventory may stay. "
+        f"Prometheus also scrapes exporters that are not in this inventory: {'; '.join(told)}. Another inventory's exporters may stay. "
         "To remove one that has left this inventory, run timesten.monitoring.remove -e remove_exporter=<name>; to remove all of them, "
         "run timesten.monitoring.site -e prometheus_host_purge=true."
     ]
@@ -857,6 +858,8 @@ class Rotated:
     changed: bool = False
     evicted: tuple[str, ...] = ()
     pairs: tuple[Pair, ...] = ()
+    due: str | None = None
+    """UTC time from which on the wallet that it was switched to is to be replaced."""
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Rotated:
@@ -908,6 +911,7 @@ def rotations(inventory: Inventory, check_mode: bool) -> list[Rotated]:
             dataclasses.replace(
                 _rotated(row, judged.get(exporter.name), ended, retired, exporter.name in left, check_mode),
                 evicted=evicted,
+                due=answer.due_at,
                 pairs=()
                 if check_mode
                 else pairs(fleet, inventory.hosts, seen, check_mode, [exporter.name], inventory.evicted),
@@ -978,6 +982,24 @@ def _last_word(row: Row, answers: Mapping[str, ExporterHostAnswer]) -> tuple[str
 
 def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
     """Return the ledger of a run."""
+    made = _of_run(operation, inventory, check_mode)
+    # Ansible itself may have failed a task before any of ours began, for example because of a variable that says how to connect.
+    unfinished = {host.host for host in made.failed_hosts if NOT_BEGUN in str(host.reason)}
+    troubles = {host: reason for host in unfinished if (reason := inventory.trouble(host)) is not None}
+
+    def why(reason: str | None, host: str | None) -> str | None:
+        return reason if reason is None or host not in troubles else reason.replace(NOT_BEGUN, troubles[host])
+
+    return dataclasses.replace(
+        made,
+        hosts=tuple(dataclasses.replace(host, reason=why(host.reason, host.host)) for host in made.hosts),
+        pairs=tuple(dataclasses.replace(pair, reason=why(pair.reason, pair.because_of)) for pair in made.pairs)
+        if troubles
+        else made.pairs,
+    )
+
+
+def _of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
     fleet = inventory.fleet
     exporter_names = [host for host in fleet.exporter_hosts if host in inventory.hosts]
     prometheus_names = [host for host in fleet.prometheus_hosts if host in inventory.hosts]
@@ -996,7 +1018,8 @@ def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
         hosts = prometheus_hosts(fleet, prometheus_names, clients)
         listed = {pair.exporter for pair in found}
         facts = tuple(item for item in described(fleet, fleet.exporter_hosts, {}, {}) if item.exporter in listed)
-        return Ledger(operation, check_mode, found, tuple(hosts), problems=tuple(problems), exporters=facts)
+        notes = tuple(of_itself(fleet, found))
+        return Ledger(operation, check_mode, found, tuple(hosts), (), tuple(problems), notes, facts)
     converged = inventory.exporters(exporter_names, steps.CONVERGED)
     inspected = inventory.clients(prometheus_names, steps.INSPECTED)
     # A host that was not converged gave its reason when it was inspected.
@@ -1018,13 +1041,20 @@ def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
         (*same_certificates(converged, kept), *unscraped(fleet, exporter_names), *_unwritten(inventory)),
         (
             *unattended(converged),
+            *of_itself(fleet, kept),
             *repointed(fleet, inspected),
             *departed(fleet, clients),
             *_left_behind(inventory, rotated, check_mode),
             *_around(inventory),
         ),
-        described(fleet, exporter_names, converged, inspected),
+        _renewed(described(fleet, exporter_names, converged, inspected), rotated),
     )
+
+
+def _renewed(known: Iterable[Known], entries: Iterable[Rotated]) -> tuple[Known, ...]:
+    """Return what is known of exporters after a rotation: what was switched has another wallet since."""
+    dues = {entry.exporter: entry.due for entry in entries if entry.outcome == "switched"}
+    return tuple(dataclasses.replace(item, due=dues.get(item.exporter, item.due)) for item in known)
 
 
 def _unwritten(inventory: Inventory) -> list[str]:
@@ -1066,6 +1096,23 @@ def repointed(fleet: Fleet, inspected: Mapping[str, PrometheusAnswer]) -> list[s
         f"{name} was scraped at {before} ({', '.join(clients)}), this inventory says {after}. If another inventory gives its own exporter this name, "
         "rename one"
         for (name, before, after), clients in sorted(moved.items())
+    ]
+
+
+def of_itself(fleet: Fleet, found: Iterable[Pair]) -> list[str]:
+    """Return a note of exporters that are not proven and whose address is that of whoever asks."""
+    named: dict[str, list[str]] = {}
+    exporters, clients = fleet.exporters, fleet.clients
+    for pair in found:
+        exporter, client = exporters.get(pair.exporter), clients.get(pair.client)
+        if exporter is None or client is None or pair.state in SATISFIED or exporter.host == client.host:
+            continue
+        if names.is_loopback(exporter.address):
+            named.setdefault(exporter.address, []).append(pair.exporter)
+    return [
+        f"{some(list(dict.fromkeys(exporters)))}: {address} is for each Prometheus host that host itself. Set exporter_host_address to the name or address "
+        "under which they reach the exporter host."
+        for address, exporters in named.items()
     ]
 
 
@@ -1119,7 +1166,9 @@ def _of_rotation(operation: str, inventory: Inventory, check_mode: bool) -> Ledg
         (*_left_behind(inventory, entries, check_mode), *_around(inventory)),
         exporters=tuple(
             item
-            for item in described(fleet, by_host, {}, inventory.clients(fleet.prometheus_hosts, steps.INSPECTED))
+            for item in _renewed(
+                described(fleet, by_host, {}, inventory.clients(fleet.prometheus_hosts, steps.INSPECTED)), entries
+            )
             if item.exporter in told
         ),
     )

@@ -35,21 +35,24 @@ LEFT = "prometheus_host_left"
 RETIRED = "exporter_host_retired"
 LOOKED = "prometheus_host_looked"
 
+ANSWERS = (
+    INSPECTED,
+    CONVERGED,
+    ANSWERED,
+    STAGED,
+    DELIVERED,
+    FOLLOWING,
+    SWITCHED,
+    PROVEN,
+    ENDED,
+    RELEASED,
+    LEFT,
+    RETIRED,
+    LOOKED,
+)
 REGISTERED = frozenset(
     (
-        INSPECTED,
-        CONVERGED,
-        ANSWERED,
-        STAGED,
-        DELIVERED,
-        FOLLOWING,
-        SWITCHED,
-        PROVEN,
-        ENDED,
-        RELEASED,
-        LEFT,
-        RETIRED,
-        LOOKED,
+        *ANSWERS,
         "timesten_wave",
         "timesten_plan",
         "timesten_go",
@@ -149,6 +152,11 @@ def joined(one: ExporterHostAnswer, other: ExporterHostAnswer) -> ExporterHostAn
     )
 
 
+def nonsense(error: answers.Nonsense) -> str:
+    """Return what is wrong with an answer, so that nobody takes it for a variable of the inventory."""
+    return str(error) if str(error).startswith("the answer") else f"the answer's {error}"
+
+
 def failed_host(host: str, phase: answers.Phase, exporters: Iterable[str], reason: str) -> ExporterHostAnswer:
     """Return an answer for an exporter host that could not answer itself."""
     named = {name: ExporterAnswer(name, phase, False, reason) for name in exporters}
@@ -194,6 +202,14 @@ def _registered(hostvars: Hostvars, host: str, step: str) -> Any:
     raw = getattr(hostvars, "raw_get", None)
     variables = hostvars[host] if raw is None else raw(host)
     return current(variables.get(step)) if isinstance(variables, Mapping) else None
+
+
+def trouble(hostvars: Hostvars, host: str, step: str) -> str | None:
+    """Return why a task of ours failed although it never does: Ansible could not begin it; None if it did not fail."""
+    registered = _registered(hostvars, host, step)
+    if not isinstance(registered, Mapping) or not (registered.get("failed") or registered.get("unreachable")):
+        return None
+    return answers.reason(registered)
 
 
 def exporters(hostvars: Hostvars, hosts: Iterable[str], step: str) -> dict[str, ExporterHostAnswer]:

@@ -80,7 +80,7 @@ _ORDINARY = frozenset(
         "user",
     )
 )
-_ELEMENT = re.compile(r"\bexporters\[(\d+)\](?:\.|: )(\w+)")
+_ELEMENT = re.compile(r"(?<!the answer's )\bexporters\[(\d+)\](?:\.|: )(\w+)")
 _IMPOSSIBLE = re.compile(r",? or set allow_home: true")
 
 

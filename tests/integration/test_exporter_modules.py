@@ -688,8 +688,10 @@ def test_port_taken_by_somebody(place):
         holder.bind(("127.0.0.1", place.port))
         holder.listen()
         for check in (True, False):
-            message = kit.failure("tt_exporter", {**place.options, "port": place.port}, check=check)
+            options = {**place.options, "port": place.port, "takeover": check}
+            message = kit.failure("tt_exporter", options, check=check)
             assert f"port {place.port} is held by process {os.getpid()} of user" in message
+            assert ("It is not taken over: it shows no ttExporter that" in message) == check
     assert place.instance.exporters() == []
 
 
@@ -736,6 +738,27 @@ def test_if_the_new_one_does_not_come_up_the_old_one_comes_back(place, more):
     # With the mistake gone there is nothing to do; it is not started a third time.
     kit.succeed("tt_exporter_host", place.host([known]), changed=False)
     assert [process.pid for process in place.instance.exporters()] == [one.pid]
+
+
+def test_an_upgrade_that_does_not_start_costs_nothing(place):
+    """The program of the one that serves is gone: it could not come back, so the new one is tried beside it."""
+    known = place.having(kit.succeed("tt_exporter_host", place.host(), changed=True))
+    (old,) = place.instance.exporters()
+    utility = pathlib.Path(place.instance.home, "bin/ttExporter")
+    works = utility.read_text()
+    head, _newline, rest = works.partition("\n")
+    broken = "import sys\nif '-port' in sys.argv:\n    sys.exit('no library')\n"
+    utility.write_text(f"{head}\n{broken}{rest.replace('from __future__ import annotations', '')}")
+    message = kit.failure("tt_exporter_host", place.host([known]))
+    assert "no library" in message
+    assert f"The former process {old.pid} is still there, on port {place.port}" in message
+    assert [process.pid for process in place.instance.exporters()] == [old.pid]
+    utility.write_text(f"{works}\n# mended\n")
+    kit.succeed("tt_exporter_host", place.host([known]), changed=True)
+    (new,) = place.instance.exporters()
+    assert new.pid != old.pid and served(place) is not None
+    assert not {"exporter.pid.spare", "state.json.spare"} & set(os.listdir(place.directory))
+    kit.succeed("tt_exporter_host", place.host([known]), changed=False)
 
 
 def test_another_port_is_tried_while_the_old_one_serves(place):
@@ -834,6 +857,8 @@ def test_a_run_that_changes_nothing_reads_each_file_once(place):
         "timesten.conf": 1,
         "manifest.json": 1,
         "server.crt": 1,
+        # Not read: whether ttExporter could, at its next start.
+        "cwallet.sso": 2,
         # Read once; opened to be checked before the pair is loaded, and before it is shown.
         "client.crt": 4,
         "client.key": 2,

@@ -295,6 +295,24 @@ def test_owner_mode_access_list_and_link_are_kept(make: Any) -> None:
     assert [path.name for path in real.parent.iterdir()] == ["real.yml"]
 
 
+def test_a_target_that_no_job_names_is_found_before_the_first_change(make: Any) -> None:
+    """From a file, or by relabelling: neither of the jobs can be adopted."""
+    ports = {name: kit.free_port() for name in ("exp1", "exp2", "exp3")}
+    file = kit.public_directory() / "targets.json"
+    file.write_text(json.dumps([{"targets": [f"127.0.0.1:{ports['exp1']}"]}]))
+    jobs = (
+        f"  - job_name: file\n    file_sd_configs: [{{files: ['{file}']}}]\n"
+        "  - job_name: relabelled\n    static_configs: [{targets: ['exp2']}]\n    relabel_configs:\n"
+        f"      - {{target_label: __address__, replacement: '127.0.0.1:{ports['exp2']}'}}\n"
+    )
+    host = make(config=kit.CONFIG + jobs)
+    kit.until(lambda: {"file", "relabelled"} <= set(host.prometheus.targets()), 30, "the targets of both jobs")
+    exporters = [{"name": name, "address": "127.0.0.1", "port": port} for name, port in ports.items()]
+    told = host.call("inspected", exporters=exporters, on_existing="adopt").result["in_the_way"]
+    assert set(told) == {"exp1", "exp2"}
+    assert "job 'file' scrapes" in told["exp1"] and "job 'relabelled' scrapes" in told["exp2"]
+
+
 def test_diff_shows_no_secret_of_the_owner(make: Any) -> None:
     inline = (
         '  - job_name: "other"\n    basic_auth: {username: u, password: hunter2}\n'
@@ -373,6 +391,11 @@ def test_a_wiped_block_is_noticed_and_put_back(make: Any) -> None:
 def test_layout_files(make: Any, version: str) -> None:
     host = make(version)
     original = host.prometheus.config.read_bytes()
+    if version == "2.42":
+        for check in (True, False):
+            refused = host.call("inspected", check, layout="files")
+            assert refused.failed and "needs Prometheus 2.43" in refused.result["msg"]
+            assert not host.prometheus.store.exists()
     element = host.exporter("exp1", kit.new_wallet()).element(host.key())
     done = host.call(exporters=[element], layout="files")
     if version == "2.42":

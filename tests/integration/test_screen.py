@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from ansible.parsing.vault import VaultLib, VaultSecret
 
 from integration.simulated_kit import Simulated
 
@@ -271,3 +272,32 @@ def test_what_a_host_says_of_itself_is_no_variable(small: Simulated, tmp_path: P
     answer.write_text(honest)
     assert status != 0 and "exp2: exporter_host_owner, timesten_report: among the facts of the host" in output, output
     assert not (tmp_path / "mine").exists()
+
+
+def test_a_value_from_a_vault_is_told_to_nobody(small: Simulated, tmp_path: Path) -> None:
+    """Also where it is wrong, at any depth, and however much Ansible says."""
+    secret = VaultSecret(b"vault-password")
+    (tmp_path / "password").write_bytes(secret.bytes)
+
+    def vaulted(text: str) -> dict[str, str]:
+        return {"__ansible_vault": VaultLib().encrypt(text, secret).decode()}
+
+    tree = json.loads(small.inventory.read_text())
+    exporters, servers = (
+        tree["all"]["children"][group]["hosts"] for group in ("timesten_exporters", "prometheus_servers")
+    )
+    exporters["exp1"]["exporter_host_port"] = vaulted("Hush-port")
+    exporters["exp2"]["exporter_host_exporters"] = [
+        {"environment": {"A": vaulted("Hush-environment")}, "renew_before": vaulted("Hush-renewal")}
+    ]
+    servers["prom1"]["hush"] = vaulted("Hush-indirect")
+    servers["prom1"]["prometheus_host_scrape_interval"] = "{{ hush }}"
+    servers["prom2"]["prometheus_host_labels"] = {"a": "x", "b-c": vaulted("Hush-label")}
+    (tmp_path / "inventory.json").write_text(json.dumps(tree))
+    command = small.command("timesten.monitoring.site", "-vvv", "--vault-password-file", str(tmp_path / "password"))
+    command[command.index("-i") + 1] = str(tmp_path / "inventory.json")
+    done = subprocess.run(command, env=small.environment(), capture_output=True, check=False, text=True)
+    output = done.stdout + done.stderr
+    assert done.returncode == 2 and "Hush" not in output, output
+    for name in ("exporter_host_port", "renew_before", "prometheus_host_scrape_interval", "prometheus_host_labels"):
+        assert name in output

@@ -71,7 +71,7 @@ def read(path: str, limit: int = SIZE_LIMIT) -> bytes:
                 f"{path} is a symbolic link; it has to be a file of its own, remove the link"
             ) from error
         if error.strerror == _NOT_REGULAR:
-            raise TimesTenError(f"{path} is not a regular file, which it has to be; move away what is there") from error
+            raise TimesTenError(f"{path} is not a regular file; it has to be one") from error
         raise TimesTenError(f"cannot read {path}: {error.strerror}") from error
     with os.fdopen(descriptor, "rb") as stream:
         data = stream.read(limit + 1)

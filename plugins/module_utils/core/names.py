@@ -149,6 +149,31 @@ def covers(alt_names: Iterable[str], host: str) -> bool:
     return False
 
 
+def canonical(host: str) -> str:
+    """Return the one way to write an address or a host name of several."""
+    if not is_address(host):
+        return host.rstrip(".").lower()
+    address, mark, scope = host.partition("%")
+    parsed = ipaddress.ip_address(address)
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return f"{mapped or parsed}{mark}{scope}"
+
+
+def is_nobody(host: str) -> bool:
+    """Tell whether this is an address that no host has: ``0.0.0.0``, a group, or the broadcast address."""
+    if not is_address(host):
+        return False
+    parsed = ipaddress.ip_address(canonical(host).partition("%")[0])
+    return parsed.is_unspecified or parsed.is_multicast or str(parsed) == "255.255.255.255"
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host that is asked for this answers itself."""
+    if is_address(host):
+        return ipaddress.ip_address(canonical(host).partition("%")[0]).is_loopback
+    return canonical(host) == "localhost" or canonical(host).endswith(".localhost")
+
+
 def target(host: str, port: int) -> str:
     """Return ``host:port``, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

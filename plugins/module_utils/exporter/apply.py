@@ -202,7 +202,7 @@ def _replace(
     """Replace the process as the plan says; if that fails, bring the former process back."""
     try:
         if former is not None and process.wanted is not None and former.rehearses(process):
-            former.rehearse(definition, process.wanted, ready(definition, directory, settle=0.0))
+            former.rehearse(definition, directory, process.wanted)
         _begin(definition, directory, process)
     except (TimesTenError, OSError) as error:
         if former is None:

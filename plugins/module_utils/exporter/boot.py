@@ -106,6 +106,11 @@ ticks() {{
     echo "${{20}}"
 }}
 
+# A process of this user that began after this script. The number may be that of its parent, or of anybody else.
+is_new() {{
+    [ -O "/proc/$1" ] && [ "$(ticks "$1")" -ge "$began" ] 2>/dev/null
+}}
+
 has_our_pid_file() {{
     tr '\\0' '\\n' <"/proc/$1/cmdline" 2>/dev/null | grep -qxF -e "$pid_file"
 }}
@@ -127,6 +132,7 @@ ours() {{
     done
 }}
 
+began=$(ticks $$)
 read_pid
 [ $? -ne 2 ] || fail "$pid_file holds no pid; remove it if it is of no use"
 if alive && {{ is_recorded "$pid" || has_our_pid_file "$pid"; }}; then
@@ -142,11 +148,11 @@ child=$(setsid --fork /bin/sh -c 'echo "$$"; exec "$@" </dev/null >>"$0" 2>&1' "
     {command})
 tries=0
 gone=0
-until alive; do
+until alive && is_new "$pid"; do
     tries=$((tries + 1))
     if [ "$tries" -gt {tries} ]; then
         kill "$child" $(ours) 2>/dev/null
-        fail "it has not written $pid_file within {timeout} s"
+        fail "it has not written its pid to $pid_file within {timeout} s"
     fi
     # A command that has detached may end long before the pid file is there.
     kill -0 "$child" 2>/dev/null || [ -n "$(ours)" ] || gone=$((gone + 1))

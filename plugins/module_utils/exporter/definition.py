@@ -16,6 +16,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.core.argspec i
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.names import PROBE
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import Asked, Client
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.layout import is_lock, is_ours
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import RenewBefore
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls.transport_keys import check_public_key
 
@@ -106,6 +107,10 @@ def define(params: dict[str, Any], place: str = "") -> Definition:
     if not params.get("allow_home"):
         _refuse_home(directory, place)
     name = _name(params, directory, place)
+    pid_file = _own_file("pid_file", path("pid_file", os.path.join(directory, "exporter.pid")), directory, place)
+    log_file = _own_file("log_file", path("log_file", os.path.join(directory, "exporter.log")), directory, place)
+    if pid_file == log_file:
+        raise TimesTenError(f"{place}log_file: {log_file} is the pid_file; choose another")
     address = params.get("address")
     if address is not None:
         _names.check_host(address, f"{place}address")
@@ -114,6 +119,9 @@ def define(params: dict[str, Any], place: str = "") -> Definition:
         _names.check_name(_names.on_port(name, True), f"{place}name (with what a spare_port adds)")
         if spare_port == params.get("port"):
             raise TimesTenError(f"{place}spare_port: {spare_port} is the port itself; choose another")
+    pid_file = path("pid_file", os.path.join(directory, "exporter.pid"))
+    log_file = path("log_file", os.path.join(directory, "exporter.log"))
+    _refuse_our_files(directory, {"pid_file": pid_file, "log_file": log_file}, place)
     return Definition(
         name=name,
         timesten_home=path("timesten_home"),
@@ -127,8 +135,8 @@ def define(params: dict[str, Any], place: str = "") -> Definition:
         address=address,
         insecure=bool(params.get("insecure")),
         rate_limit=number("rate_limit", 1, 15, 15),
-        usual_pid_file=path("pid_file", os.path.join(directory, "exporter.pid")),
-        log_file=path("log_file", os.path.join(directory, "exporter.log")),
+        usual_pid_file=pid_file,
+        log_file=log_file,
         stop_signal=params.get("stop_signal", "TERM"),
         stop_timeout=number("stop_timeout", 1, 3600, 10),
         start_timeout=number("start_timeout", 1, 3600, 30),
@@ -147,6 +155,15 @@ def _path(params: dict[str, Any], option: str, default: str | None, place: str) 
     if value is None:
         raise TimesTenError(f"{place}{option} is not set; give an absolute path")
     return os.path.normpath(_names.check_path(value, f"{place}{option}"))
+
+
+def _own_file(option: str, path: str, directory: str, place: str) -> str:
+    """Refuse what this collection keeps under another name in the exporter's directory: the exporter would write into it."""
+    name = os.path.basename(path)
+    usual = {"pid_file": "exporter.pid", "log_file": "exporter.log"}[option]
+    if os.path.dirname(path) == directory and (is_ours(name) or is_lock(name)) and name != usual:
+        raise TimesTenError(f"{place}{option}: {path} is kept for something else; choose another name")
+    return path
 
 
 def _name(params: dict[str, Any], directory: str, place: str) -> str:
@@ -204,6 +221,19 @@ def _refuse_home(directory: str, place: str) -> None:
         )
 
 
+def _refuse_our_files(directory: str, paths: dict[str, str], place: str) -> None:
+    """Refuse a pid file or log in the place of another file of the exporter's: one would be written over the other."""
+    for option, path in paths.items():
+        parts = os.path.relpath(path, directory).split(os.sep)
+        usual = {"pid_file": "exporter.pid", "log_file": "exporter.log"}[option]
+        if parts != [usual] and (is_ours(parts[0]) or is_lock(parts[0])):
+            raise TimesTenError(
+                f"{place}{option}: {path} is kept for another file of the exporter's; choose another name, or leave {option} out"
+            )
+    if paths["pid_file"] == paths["log_file"]:
+        raise TimesTenError(f"{place}pid_file: {paths['pid_file']} is also log_file; choose two files")
+
+
 def define_all(items: Sequence[dict[str, Any]]) -> list[Definition]:
     """Check all exporters of a host, each by itself and all together.
 
@@ -211,7 +241,7 @@ def define_all(items: Sequence[dict[str, Any]]) -> list[Definition]:
     """
     definitions = [define(item, f"exporters[{index}].") for index, item in enumerate(items)]
     _names.check_distinct([item.name for item in definitions], "exporters")
-    for options in (("certificate_directory",), ("port", "spare_port"), ("pid_file",), ("log_file",)):
+    for options in (("certificate_directory",), ("port", "spare_port"), ("pid_file", "log_file")):
         seen: dict[Any, str] = {}
         for item, option in ((item, option) for item in definitions for option in options):
             value = getattr(item, option)

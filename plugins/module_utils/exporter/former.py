@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import socket
 from typing import Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import files
@@ -18,7 +19,8 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter impor
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import Definition
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import ExporterDirectory
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.layout import Layout
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.process import ProcessPlan
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.process import ProcessPlan, ready
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.drift import is_replaced
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility
 
 _PATIENCE = 30.0
@@ -33,6 +35,7 @@ class FormerProcess:
     :ivar port: the port that it serves; 0 if unknown.
     :ivar script: text of the start script; None if there is none.
     :ivar environment_sha256: digest of the variables that it was started with, from its state file.
+    :ivar replaced: whether its program was replaced, so that it could not come back as it is.
     """
 
     wanted: processes.Wanted
@@ -41,6 +44,7 @@ class FormerProcess:
     port: int
     script: str | None
     environment_sha256: str | None
+    replaced: bool = False
 
     @classmethod
     def of(cls, process: ProcessPlan, directory: ExporterDirectory) -> FormerProcess | None:
@@ -64,15 +68,22 @@ class FormerProcess:
             script=None if new.unit is None else script or new.script,
         )
         port = int(options.get("port") or 0)
-        return cls(wanted, state.process.pid, directory.current_id(), port, script, record.get("environment_sha256"))
+        replaced = is_replaced(state.process, utility, record)
+        return cls(
+            wanted, state.process.pid, directory.current_id(), port, script, record.get("environment_sha256"), replaced
+        )
 
     def rehearses(self, process: ProcessPlan) -> bool:
-        """Tell whether the new process can be tried while this one still serves, because it has another port."""
+        """Tell whether the new process is tried while this one still serves: because it has another port, or because this
+        one could not come back.
+        """
         new = process.wanted
-        return process.action == "restart" and new is not None and new.unit is None and self.port not in (0, new.port)
+        if process.action != "restart" or new is None:
+            return False
+        return self.replaced or (new.unit is None and self.port not in (0, new.port))
 
-    def rehearse(self, definition: Definition, new: processes.Wanted, proof: processes.Ready) -> None:
-        """Show that the new process works on its other port while this one still serves.
+    def rehearse(self, definition: Definition, directory: ExporterDirectory, new: processes.Wanted) -> None:
+        """Show that the new process works while this one still serves: on the new port, or on one that is free.
 
         The trial uses the pid file and the state file that belong to the other port, where no process may run. If this
         run is killed, the next run finds the trial there and stops it.
@@ -80,10 +91,13 @@ class FormerProcess:
         :raises TimesTenError: if the new process does not work; this process was not touched.
         """
         other, stop = definition.on_other_port(), definition.how_to_stop
+        port = _free_port() if new.port == self.port else new.port
         arguments = [other.pid_file if argument == new.pid_file else argument for argument in new.arguments]
+        arguments[arguments.index("-port") + 1] = str(port)
         state_file = Layout(os.path.dirname(new.state_file)).state_file(other.spare)
-        trial = dataclasses.replace(new, arguments=arguments, state_file=state_file)
-        state = processes.start(trial, proof, definition.start_timeout)
+        trial = dataclasses.replace(new, arguments=arguments, state_file=state_file, unit=None, script=None, takes=None)
+        tried = dataclasses.replace(definition, usual_port=port, spare_port=port)
+        state = processes.start(trial, ready(tried, directory, settle=0.0), definition.start_timeout)
         processes.stop(trial, state, *stop)
 
     def come_back(self, definition: Definition, directory: ExporterDirectory, failed: TimesTenError) -> TimesTenError:
@@ -132,6 +146,12 @@ class FormerProcess:
             # With a state file it would count as started by this collection.
             os.unlink(self.wanted.state_file)
         return f"The former arguments and wallet are back: process {now.pid} serves on port {self.port}"
+
+
+def _free_port() -> int:
+    with socket.socket() as unused:
+        unused.bind(("", 0))
+        return int(unused.getsockname()[1])
 
 
 def _arguments(process: processes.Process, command: Sequence[str], pid_file: str) -> list[str]:

@@ -110,12 +110,22 @@ class Asked:
 def wallet_file(directory: str) -> str | None:
     """Return the path of the one wallet file below a certificate directory, or None.
 
-    :raises TimesTenError: if there are several: which one ttExporter would serve is unknown.
+    :raises TimesTenError: if there are several, because it is unknown which one ttExporter would serve, or if ttExporter
+        could not read it at its next start.
     """
     found = wallets(directory)
     if len(found) > 1:
         raise TimesTenError(f"{directory} holds {len(found)} wallets ({', '.join(found)}); move all but one away")
-    return found[0] if found else None
+    if not found:
+        return None
+    try:
+        _files.check_regular(found[0])
+    except OSError as error:
+        raise TimesTenError(
+            f"the wallet file {found[0]} cannot be read: {error.strerror}; give it back to the user who runs ttExporter, as a regular file "
+            "(chown, chmod)"
+        ) from error
+    return found[0]
 
 
 def instance_guid(timesten_home: str) -> str | None:
@@ -631,7 +641,8 @@ class ExporterDirectory(Layout):
         os.rename(fresh, final)
         _files.sync_directory(clients)
         for old in glob.glob(os.path.join(glob.escape(clients), f".old-{glob.escape(client.name)}-*")):
-            shutil.rmtree(old)
+            # Each run tries again what cannot be removed.
+            shutil.rmtree(old, ignore_errors=True)
         return {
             "delivery": f"{manifest['generation']}-{number}",
             "sha256": certificate["sha256"],

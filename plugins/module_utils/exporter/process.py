@@ -163,8 +163,10 @@ def _plan_process(
             )
         return ProcessPlan("stop" if running else "none", ["it has to stop"] if running else [], process, state, None)
     if state.port_holder is not None:
+        user = processes.user_name(os.geteuid())
         raise TimesTenError(
             f"exporter {wanted.name}: port {wanted.port} is held by {state.port_holder}; end that, or choose another port"
+            + (f". It is not taken over: it shows no ttExporter that {user} runs" if wanted.takeover else "")
         )
     if not running:
         why = [f"it is not running: {state.why}"]

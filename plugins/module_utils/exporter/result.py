@@ -24,6 +24,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.walle
     due,
     missing_names,
 )
+from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import utcnow
 
 
 def snapshot(
@@ -136,7 +137,8 @@ def _add_wallet(plan: Plan, directory: ExporterDirectory, after: dict[str, Any],
     manifest = None if generation in (None, LATER) else directory.manifest(generation)
     if manifest is not None:
         row["wallet_directory"] = directory.generation(generation)
-        row.update(known_certificates(definition, manifest, plan.now))
+        # A new wallet begins after the plan was made.
+        row.update(known_certificates(definition, manifest, utcnow() if wallet.is_new else plan.now))
         if any("bundle" in pair for pair in row["pairs"]):
             pem = directory.server_certificate(manifest)
             if pem is not None:

@@ -156,6 +156,6 @@ def check(definition: Definition, stranger: Stranger) -> None:
         )
     if stranger.wallet is not None and not definition.insecure and wallet_file(stranger.wallet) is None:
         raise TimesTenError(
-            f"{what}: it cannot be taken over, because its wallet is no longer in {stranger.wallet}; put the wallet back, or end the process. "
+            f"{what}: it serves a wallet that is not in {stranger.wallet} any more, so it cannot be taken over; put the wallet back, or end the process. "
             "Nothing was changed"
         )

@@ -109,7 +109,18 @@ def wallets(directory: str) -> list[str]:
     except OSError as error:
         raise TimesTenError(f"cannot read {directory}: {error.strerror}") from error
     paths = [os.path.join(directory, name, "cwallet.sso") for name in names]
-    return [path for path in paths if os.path.lexists(path)]
+    return [path for path in paths if _may_be_there(path)]
+
+
+def _may_be_there(path: str) -> bool:
+    """Tell whether there is a file; also where its directory does not let us see it, since nothing may be made in its place."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def prepare_child(umask: int) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import re
 import stat
 import threading
 import time
@@ -38,7 +37,12 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
     several,
     some,
 )
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import Plan, decide, edit_config
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import (
+    Plan,
+    check_version,
+    decide,
+    edit_config,
+)
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import (
     Context,
     Observation,
@@ -162,12 +166,7 @@ class Change:
                 f"prometheus_host_rules: false. Nothing was changed"
             )
         if ctx.settings.layout == "files":
-            version = ctx.api.version()
-            if [int(part) for part in re.findall(r"\d+", version)[:2]] < [2, 43]:
-                raise TimesTenError(
-                    f"layout files needs Prometheus 2.43 or later, this one is {version}: use layout inline. "
-                    f"Nothing was changed"
-                )
+            check_version(ctx.settings.layout, ctx.api.version())
         if plan.changed:
             self._check_process(plan)
 

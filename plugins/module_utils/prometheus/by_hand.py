@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import urllib.parse
 from typing import Any, Iterable, Mapping
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
@@ -15,14 +16,32 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import Settings
 
 
-def candidates(settings: Settings, view: config.ConfigView, store: str) -> dict[str, jobs.Job]:
-    """Return, by exporter, the job that the task would create for it, if a hand-written job has that name or target."""
+def shown(view: config.ConfigView, targets: Iterable[Target]) -> dict[str, str]:
+    """Return by address the hand-written job that scrapes it without naming it: from a file, or by relabelling."""
+    plain = {job.job_name for job in view.foreign}
+    named = {target.lower() for job in view.foreign for target in job.targets}
+    found = {urllib.parse.urlsplit(target.url).netloc.lower(): target.job for target in targets if target.job in plain}
+    return {address: job for address, job in found.items() if address not in named}
+
+
+def may_be_in_the_way(settings: Settings, view: config.ConfigView) -> bool:
+    """Tell whether there are hand-written jobs beside exporters that have no job of ours yet."""
+    return bool(view.foreign) and any(element["name"] not in view.ours for element in settings.exporters)
+
+
+def candidates(
+    settings: Settings, view: config.ConfigView, store: str, others: Mapping[str, str] | None = None
+) -> dict[str, jobs.Job]:
+    """Return, by exporter, the job that the task would create for it, if a hand-written job has that name or target.
+
+    :param others: from :func:`shown`.
+    """
     # If there are no marks of ours, a job with the name of one of ours counts as left by the layout template.
     plain = [*view.foreign, *(view.ours.values() if view.layout == "template" else ())]
     if settings.layout == "template" or not plain:
         return {}
     taken = {job.job_name for job in plain}
-    targets = {target.lower() for job in plain for target in job.targets}
+    targets = {*(target.lower() for job in plain for target in job.targets), *(others or {})}
     found = {}
     for element in settings.exporters:
         name = element["name"]
@@ -38,8 +57,26 @@ def candidates(settings: Settings, view: config.ConfigView, store: str) -> dict[
     return found
 
 
-def in_the_way(settings: Settings, files: config.Files, wanted: Mapping[str, jobs.Job]) -> dict[str, str]:
-    """Return, by exporter, why it cannot get its job."""
+def in_the_way(
+    settings: Settings, files: config.Files, wanted: Mapping[str, jobs.Job], others: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return by exporter why it cannot get its job.
+
+    :param others: from :func:`shown`. Such a job can neither be adopted nor kept in place of ours.
+    """
+    found = _unfit(settings, files, wanted)
+    for name, job in wanted.items():
+        other = (others or {}).get(job.target.lower())
+        if other is not None:
+            found.setdefault(
+                name,
+                f"the hand-written job {other!r} scrapes {job.target} too, from a file or by relabelling, so that its target cannot be given "
+                f"to a job of ours: take {job.target} out of it",
+            )
+    return found
+
+
+def _unfit(settings: Settings, files: config.Files, wanted: Mapping[str, jobs.Job]) -> dict[str, str]:
 
     def problem(some: Iterable[jobs.Job]) -> str | None:
         try:

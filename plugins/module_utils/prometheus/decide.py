@@ -401,6 +401,14 @@ def _edit(
     return edit_config(settings, seen, [job for name, job in built.items() if name not in faults], gone, rules_path)
 
 
+def check_version(layout: str, version: str) -> None:
+    """:raises TimesTenError: if a Prometheus of this version does not know what a layout writes."""
+    if layout == "files" and [int(part) for part in re.findall(r"\d+", version)[:2]] < [2, 43]:
+        raise TimesTenError(
+            f"layout files needs Prometheus 2.43 or later, this one is {version}: use layout inline. Nothing was changed"
+        )
+
+
 def beside_another_role(settings: Settings, view: config.ConfigView) -> str:
     """Return the advice for a host where another role writes the whole configuration: a file that its
     scrape_config_files name.

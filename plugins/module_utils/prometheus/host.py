@@ -18,7 +18,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus imp
     promtool,
     rule_file,
 )
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import NotAnswering
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import NotAnswering, Target
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.apply import (
     Change,
     renamer,
@@ -38,6 +38,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.con
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.decide import (
     Plan,
     beside_another_role,
+    check_version,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.jobs import JOB_OPTIONS, left_ports, merge
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import (
@@ -86,8 +87,10 @@ def _held(ctx: Context, makes: bool = True) -> Iterator[None]:
 
 def inspect(ctx: Context) -> dict[str, Any]:
     """Return what a run of the exporter hosts has to know of this client. Make the transport key if there is none."""
-    # Ask Prometheus first: a wrong login is reported before anything is made.
+    # Ask Prometheus first: a wrong version or login is reported before anything is made, here and on the exporter hosts.
     version = _version(ctx)
+    if version is not None:
+        check_version(ctx.settings.layout, version)
     with _held(ctx, makes=False):
         ctx.store.refuse_strangers(ctx.config.path)
         state = read_state(ctx)
@@ -136,12 +139,16 @@ def _by_hand(ctx: Context, files: Files, view: ConfigView) -> dict[str, Any]:
     """Return what hand-written jobs mean for the exporters of the task."""
     from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import by_hand
 
-    wanted = by_hand.candidates(ctx.settings, view, ctx.store_inside)
-    scrapes: dict[str, dict[str, Any]] = {}
-    if wanted and ctx.api is not None:
+    targets: list[Target] = []
+    if ctx.api is not None and by_hand.may_be_in_the_way(ctx.settings, view):
         with contextlib.suppress(NotAnswering):
-            scrapes = by_hand.scrapes(view, wanted, ctx.api.targets())
-    return {"in_the_way": by_hand.in_the_way(ctx.settings, files, wanted), "scrapes_by_hand": scrapes}
+            targets = ctx.api.targets()
+    others = by_hand.shown(view, targets)
+    wanted = by_hand.candidates(ctx.settings, view, ctx.store_inside, others)
+    return {
+        "in_the_way": by_hand.in_the_way(ctx.settings, files, wanted, others),
+        "scrapes_by_hand": by_hand.scrapes(view, wanted, targets),
+    }
 
 
 def _public_key(ctx: Context, private: bytes | None) -> str:

@@ -106,7 +106,8 @@ def prove(ctx: Context, plan: Plan, moment: float, reloaded: bool) -> Proof:
     :raises TimesTenError: if Prometheus does not run the written configuration at all.
     """
     wanted = [name for name in plan.accepted if name not in plan.edit.kept]
-    since = {name: moment + _unseen(name, plan) for name in wanted if plan.reasons[name]}
+    # Of a run that was cut off nobody knows what Prometheus has read.
+    since = {name: moment + _unseen(name, plan) for name in wanted if plan.reasons[name] or plan.unfinished}
     proven = claims(wanted, plan.view, plan.jobs, since)
     rows = {name: new_row(name) for name in plan.accepted}
     failures: dict[str, str] = {}
@@ -129,7 +130,7 @@ def prove(ctx: Context, plan: Plan, moment: float, reloaded: bool) -> Proof:
 def _unseen(name: str, plan: Plan) -> float:
     """Seconds for which the target that was there before may still be scraped, and looks the same from outside."""
     jobs_of = [view.ours[name] for view in (plan.present, plan.view) if name in view.ours]
-    changed = name in plan.edit.changed_names and any(job.relabels for job in jobs_of)
+    changed = (plan.unfinished or name in plan.edit.changed_names) and any(job.relabels for job in jobs_of)
     return _HANDOVER if changed or (name in plan.edit.added and any(job.adopted for job in jobs_of)) else 0.0
 
 

@@ -56,7 +56,7 @@ def find_drift(
     if given and directory == wanted.get("certificate-directory") and os.path.islink(located(process, given)):
         reasons.append(f"wallet: it was started through the link {given}, so what it serves cannot be told")
     reasons += _environment_drift(process, utility, record)
-    if _replaced(process, utility, record):
+    if is_replaced(process, utility, record):
         reasons.append(f"{PROGRAM} was replaced since the start")
     return Drift(tuple(reasons), directory)
 
@@ -78,7 +78,7 @@ def _environment_drift(process: Process, utility: Utility, record: Mapping[str, 
     return reasons
 
 
-def _replaced(process: Process, utility: Utility, record: Mapping[str, Any] | None) -> bool:
+def is_replaced(process: Process, utility: Utility, record: Mapping[str, Any] | None) -> bool:
     """Tell whether the utility was upgraded while the process ran. Without a record that shows only if the utility is a
     binary, not if it is a script.
     """

@@ -147,7 +147,7 @@ class _Ending:
         listening = {one.inode: one.port for one in all_listeners()}
         held = {inode for member in self._family for inode in sockets(member.pid)} & set(listening)
         self._held, self._ports = held, {listening[inode] for inode in held}
-        self._signalled = {process}
+        self._signalled = {(process.pid, process.start_ticks)}
         self._gone_since: float | None = None
 
     def members(self) -> list[Process]:
@@ -177,8 +177,8 @@ class _Ending:
         self._gone_since = self._gone_since or time.monotonic()
         if time.monotonic() - self._gone_since >= _GRACE:
             for one in left:
-                if one not in self._signalled:
-                    self._signalled.add(one)
+                if (one.pid, one.start_ticks) not in self._signalled:
+                    self._signalled.add((one.pid, one.start_ticks))
                     send_signal(one, self._number)
         what = "which started it, is still there" if left[0].pid in self._above else "which it started, still listens"
         return f"process {left[0].pid} ({described(left[0])}), {what}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shlex
 import shutil
 import signal
 import socket
@@ -273,6 +274,18 @@ def test_one_parser_for_pid_files(host, shell, content):
     except TimesTenError:
         expected = ["2"]
     assert (done.stdout.split(), done.stderr) == (expected, "")
+
+
+@pytest.mark.parametrize("number", [1, os.getpid()], ids=["init", "who has run the script"])
+def test_a_pid_file_that_names_somebody_else(host, number):
+    """It was there before the start: nobody records it, and so nobody signals it later."""
+    ttenv = host.home / "bin" / "ttenv"
+    lines = ttenv.read_text().replace("exec ", f"echo {number} >{shlex.quote(str(host.pid_file))}\nexec ")
+    ttenv.write_text(lines)
+    host.write(host.wanted(NO_PID_FILE=1), timeout=1)
+    done = host.start()
+    assert (done.returncode, "has not written" in done.stderr) == (1, True)
+    assert not (host.directory / "state.json").exists()
 
 
 @pytest.mark.parametrize(

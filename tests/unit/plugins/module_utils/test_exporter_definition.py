@@ -59,6 +59,27 @@ def test_environment_is_text():
         assert message == "exporters[0].environment: A is not a text; quote its value"
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"log_file": "/opt/mon/exp1/exporter.pid"}, "log_file: /opt/mon/exp1/exporter.pid is kept for something else"),
+        ({"log_file": "/opt/mon/exp1/state.json"}, "log_file: /opt/mon/exp1/state.json is kept for something else"),
+        ({"log_file": "/opt/mon/exp1/./lock"}, "log_file: /opt/mon/exp1/lock is kept for something else"),
+        ({"pid_file": "/opt/mon/exp1/exporter.log"}, "pid_file: /opt/mon/exp1/exporter.log is kept for something else"),
+        ({"pid_file": "/opt/mon/exp1/current"}, "pid_file: /opt/mon/exp1/current is kept for something else"),
+        ({"pid_file": "/run/tt/x", "log_file": "/run/tt/x"}, "log_file: /run/tt/x is the pid_file"),
+        ({"pid_file": "/opt/mon/exp1/tt.pid", "log_file": "/opt/mon/exp1/tt.log"}, None),
+        ({"pid_file": "/run/tt/state.json", "log_file": "/run/tt/lock"}, None),
+    ],
+)
+def test_the_exporter_writes_into_no_file_of_ours(options, message):
+    given = {**LEAST, "certificate_directory": "/opt/mon/exp1", **options}
+    if message is None:
+        assert _exporter_definition.define(given)
+    else:
+        assert failure(_exporter_definition.define, given).startswith(message)
+
+
 def test_home_is_refused_also_through_a_link(tmp_path, monkeypatch):
     (tmp_path / "home").mkdir()
     (tmp_path / "link").symlink_to("home")
@@ -153,3 +174,28 @@ def test_a_client_may_take_some_exporters_alone():
     assert failure(
         _exporter_definition.define_clients, [{"name": "prom1", "recipient": recipient[:-1] + "q"}]
     ).startswith("clients[0].recipient: ")
+
+
+@pytest.mark.parametrize(
+    ("option", "path", "message"),
+    [
+        ("pid_file", "/m/exp1/state.json", "is kept for another file"),
+        ("pid_file", "/m/exp1/exporter.log", "is kept for another file"),
+        ("pid_file", "/m/exp1/lock", "is kept for another file"),
+        ("pid_file", "/m/exp1/current/exporter.pid", "is kept for another file"),
+        ("log_file", "/m/exp1/../exp1/run", "is kept for another file"),
+        ("log_file", "/m/exp1/exporter.pid.spare", "is kept for another file"),
+        ("log_file", "/v/exporter.pid", "is also log_file"),
+        ("pid_file", "/m/exp1/exporter.pid", None),
+        ("pid_file", "/m/exp1/tt.pid", None),
+        ("pid_file", "/m/exp1/var/exporter.pid", None),
+        ("log_file", "/m/state.json", None),
+    ],
+)
+def test_pid_file_and_log_are_nothing_else(option, path, message):
+    given = {"timesten_home": "/t", "certificate_directory": "/m/exp1", "pid_file": "/v/exporter.pid", option: path}
+    if message is None:
+        _exporter_definition.define(given)
+        return
+    with pytest.raises(TimesTenError, match=message):
+        _exporter_definition.define(given)

@@ -16,8 +16,10 @@ import pytest
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter import apply
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.definition import define
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.former import FormerProcess
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import ExporterDirectory
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.process import ProcessPlan
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.identity import Wanted
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.unattended import WorkFailed, unattended
 
 
@@ -137,6 +139,29 @@ def test_the_rehearsal_of_a_process_that_was_ended_gives_its_port_back(
         apply._apply_to_process(definition, directory, nothing, first, former)
     # The last one is the trial of the second process, which was ended too.
     assert [id(plan) for plan in stopped] == [id(first), id(second), id(second)]
+
+
+@pytest.mark.parametrize(
+    ("action", "former_port", "unit", "replaced", "tried"),
+    [
+        ("restart", 8888, None, False, False),
+        ("restart", 8887, None, False, True),
+        ("restart", 0, None, False, False),
+        # A unit runs one process, and its owner cannot have another port tried by it.
+        ("restart", 8887, "exp1.service", False, False),
+        # Whose program is gone could not come back.
+        ("restart", 8888, None, True, True),
+        ("restart", 8888, "exp1.service", True, True),
+        ("start", 8888, None, True, False),
+    ],
+)
+def test_whether_the_new_process_is_tried_first(
+    action: str, former_port: int, unit: str | None, replaced: bool, tried: bool
+) -> None:
+    nothing: Any = None
+    new = Wanted(nothing, ["-port", "8888", "-pid-file", "/d/exporter.pid"], "/d/state.json", "/d/log", unit)
+    former = FormerProcess(new, 1, None, former_port, None, None, replaced)
+    assert former.rehearses(ProcessPlan(action, [], new, nothing, None)) is tried
 
 
 def test_a_detail_that_no_file_holds(directory: ExporterDirectory) -> None:

@@ -12,6 +12,7 @@ import os
 import pathlib
 import shutil
 import stat
+import tempfile
 
 import pytest
 
@@ -21,6 +22,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.gener
     Client,
     ExporterDirectory,
     Request,
+    wallet_file,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls import certificates as _certificates
@@ -407,6 +409,28 @@ def test_what_is_no_file_where_one_is_kept_is_refused_before_anything_changes(tm
         assert f"{directory.inside(name)} is no regular file" in failure(directory.check)
     else:
         directory.check()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be somebody else")
+@pytest.mark.parametrize("kind", ["file", "directory", "fifo", "link"])
+def test_a_wallet_that_cannot_be_read_is_there_and_is_refused(kind):
+    """Who restarts an exporter on it has none afterwards, and who calls it gone makes another one."""
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o755)
+        file = pathlib.Path(place, ".ttwallet.x", "cwallet.sso")
+        file.parent.mkdir()
+        make = {"fifo": lambda: os.mkfifo(file, 0o666), "link": lambda: file.symlink_to("/etc/passwd")}
+        make.get(kind, file.touch)()
+        if kind in ("file", "directory"):
+            assert wallet_file(place) == str(file)
+            (file if kind == "file" else file.parent).chmod(0)
+        try:
+            os.seteuid(65534)
+            assert f"the wallet file {file} cannot be read: " in failure(wallet_file, place)
+        finally:
+            os.seteuid(0)
+        shutil.rmtree(file.parent)
+        assert wallet_file(place) is None
 
 
 def test_leftovers_of_a_killed_run_go_with_the_next(complete, monkeypatch, tmp_path):

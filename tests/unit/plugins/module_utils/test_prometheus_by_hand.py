@@ -58,6 +58,38 @@ def test_what_is_in_the_way(given, expected):
     assert all(text in found[name] for name, text in expected.items())
 
 
+@pytest.mark.parametrize("on_existing", ["fail", "adopt", "keep"])
+@pytest.mark.parametrize(
+    ("job", "url", "expected"),
+    [
+        ("other", "https://exp2:8888/metrics", {"exp2"}),
+        ("other", "https://EXP2:8888/metrics", {"exp2"}),
+        ("other", "http://blackbox:9115/probe?target=exp2:8888", set()),
+        ("gone", "https://exp2:8888/metrics", set()),
+        ("timesten-exp2", "https://exp2:8888/metrics", set()),
+        # What static_configs name can be adopted.
+        ("tt_8888", "https://exp1:8888/metrics", set()),
+    ],
+)
+def test_a_target_that_no_job_names(on_existing, job, url, expected):
+    """From a file, or by relabelling: Prometheus shows it, and nobody can make it ours."""
+    settings, files, view = seen(on_existing=on_existing)
+    assert by_hand.may_be_in_the_way(settings, view)
+    others = by_hand.shown(view, [Target(job, url, "up", "", 100.0, 0.2, {"__address__": "elsewhere:1"})])
+    wanted = by_hand.candidates(settings, view, STORE, others)
+    found = by_hand.in_the_way(settings, files, wanted, others)
+    assert set(found) - {"exp1"} == expected
+    assert all(f"{job!r} scrapes {name}:8888 too, from a file or by relabelling" in found[name] for name in expected)
+
+
+def test_prometheus_is_not_asked_where_every_exporter_has_its_job():
+    settings, files, view = seen(on_existing="adopt")
+    both = by_hand.jobs.merge({}, settings.exporters, {})
+    made = config.edit(files, [by_hand.jobs.build(both[name], STORE) for name in both], on_existing="adopt")
+    view = config.read(dataclasses.replace(files, config=made.config))
+    assert view.foreign and not by_hand.may_be_in_the_way(settings, view)
+
+
 def test_an_exporter_with_a_job_of_ours_on_its_spare_port_is_left_out():
     settings, files, _view = seen()
     both = [{**EXPORTERS[0], "name": "exp1.spare", "port": 8889, "usual_port": 8888}]

@@ -73,6 +73,8 @@ remote_write:
 class Plan:
     """The part of a plan that is compared."""
 
+    unfinished = False
+
     def __init__(self, added: tuple[str, ...] = ("exp1",), removed: tuple[str, ...] = ()) -> None:
         self.edit = config.EditResult(SOURCE, changed=True, added=added)
         self.jobs = {"exp1": JOB}
@@ -152,7 +154,7 @@ def test_only_the_written_target_proves_it(seen: Target, proven: bool) -> None:
 
 
 def test_a_target_of_before_that_looks_the_same_is_given_time_to_go() -> None:
-    def waits(changed: tuple[str, ...], added: tuple[str, ...] = (), **options: Any) -> bool:
+    def waits(changed: tuple[str, ...], added: tuple[str, ...] = (), unfinished: bool = False, **options: Any) -> bool:
         with_rule = config.read(
             dataclasses.replace(
                 FILES, config=config.edit(FILES, [jobs.build({**DEFINITION, **options}, "/store")]).config
@@ -162,7 +164,7 @@ def test_a_target_of_before_that_looks_the_same_is_given_time_to_go() -> None:
         for present, view in ((VIEW, with_rule), (with_rule, VIEW)):
             plan = Plan(added)
             plan.edit = dataclasses.replace(plan.edit, changed_names=changed)
-            plan.present, plan.view = present, view  # type: ignore[attr-defined]
+            plan.present, plan.view, plan.unfinished = present, view, unfinished  # type: ignore[attr-defined]
             found.add(proof._unseen("exp1", plan) > 5.0)  # type: ignore[arg-type]
         assert len(found) == 1
         return found.pop()
@@ -170,6 +172,7 @@ def test_a_target_of_before_that_looks_the_same_is_given_time_to_go() -> None:
     assert waits(("exp1",), job_label="all")
     assert waits(("exp1",), extra={"relabel_configs": [{"action": "drop", "regex": "x"}]})
     assert not waits((), job_label="all") and not waits((), ("exp1",), job_label="all")
+    assert waits((), unfinished=True, job_label="all")
     assert not waits(("exp1",), port=9)
 
 

@@ -669,3 +669,27 @@ def test_fuzz() -> None:
     assert counts["parsed"] + counts["nonsense"] >= 2000
     assert min(counts["parsed"], counts["nonsense"]) > 500
     assert spent < 120
+
+
+@pytest.mark.parametrize(
+    ("printed", "found"),
+    [
+        ('{"a": 1}', {"a": 1}),
+        ('banner {\n  {"a": 1} junk\n}', {"a": 1}),
+        ('{"a": 1}\n{"a": 2}', {"a": 1}),
+        ('{"a": {"__ansible_type": "TrustedAsTemplate"}}', {"a": {"__ansible_type": "TrustedAsTemplate"}}),
+        ("", None),
+        ("[1]", None),
+        ("no { here", None),
+        ("{ x }", None),
+        ('{"a": 1', None),
+        ('{"a": ' + "9" * 5000 + "}", None),
+    ],
+)
+def test_the_answer_in_what_was_printed(printed, found):
+    assert answers.decoded(printed) == found
+
+
+def test_an_answer_that_is_nested_too_deep():
+    with pytest.raises(answers.Nonsense, match="the answer is nested too deep"):
+        answers.decoded('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}")

@@ -631,3 +631,90 @@ def test_an_earlier_playbook_of_the_same_run_answers_nothing():
     assert problems({"exp1": {"exporter_host_port": 0}}) != [] and steps.current(registered) is registered
     assert problems() == []
     assert steps.current(registered) is None
+
+
+class Vaulted(str):
+    """As ansible-core before 2.19 has a value from a vault."""
+
+    _ciphertext = b"$ANSIBLE_VAULT;1.1;AES256"
+
+
+@pytest.mark.parametrize("secret", [SECRET, f"{SECRET}\n", SECRET * 20])
+def test_a_value_from_a_vault_is_in_no_message(secret):
+    wrong = [
+        {"exporter_host_port": Vaulted(secret)},
+        {"exporter_host_renew_before": Vaulted(secret)},
+        {"exporter_host_exporters": [{"alt_names": ["exp1", Vaulted(f"{secret} ")]}]},
+    ]
+    for variables in wrong:
+        (message,) = problems({"exp1": variables})
+        assert "s3cr" not in message and message.startswith("exp1: ") and "from a vault" in message
+        assert next(iter(variables)).rpartition("_")[2][:4] in message or "alt_names" in message
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("0.0.0.0", "is the address of no host"),
+        ("::", "is the address of no host"),
+        ("224.0.0.1", "is the address of no host"),
+        ("ff02::1", "is the address of no host"),
+        ("::ffff:0.0.0.0", "is the address of no host"),
+        ("255.255.255.255", "is the address of no host"),
+        ("fe80::1%eth0", None),
+        ("169.254.1.1", None),
+        ("localhost", None),
+    ],
+)
+def test_an_address_that_no_host_has(address, said):
+    found = problems({"exp1": {"exporter_host_address": address}})
+    assert found == [] if said is None else f"exporter_host_address: {address} {said}" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("db.example", "DB.Example"),
+        ("::1:2", "0:0:0:0:0:0:1:2"),
+        ("::FFFF:10.0.0.1", "10.0.0.1"),
+        ("fe80::0:1%eth0", "FE80::1%eth0"),
+    ],
+)
+def test_one_target_in_two_spellings(one, other):
+    found = problems({"exp1": {"exporter_host_address": one}, "exp2": {"exporter_host_address": other}})
+    assert (
+        len(found) == 1 and found[0].startswith("the target ") and found[0].endswith("is there 2 times: on exp1, exp2")
+    )
+    changes = {
+        "exp1": {"exporter_host_address": one},
+        "exp2": {"exporter_host_address": other, "exporter_host_port": 1},
+    }
+    assert problems(changes) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("exprter_hst_port", "exporter_host_port"),
+        ("promtheus_hst_url", "prometheus_host_url"),
+        ("exporteer_hosst_port", "exporter_host_port"),
+    ],
+)
+def test_two_letters_away(name, meant):
+    assert fleet.unknown(name).endswith(f"; {meant} is")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("timesten_exporter_port", "exporter_host_port"),
+        ("take_over", "exporter_host_takeover"),
+        ("on_existng", "prometheus_host_on_existing"),
+        ("stores", None),
+        ("users", None),
+    ],
+)
+def test_an_option_of_a_module_with_e(name, meant):
+    said = fleet.unknown(name, extra=True)
+    assert said is None if meant is None else said.endswith(f"; {meant} is")
+    assert fleet.unknown(name) is None

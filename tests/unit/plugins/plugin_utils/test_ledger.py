@@ -213,6 +213,14 @@ def test_a_clean_site_is_proven() -> None:
     assert made.verdict() == "4 of 4 pairs proven."
 
 
+@pytest.mark.parametrize("end", ["2027-01-01T00:00:00Z", "2036-01-01T00:00:00Z"])
+def test_a_pair_ends_with_the_first_of_its_certificates(end: str) -> None:
+    """Prometheus accepts no certificate whose CA has ended."""
+    site = Site().clean()
+    site.converged("exp1", ca_not_after=end)
+    assert {pair.expires for pair in site.ledger().pairs if pair.exporter == "exp1"} == {min(end, ENDS)}
+
+
 UP_ONLY = {"up": True, "accepted": None, "refused_without_certificate": None}
 PAIR_FAULTS = [
     (
@@ -875,3 +883,64 @@ def test_what_is_known_of_exporters() -> None:
 def test_a_host_alone_has_its_reason() -> None:
     made = Ledger("remove", False, (), (Host("exp1", "exporter", (), "it is busy"), Host("prom1", "prometheus")))
     assert made.verdict() == "1 of 2 hosts finished. Mend what is named above and run it again."
+
+
+# --- an address that is everybody's own
+
+
+@pytest.mark.parametrize("operation", ["site", "verify"])
+@pytest.mark.parametrize(
+    ("address", "up", "told"),
+    [
+        ("127.0.0.1", False, True),
+        ("::1", False, True),
+        ("localhost", False, True),
+        # Both may be one machine of two names.
+        ("localhost", True, False),
+        ("10.0.0.1", False, False),
+    ],
+)
+def test_a_loopback_address_that_is_not_proven(operation: str, address: str, up: bool, told: bool) -> None:
+    site = Site(1, 1)
+    site.set("exp1", exporter_host_address=address)
+    site.clean()
+    state = "verified" if operation == "verify" else "present"
+    site.answered("prom1", state=state, exp1={"up": up, "last_error": "" if up else "connection refused"})
+    made = site.ledger(operation)
+    assert made.good is up
+    said = f"exp1: {address} is for each Prometheus host that host itself. Set exporter_host_address"
+    assert any(note.startswith(said) for note in made.notes) is told, made.notes
+
+
+# --- a task that Ansible could not begin
+
+
+def test_why_ansible_could_not_begin_is_the_reason() -> None:
+    """A variable that says how to connect is wrong: the task failed before anything of ours ran."""
+    site = Site(2, 2).clean()
+    failed = {"failed": True, "msg": "Task failed: the connection plugin 'nosuch' was not found\x1b[2J"}
+    site.hostvars["exp2"][steps.CONVERGED] = failed
+    site.hostvars["prom2"][steps.INSPECTED] = site.hostvars["prom2"][steps.ANSWERED] = failed
+    for server in site.servers[:1]:
+        site.answered(server)
+    made = site.ledger()
+    reason = "Task failed: the connection plugin 'nosuch' was not found"
+    assert {host.host: host.reason for host in made.hosts} == {
+        "exp1": None,
+        "exp2": reason,
+        "prom1": None,
+        "prom2": reason,
+    }
+    assert site.states() == {
+        ("exp1", "prom1"): "proven",
+        ("exp1", "prom2"): "failed",
+        ("exp2", "prom1"): "failed",
+        ("exp2", "prom2"): "failed",
+    }
+    assert screen(made).count(reason) == 1
+
+
+def test_a_host_that_ansible_did_not_come_to_was_not_begun() -> None:
+    site = Site(2, 1).clean()
+    del site.hostvars["exp2"][steps.CONVERGED]
+    assert {host.host: host.reason for host in site.ledger().hosts}["exp2"] == ledger.NOT_BEGUN

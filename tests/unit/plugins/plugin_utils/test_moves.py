@@ -63,6 +63,24 @@ def test_plain_http_is_to_be_followed_as_well(insecure: bool, known: dict[str, A
     assert text.startswith("prom1 scrapes it over mutual TLS, the inventory says over plain http, and prom2, which")
 
 
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        (
+            {"address": "old.example.com"},
+            "scrapes it at old.example.com:8888, the inventory says exp1.example.com:8888",
+        ),
+        ({"port": 9999}, "scrapes it at exp1.example.com:9999, the inventory says exp1.example.com:8888"),
+        ({}, None),
+    ],
+)
+def test_a_target_over_plain_http_is_to_be_followed_as_well(known: dict[str, Any], said: str | None) -> None:
+    """Nobody has a pair of it, so what a client that could be asked scrapes is all there is to know."""
+    exporter = Exporter("exp1", "exp1", "exp1.example.com", 8888, None, True, "started", {})
+    found = moves.cannot_follow([exporter], ["prom2"], looked({"exp1": {**KNOWN, "insecure": True, **known}}))
+    assert found == {} if said is None else found["exp1"].startswith(f"prom1 {said}, and prom2, which would have to")
+
+
 def test_a_host_reads_its_own_part_alone() -> None:
     """What a Prometheus host has of all exporters grows with the fleet, and each exporter host would read it."""
 

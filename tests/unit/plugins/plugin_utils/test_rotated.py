@@ -113,10 +113,14 @@ class Wave:
         assert ledger.Rotated.from_dict(dataclasses.asdict(entry)) == entry
         return entry
 
+    def told(self, operation: str = "rotate") -> ledger.Ledger:
+        """What the run says in the end."""
+        self.controller["timesten_rotated"] = {"entries": [dataclasses.asdict(self.entry())]}
+        return ledger.of_run(operation, self.inventory(), self.check_mode)
+
     def good(self, operation: str = "rotate") -> bool:
         """Whether the run ends with status 0."""
-        self.controller["timesten_rotated"] = {"entries": [dataclasses.asdict(self.entry())]}
-        return ledger.of_run(operation, self.inventory(), self.check_mode).good
+        return self.told(operation).good
 
 
 def _taken_apart(items: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,6 +164,10 @@ def test_the_end_of_the_server_s_certificate_is_known_once_it_is_served(served: 
     assert answer.due_at == ("2036-10-21T10:49:00Z" if known else "2036-10-22T10:49:00Z")
     assert set(answer.pairs) == set(forge.CLIENTS) and answer.phase == "stage"
     assert ({pair.expires for pair in wave.entry().pairs} == {"2036-11-20T10:49:00Z"}) == known
+    assert wave.told().exporters[0].due == answer.due_at
+    _unproven(wave)
+    # It went back: when the wallet is due that it has now, nobody said.
+    assert wave.told().exporters[0].due is None
 
 
 @pytest.mark.parametrize("row", [{"up": False, "last_error": "refused"}, None])

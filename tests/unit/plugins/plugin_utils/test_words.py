@@ -16,6 +16,11 @@ from ansible_collections.timesten.monitoring.plugins.plugin_utils.words import E
 pytestmark = pytest.mark.controller
 
 
+def test_what_is_wrong_with_an_answer_is_no_variable():
+    said = "the answer's exporters[0].pairs has 2 elements, more than 1"
+    assert words.in_words(said, words.EXPORTER) == said
+
+
 @pytest.mark.parametrize("role", words.ROLES)
 def test_both_directions(role):
     """Every variable that a module hears of is found by its option, and the other way round."""
