@@ -37,7 +37,7 @@ PARTS = {
     # One by one: the first two take longest, and would else go to one worker.
     "compat": ["tests/gates/test_compat.py", "-n2", "--dist=loadgroup"],
     "integration": ["tests/integration", "-m", "not alone", "-n3", "--dist=loadfile"],
-    "rotation": ["tests/integration", "-m", "alone"],
+    "rotation": ["tests/integration", "-m", "alone", *SIDE_BY_SIDE],
     "lab": ["tests/lab", "-m", "lab"],
     "bench": ["tests/bench"],
 }
