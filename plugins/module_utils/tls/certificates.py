@@ -91,11 +91,20 @@ def own_of(pem: bytes, key: bytes) -> bytes:
 
     Where none does, all certificates of the text: :func:`check_pair` then names what is wrong.
     """
+    try:
+        public = _public(serialization.load_pem_private_key(key, None).public_key())
+    except (TypeError, ValueError, UnsupportedAlgorithm):
+        return certificates_of(pem)
     for block in PEM_BLOCK.findall(pem):
-        with contextlib.suppress(ValueError):
-            if belongs(x509.load_pem_x509_certificate(block), key):
+        with contextlib.suppress(ValueError, UnsupportedAlgorithm):
+            if _public(x509.load_pem_x509_certificate(block).public_key()) == public:
                 return certificates_of(block)
     return certificates_of(pem)
+
+
+def _public(key: Any) -> bytes:
+    encoded: bytes = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return encoded
 
 
 def _der(certificate: x509.Certificate) -> bytes:
