@@ -900,7 +900,12 @@ def _read(hostvars: Mapping[str, Mapping[str, Any]], groups: Mapping[str, Sequen
         run = read_run(_of_run(hostvars, (*exporters, *servers)))
     except Problems as error:
         faults[""] = error.messages
-    faults.setdefault("", []).extend(_outsider_problems(exporter_hosts, prometheus_hosts, run, exporters, servers))
+    # Also of hosts outside of a limit: what is set for the run counts for all hosts, whoever has it.
+    chosen = [
+        f"{host}: {text}" for host in dict.fromkeys((*exporters, *servers)) for text in _chosen_by_hosts(hostvars[host])
+    ]
+    faults.setdefault("", []).extend(chosen)
+    faults[""].extend(_outsider_problems(exporter_hosts, prometheus_hosts, run, exporters, servers))
     # A host without the strategy would take part in the steps of another strategy.
     both: dict[str, str | None] = {
         **dict.fromkeys(
@@ -1023,8 +1028,6 @@ def problems(
     faults = {host: list(messages) for host, messages in reading.faults.items() if not host or host in mine}
     for host, messages in _variable_problems(hostvars, groups, mine, extra_vars).items():
         faults.setdefault(host, []).extend(messages)
-    for host in mine.intersection((*groups[EXPORTERS], *groups[SERVERS])):
-        faults.setdefault(host, []).extend(_chosen_by_hosts(hostvars[host]))
     for host, messages in _reference_problems(reading.fleet, mine).items():
         faults.setdefault(host, []).extend(messages)
     texts = _texts(faults)

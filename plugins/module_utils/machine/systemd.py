@@ -37,13 +37,15 @@ def unit_of(cgroups: str) -> str | None:
 def manager(pid: int) -> str | None:
     """Return the systemd unit that runs a process; None if a user or a job started it, or if the unit was removed."""
     try:
-        unit = unit_of(proc_text(pid, "cgroup"))
+        groups = proc_text(pid, "cgroup")
+        unit = unit_of(groups)
         # A process in our own unit was started by a user or job that came in the same way.
         if unit is None or unit == unit_of(proc_text(os.getpid(), "cgroup")):
             return None
     except OSError:
         return None
-    return None if _is_removed(unit) else unit
+    # Of the units of a user or of a container, this host's systemd knows nothing.
+    return None if ":/system.slice/" in groups and _is_removed(unit) else unit
 
 
 def _is_removed(unit: str) -> bool:

@@ -27,7 +27,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.opt
 _LIMIT = 1 << 28
 """Bytes of one answer. The targets of 10,000 exporters are about 15 MB."""
 _LONGEST = 120.0
-"""Seconds for one answer, however little of it comes at a time."""
+"""Seconds for the body of one answer, however little of it comes at a time."""
 
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)\Z")
 
@@ -188,8 +188,9 @@ class Api:
             with self._opener.open(request, timeout=self._timeout) as answer:
                 return self._body(answer)
         except urllib.error.HTTPError as error:
-            with error:
-                text = error.read(2000).decode("utf-8", "replace").strip()
+            text = ""
+            with error, contextlib.suppress(OSError, http.client.HTTPException):
+                text = redact.said(error.read(2000).decode("utf-8", "replace").strip())
             where = f"{method} {self.url}{path} was answered {error.code}"
             if error.code in (401, 403, 407):
                 raise TimesTenError(
@@ -210,7 +211,7 @@ class Api:
             if error.code == 503:
                 raise NotAnswering(f"{where}: Prometheus is still starting ({text})") from error
             if path == "/-/reload" and error.code == 500:
-                raise ReloadRefused(f"Prometheus refused the configuration: {redact.said(text)}") from error
+                raise ReloadRefused(f"Prometheus refused the configuration: {text}") from error
             raise TimesTenError(f"{where}: {text}") from error
         except http.client.HTTPException as error:
             raise NotAnswering(
@@ -233,7 +234,8 @@ class Api:
             ) from error
 
     def _body(self, answer: Any) -> bytes:
-        deadline = time.monotonic() + max(_LONGEST, self._timeout)
+        longest = max(_LONGEST, self._timeout)
+        deadline = time.monotonic() + longest
         announced, parts, size = answer.length, [], 0
         while announced is None or size < announced:
             part = answer.read1(1 << 20)
@@ -244,7 +246,7 @@ class Api:
             if size > _LIMIT:
                 raise TimesTenError(f"{self.url} answers with more than {_LIMIT} bytes: is url that of a Prometheus?")
             if time.monotonic() > deadline:
-                raise NotAnswering(f"{self.url} has not finished an answer within {_LONGEST:g} s ({size} bytes came)")
+                raise NotAnswering(f"{self.url} has not finished an answer within {longest:g} s ({size} bytes came)")
         if announced is not None and size < announced:
             raise http.client.IncompleteRead(b"", announced - size)
         return b"".join(parts)

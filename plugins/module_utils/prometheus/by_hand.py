@@ -43,7 +43,7 @@ def candidates(
     if settings.layout == "template" or not plain:
         return {}
     taken = {job.job_name for job in plain}
-    targets = {*(target.lower() for job in plain for target in job.targets), *(others or {})}
+    targets = {target.lower() for job in plain for target in job.targets}
     matches = {}
     for element in settings.exporters:
         name = element["name"]
@@ -54,7 +54,9 @@ def candidates(
         with contextlib.suppress(TimesTenError):
             given = {key: value for key, value in element.items() if value is not None}
             job = jobs.build(jobs.merge({}, [given], settings.defaults)[name], store)
-            if job.name in taken or job.target.lower() in targets:
+            # An exporter that has its job keeps it, whoever else scrapes its target.
+            shown_only = name not in view.ours and job.target.lower() in (others or {})
+            if job.name in taken or job.target.lower() in targets or shown_only:
                 matches[name] = job
     return matches
 

@@ -248,8 +248,13 @@ class ListFile(ConfigFile):
                 f"{self._option}: the list in {self.real} stands in brackets, where ours has no place: write each job of it on "
                 f"lines of its own, the first beginning with '- '"
             )
-        # An empty one gives way.
-        return data[:end] + self._HEAD + (b"" if in_brackets else data[end:])
+        if not in_brackets:
+            return data[:end] + self._HEAD + data[end:]
+        # An empty one gives way; comments around it stay.
+        match = _FIRST.match(data)
+        at = match.start(1) if match else end
+        rest = re.sub(rb"\A[ \t]*(?:\r?\n)?", b"", data[data.index(b"]", at) + 1 :])
+        return data[:end] + self._HEAD + data[end:at] + rest
 
     def stage(self, data: bytes, fallback: tuple[int, int, int], named: Sequence[str] = (), base: str = "/") -> str:
         """As :meth:`ConfigFile.stage`."""

@@ -38,7 +38,7 @@ def url(text: str) -> str:
 
 def said(text: str) -> str:
     """What a program said about a configuration: it may repeat a URL that cannot be taken apart."""
-    return re.sub(r"//\S*@", f"//{HIDDEN}@", text)
+    return _QUERY.sub(rf"\1{HIDDEN}", re.sub(r"//\S*@", f"//{HIDDEN}@", text))
 
 
 def lines(data: bytes, path: str) -> list[str]:

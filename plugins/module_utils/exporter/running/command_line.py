@@ -26,7 +26,7 @@ def exporter_options(argv: Sequence[str]) -> dict[str, str | None] | None:
     """
     options = utility.parse_options(arguments(argv))
     if is_named(argv):
-        return options if options.get("port") else None
+        return options if (options.get("port") or "").isdigit() else None
     own = options.get("pid-file") or options.get("certificate-directory")
     return options if own and (options.get("port") or "").isdigit() else None
 
@@ -116,8 +116,8 @@ def _spelled(options: Mapping[str, str | None], name: str) -> str:
 def located(process: Process, path: str) -> str:
     """Return a path of a process's command line as an absolute path; it may be relative to the process's directory.
 
-    A process that detached has moved to /. The shell that started it has recorded the earlier directory. Where nothing tells the
-    directory, the path is one that is not there: it must not count from the directory of the caller.
+    A process that detached has moved to /. The shell that started it has recorded the earlier directory. The path never counts
+    from the directory of the caller.
     """
     if os.path.isabs(path):
         return path

@@ -111,7 +111,9 @@ def end(process: Process, stop_signal: str, timeout: float, force_kill: bool) ->
         return f"stopped by SIG{stop_signal}"
     if force_kill:
         for member in ending.members():
-            send_signal(member, signal.SIGKILL)
+            # A member of another user stays, and is told as the one that is left.
+            with contextlib.suppress(TimesTenError):
+                send_signal(member, signal.SIGKILL)
         problem = wait_until(ending.missing, _KILL_TIMEOUT)
         if problem is None:
             return f"killed: it did not end within {timeout:g} s of SIG{stop_signal}"
@@ -179,6 +181,7 @@ class _Ending:
             for one in left:
                 if (one.pid, one.start_ticks) not in self._signalled:
                     self._signalled.add((one.pid, one.start_ticks))
-                    send_signal(one, self._number)
+                    with contextlib.suppress(TimesTenError):
+                        send_signal(one, self._number)
         what = "which started it, is still there" if left[0].pid in self._above else "which it started, still listens"
         return f"process {left[0].pid} ({described(left[0])}), {what}"
