@@ -145,6 +145,7 @@ class _Ending:
         everyone = processes()
         self._process, self._number = process, number
         self._family = family(process, everyone)
+        self._before = {(one.pid, one.start_ticks) for one in self._family}
         self._above = {one.pid for one in ancestors(process, everyone)}
         listening = {one.inode: one.port for one in all_listeners()}
         held = {inode for member in self._family for inode in sockets(member.pid)} & set(listening)
@@ -158,14 +159,21 @@ class _Ending:
         living = {one.pid: one for one in self._family if is_alive(one)}
         for one in list(living.values()):
             living.update({member.pid: member for member in descendants([one.pid], everyone)})
-        return list(living.values())
+        # Who has started them may be gone the next time.
+        self._family = list(living.values())
+        return self._family
 
     def left(self) -> list[Process]:
-        """Return the process, or who has to end after it: who started it, and who serves in its place."""
+        """Return the process, or who has to end after it: who started it, and who serves in its place or is about to."""
+        members = self.members()
         if is_alive(self._process):
             return [self._process]
         serving = {one.inode for one in all_listeners() if one.port in self._ports}
-        return [one for one in self.members() if one.pid in self._above or sockets(one.pid) & serving]
+        return [one for one in members if one.pid in self._above or self._replaces(one) or sockets(one.pid) & serving]
+
+    def _replaces(self, member: Process) -> bool:
+        """Tell whether somebody has started the exporter anew; it may not listen yet."""
+        return (member.pid, member.start_ticks) not in self._before and exporter_options(member.argv) is not None
 
     def missing(self) -> str | None:
         """Tell what has not ended yet."""
@@ -183,5 +191,9 @@ class _Ending:
                     self._signalled.add((one.pid, one.start_ticks))
                     with contextlib.suppress(TimesTenError):
                         send_signal(one, self._number)
-        what = "which started it, is still there" if left[0].pid in self._above else "which it started, still listens"
+        what = "which it started, still listens"
+        if left[0].pid in self._above:
+            what = "which started it, is still there"
+        elif self._replaces(left[0]):
+            what = "which was started in its place, is still there"
         return f"process {left[0].pid} ({described(left[0])}), {what}"

@@ -586,10 +586,17 @@ def test_one_that_ignores_the_signal(host):
     [
         ('"$@"', {}),
         ('while :; do "$@"; done', {}),
+        ('while :; do "$@"; export STAND_IN_DELAY=4; done', {}),
         ('echo $$ >{pid_file}; "$@"', {"NO_PID_FILE": 1}),
         ('exec "$@"', {"CHILD": "kept"}),
     ],
-    ids=["a wrapper that waits", "a supervisor", "a wrapper in the pid file", "a child that keeps the port"],
+    ids=[
+        "a wrapper that waits",
+        "a supervisor",
+        "a supervisor of one that starts slowly",
+        "a wrapper in the pid file",
+        "a child that keeps the port",
+    ],
 )
 def test_the_whole_family_ends(host, ttenv, settings):
     """Whoever of it the signal does not reach by itself."""
