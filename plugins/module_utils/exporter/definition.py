@@ -77,6 +77,11 @@ class Definition:
         return self.usual_pid_file + (_names.SPARE if self.spare else "")
 
     @property
+    def other_pid_file(self) -> str:
+        """Return the pid file of the process on the other port; a restart tries its new process there, too."""
+        return self.on_other_port().pid_file
+
+    @property
     def how_to_stop(self) -> tuple[str, int, bool]:
         """Return the signal, the seconds to wait, and whether to kill afterwards."""
         return self.stop_signal, self.stop_timeout, self.force_kill
@@ -217,8 +222,8 @@ def _refuse_our_files(directory: str, paths: dict[str, str], place: str) -> None
             raise TimesTenError(
                 f"{place}{option}: {path} is kept for another file of the exporter's; choose another name, or leave {option} out"
             )
-    if paths["pid_file"] == paths["log_file"]:
-        raise TimesTenError(f"{place}pid_file: {paths['pid_file']} is also log_file; choose two files")
+    if paths["log_file"] in (paths["pid_file"], paths["pid_file"] + _names.SPARE):
+        raise TimesTenError(f"{place}pid_file: {paths['log_file']} is also log_file; choose two files")
 
 
 def define_all(items: Sequence[dict[str, Any]]) -> list[Definition]:
@@ -228,12 +233,14 @@ def define_all(items: Sequence[dict[str, Any]]) -> list[Definition]:
     """
     definitions = [define(item, f"exporters[{index}].") for index, item in enumerate(items)]
     _names.check_distinct([item.name for item in definitions], "exporters")
-    for options in (("certificate_directory",), ("port", "spare_port"), ("pid_file", "log_file")):
+    for options in (("certificate_directory",), ("port", "spare_port"), ("pid_file", "other_pid_file", "log_file")):
         seen: dict[Any, str] = {}
         for item, option in ((item, option) for item in definitions for option in options):
             value = getattr(item, option)
             if value is not None and value in seen:
-                raise TimesTenError(f"exporters: {seen[value]} and {item.name} have the same {option}: {value}")
+                raise TimesTenError(
+                    f"exporters: {seen[value]} and {item.name} have the same {option.replace('other_', '')}: {value}"
+                )
             seen[value] = item.name
     return definitions
 

@@ -198,6 +198,7 @@ def test_a_client_may_take_some_exporters_alone():
         ("log_file", "/m/exp1/../exp1/run", "is kept for another file"),
         ("log_file", "/m/exp1/exporter.pid.spare", "is kept for another file"),
         ("log_file", "/v/exporter.pid", "is also log_file"),
+        ("log_file", "/v/exporter.pid.spare", "is also log_file"),
         ("pid_file", "/m/exp1/exporter.pid", None),
         ("pid_file", "/m/exp1/tt.pid", None),
         ("pid_file", "/m/exp1/var/exporter.pid", None),
