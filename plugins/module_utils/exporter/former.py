@@ -22,6 +22,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.layou
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.process import ProcessPlan, ready
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.running.drift import is_replaced
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.utility import Utility
+from ansible_collections.timesten.monitoring.plugins.module_utils.machine.processes import environment
 
 _PATIENCE = 30.0
 """The former process gets at least so many seconds to start again: it did work, and there is no other way left."""
@@ -60,7 +61,7 @@ class FormerProcess:
         if options is None or home is None:
             return None
         script = _read(new.run_file)
-        utility = Utility(home, _environment(state.process.pid))
+        utility = Utility(home, environment(state.process.pid))
         wanted = dataclasses.replace(
             new,
             utility=utility,
@@ -172,16 +173,6 @@ def _arguments(process: processes.Process, command: Sequence[str], pid_file: str
     except TimesTenError:
         arguments[arguments.index("-pid-file") + 1] = pid_file
     return arguments
-
-
-def _environment(pid: int) -> dict[str, str]:
-    """Return the environment variables that a process was started with."""
-    try:
-        with open(f"/proc/{pid}/environ", encoding="utf-8", errors="surrogateescape") as stream:
-            pairs = (item.partition("=") for item in stream.read().split("\0") if "=" in item)
-            return {name: value for name, _equals, value in pairs}
-    except OSError:
-        return {}
 
 
 def _read(path: str) -> str | None:
