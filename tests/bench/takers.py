@@ -84,10 +84,6 @@ class Server(rotation_kit.Server):
         """Run a rotation."""
         switched(fleet, "rotate")
 
-    def as_before(self) -> bool:
-        """Whether nothing of ours is left."""
-        raise NotImplementedError
-
 
 def say(what: str) -> None:
     """Say how far a row is."""

@@ -403,9 +403,10 @@ def call(arguments: dict[str, Any], check: bool = False, diff: bool = False, dem
     identity = [str(entry.pw_uid), str(entry.pw_gid)] if demote else []
     with tempfile.TemporaryFile() as out:
         process = start(*identity, stdout=out, stderr=out)
+        assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(given)  # type: ignore[union-attr]
-        process.stdin.close()  # type: ignore[union-attr]
+            process.stdin.write(given)
+        process.stdin.close()
         _pid, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
