@@ -42,6 +42,7 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.dec
     check_version,
     decide,
     edit_config,
+    view_after,
 )
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.observe import (
     Context,
@@ -358,8 +359,12 @@ class Change:
                 reloaded = self._reload()
             proof = prove(self.ctx, plan, time.time(), bool(reloaded))
             prove_rules(self.ctx, plan.rules)
-        except Moved:
-            self._restore(plan, list(plan.switch))
+        except Moved as moved:
+            try:
+                self._restore(plan, list(plan.switch))
+            except TimesTenError:
+                # The next attempt would plan on what could not be put back.
+                raise self._back(plan, moved) from moved
             raise
         except Exception as error:
             # Whatever the error is, undo the change, so that nothing stays half done.
@@ -590,10 +595,12 @@ class Change:
         kept = [plan.jobs[name] for name in rest if name not in plan.rejected]
         entries = {name: plan.entries[name] for name in rest}
         entries.update({name: old for name, old in seen.state["exporters"].items() if name in touched})
-        rules = rule_file.compose(plan.common_rules, entries, plan.view) if any(plan.common_rules.values()) else None
-        edit = edit_config(ctx.settings, seen, kept, plan.removed, None if rules is None else ctx.rules_file.path)
-        if rules is not None:
-            self._rewrite(ctx.rules_file, plan.rules, rules)
+        has_rules = any(plan.common_rules.values())
+        edit = edit_config(ctx.settings, seen, kept, plan.removed, ctx.rules_file.path if has_rules else None)
+        if has_rules:
+            # By the jobs as they are then: one that was to be adopted is its owner's again.
+            view = view_after(seen, edit)
+            self._rewrite(ctx.rules_file, plan.rules, rule_file.compose(plan.common_rules, entries, view))
         if ctx.settings.layout == "files" and edit.scrape_file != ctx.scrape_file.read():
             self._rewrite(ctx.scrape_file, plan.edit.scrape_file, edit.scrape_file)
         self._rewrite(ctx.config, plan.edit.config, edit.config)

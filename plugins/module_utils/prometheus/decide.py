@@ -461,6 +461,15 @@ def edit_config(
     return _with_rules(seen.files, edit, rules_path)
 
 
+def view_after(seen: Observation, edit: config.EditResult) -> config.ConfigView:
+    """Return how the observed configuration reads after an edit."""
+    if not edit.changed:
+        return seen.view
+    others = {path: data for path, data in seen.files.others.items() if path not in edit.obsolete}
+    files = dataclasses.replace(seen.files, config=edit.config, scrape_file=edit.scrape_file, others=others)
+    return config.read(files)
+
+
 def _former(settings: Settings, seen: Observation) -> list[jobs.Job]:
     """The jobs as they were written last, where the configuration has none of our marks."""
     if seen.view.layout != "template":
@@ -514,11 +523,7 @@ class _Decision:
         absent = self._absent()
         for name in absent:
             reasons[name].append("Prometheus does not have its job although the configuration does")
-        view = seen.view
-        if edit.changed:
-            others = {path: data for path, data in seen.files.others.items() if path not in edit.obsolete}
-            after = dataclasses.replace(seen.files, config=edit.config, scrape_file=edit.scrape_file, others=others)
-            view = config.read(after)
+        view = view_after(seen, edit)
         elements = {item["name"]: item for item in settings.exporters}
         contents = {**seen.files.others, seen.files.scrape_path: seen.files.scrape_file or b""}
         entries = self._entries()
