@@ -1072,6 +1072,10 @@ def test_a_removed_unit_is_no_manager(host, monkeypatch, tmp_path, booted, file,
     if file:
         (tmp_path / unit).touch()
     assert systemd.manager(state.pid) == (unit if managed else None)
+    # What a user's own systemd, or that of a container, runs is not this host's systemd's to know.
+    for above in ("/user.slice/user-1000.slice/user@1000.service/app.slice", "/machine.slice/c1.scope"):
+        monkeypatch.setattr(systemd, "proc_text", lambda pid, name, above=above: f"0::{above}/of-{pid}.service\n")
+        assert systemd.manager(state.pid) == unit
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -219,6 +219,16 @@ def test_wrong_answers_are_explained(server: Any, status: int, body: bytes, word
     ],
 )
 def test_what_is_no_whole_answer_is_no_traceback(raw: bytes) -> None:
+    assert_not_answering(raw, r"no whole HTTP answer|does not answer")
+
+
+def test_an_error_whose_text_is_cut_is_told_as_that_error() -> None:
+    """A Prometheus that is ended while it starts; who waits for it asks again."""
+    raw = b"HTTP/1.1 503 Service Unavailable\r\nTransfer-Encoding: chunked\r\n\r\n50\r\nService"
+    assert_not_answering(raw, "was answered 503: Prometheus is still starting")
+
+
+def assert_not_answering(raw: bytes, said: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -229,7 +239,7 @@ def test_what_is_no_whole_answer_is_no_traceback(raw: bytes) -> None:
                     connection.sendall(raw)
 
         threading.Thread(target=serve, daemon=True).start()
-        with pytest.raises(TimesTenError, match=r"no whole HTTP answer|does not answer"):
+        with pytest.raises(api.NotAnswering, match=said):
             api.Api(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=5).flags()
 
 

@@ -82,6 +82,20 @@ def test_a_target_that_no_job_names(on_existing, job, url, expected):
     assert all(f"{job!r} scrapes {name}:8888 too, from a file or by relabelling" in problems[name] for name in expected)
 
 
+def test_who_has_its_job_keeps_it_beside_a_newcomer():
+    """The owner's job of a file came later."""
+    settings, files, view = seen(targets="'y:1'")
+    both = by_hand.jobs.merge({}, settings.exporters, {})
+    made = config.edit(files, [by_hand.jobs.build(both["exp1"], STORE)])
+    files = dataclasses.replace(files, config=made.config)
+    view = config.read(files)
+    shown = [Target("other", f"https://{name}:8888/metrics", "up", "", 100.0, 0.2, {}) for name in both]
+    others = by_hand.shown(view, shown)
+    assert set(others) == {"exp1:8888", "exp2:8888"} and by_hand.may_be_in_the_way(settings, view)
+    asked_jobs = by_hand.candidates(settings, view, STORE, others)
+    assert set(by_hand.in_the_way(settings, files, asked_jobs, others)) == {"exp2"}
+
+
 def test_prometheus_is_not_asked_where_every_exporter_has_its_job():
     settings, files, view = seen(on_existing="adopt")
     both = by_hand.jobs.merge({}, settings.exporters, {})

@@ -144,6 +144,17 @@ def test_what_is_no_secret_is_shown() -> None:
     assert shown(text).count("\n") == text.count("\n") + 3
 
 
-def test_words_of_a_program() -> None:
-    said = 'line 3: parse "http://u:p/hunter2@host": invalid port ":p" after host'
+@pytest.mark.parametrize("text", ['a: {u: v, "password"\n   : hunter2}\nb: [\n', "? password\n: hunter2\n- x\n"])
+def test_nothing_is_shown_of_what_cannot_be_read(text: str) -> None:
+    assert redact.lines(text.encode(), "x.yml") == [redact.HIDDEN] * text.count("\n")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'line 3: parse "http://u:p/hunter2@host": invalid port ":p" after host',
+        'line 3: parse "http://h:80a/w?token=hunter2": invalid port ":80a" after host',
+    ],
+)
+def test_words_of_a_program(said: str) -> None:
     assert SECRET not in redact.said(said) and "line 3: parse" in redact.said(said)

@@ -627,6 +627,10 @@ def test_a_host_chooses_no_variable_by_its_facts(name):
     (message,) = problems(told)
     assert message.startswith(f"exp2: {name}: among the facts of the host") and "--flush-cache" in message
     assert problems({"exp2": {"ansible_facts": {"hostname": "exp2", "exporter": 1}}}) == []
+    # What is set for the run counts for all, whoever has it: also of a host outside of a limit, or where a role is used alone.
+    limited = fleet.problems(hostvars(told), GROUPS, {*ALL} - {"exp2"}, limit="exp1:prometheus_servers")
+    assert [text for text in limited if "among the facts" in text] == [message]
+    assert fleet.read(hostvars(told), GROUPS)[1] == [message]
 
 
 def test_an_earlier_playbook_of_the_same_run_answers_nothing():
