@@ -68,7 +68,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             reason = f"it only reports what another playbook has seen in the same run. Run one of these playbooks, which all end with it: {books}"
             page_of = "with -e timesten_report=FILE -e timesten_report_html=PAGE it makes the page of an earlier report"
             return {"failed": True, "msg": f"timesten.monitoring.report has nothing to report: {reason}; {page_of}."}
-        in_the_way = reports.fault(run.timesten_report_html, "timesten_report_html")
+        in_the_way = reports.fault(run.timesten_report_html, "timesten_report_html") or reports.same(
+            run.timesten_report, run.timesten_report_html
+        )
         if in_the_way:
             return {"failed": True, "msg": in_the_way}
         try:

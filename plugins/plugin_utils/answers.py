@@ -678,6 +678,10 @@ def _known_certificates(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     }
 
 
+CERTIFICATES = tuple(_known_certificates({}, ""))
+"""What the phases ``stage`` and ``status`` both say of a generation's certificates."""
+
+
 def _process(value: Any, where: str) -> Process:
     given = checks.fields(value, where, 100)
     return Process(

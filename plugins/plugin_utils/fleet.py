@@ -16,6 +16,7 @@ import dataclasses
 import math
 import posixpath
 import re
+import string
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -586,17 +587,20 @@ def _without_vaulted(messages: Sequence[str], variables: Mapping[str, Any]) -> l
     for name in _known().intersection(variables):
         with contextlib.suppress(AnsibleError):
             # Messages clip long values, and show what cannot be seen as its escape.
-            begins += [match.group() for text in _vaulted(variables[name]) if (match := _BEGIN.match(text))]
+            begins += [match.group() for text in _vaulted(variables[name]) if (match := _BEGIN.search(text))]
     shortened = []
     for message in messages:
-        cuts = [message.index(begin) for begin in begins if begin in message]
+        # It begins with the name of a variable, which may be like a value.
+        after = len(message) - len(message.lstrip(_OF_NAMES))
+        cuts = [at for begin in begins if (at := message.find(begin, after)) >= 0]
         shown = message[: min(cuts)].rstrip(" '\"([{") if cuts else message
         shortened.append(f"{shown} ... (the rest would show a value from a vault)" if cuts else message)
     return shortened
 
 
 _BEGIN = re.compile(r"[!#-&(-\[\]-~]{3,8}")
-"""How a value begins in a message, however that shows it."""
+"""What a message shows of a value first, however that shows it."""
+_OF_NAMES = f"{string.ascii_letters}{string.digits}_.[]"
 
 
 def _is_secret(name: str) -> bool:
@@ -1231,9 +1235,9 @@ def _report_problems(run: Run) -> Iterator[str]:
         unwritable = None if path is None else reports.fault(path, variable)
         if unwritable:
             yield unwritable
-    paths = [reports.absolute(path) for path in (run.timesten_report, run.timesten_report_html) if path]
-    if len(set(paths)) < len(paths):
-        yield f"timesten_report and timesten_report_html both name {run.timesten_report}: choose another path for one of them"
+    both = reports.same(run.timesten_report, run.timesten_report_html)
+    if both:
+        yield both
 
 
 def _remove_problems(fleet: Fleet) -> Iterator[str]:

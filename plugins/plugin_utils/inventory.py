@@ -98,12 +98,8 @@ class Inventory:
         return steps.clock(self._hostvars, host, step)
 
     def trouble(self, host: str) -> str | None:
-        """Why Ansible failed a task of a host without its answer; None if it did not."""
-        for step in steps.ANSWERS:
-            reason = steps.trouble(self._hostvars, host, step)
-            if reason is not None:
-                return reason
-        return None
+        """Return why Ansible failed a task of a host without its answer; None if it did not."""
+        return steps.trouble(self._hostvars, host)
 
     def too_many_failed(self) -> bool:
         """Tell whether so many exporter hosts of earlier batches have failed that no further batch may begin."""

@@ -986,6 +986,8 @@ def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
     # Ansible itself may have failed a task before any of ours began, for example because of a variable that says how to connect.
     unfinished = {host.host for host in made.failed_hosts if NOT_BEGUN in str(host.reason)}
     troubles = {host: reason for host in unfinished if (reason := inventory.trouble(host)) is not None}
+    if not troubles:
+        return made
 
     def why(reason: str | None, host: str | None) -> str | None:
         return reason if reason is None or host not in troubles else reason.replace(NOT_BEGUN, troubles[host])
@@ -993,9 +995,7 @@ def of_run(operation: str, inventory: Inventory, check_mode: bool) -> Ledger:
     return dataclasses.replace(
         made,
         hosts=tuple(dataclasses.replace(host, reason=why(host.reason, host.host)) for host in made.hosts),
-        pairs=tuple(dataclasses.replace(pair, reason=why(pair.reason, pair.because_of)) for pair in made.pairs)
-        if troubles
-        else made.pairs,
+        pairs=tuple(dataclasses.replace(pair, reason=why(pair.reason, pair.because_of)) for pair in made.pairs),
     )
 
 

@@ -64,11 +64,9 @@ def read(path: str) -> Ledger | None:
     """
     path = reports.absolute(path)
     try:
-        return Ledger.from_dict(json.loads(reports.read_text(path)))
+        return Ledger.from_dict(json.loads(reports.read(path)))
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise TimesTenError(f"{path} could not be read: {error.strerror}") from error
     except Nonsense as error:
         raise TimesTenError(f"{path} is no JSON form of a ledger: {error}") from error
     except (ValueError, RecursionError) as error:

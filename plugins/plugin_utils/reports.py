@@ -8,12 +8,16 @@ file, then renamed.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
-import stat
 import tempfile
 from typing import Any
+
+from ansible_collections.timesten.monitoring.plugins.module_utils.core import files
+from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+
+_LIMIT = 1 << 28
+"""Bytes. The report of 10,000 pairs has about 5 MB."""
 
 
 def absolute(path: str) -> str:
@@ -42,18 +46,20 @@ def fault(path: str, variable: str = "timesten_report") -> str | None:
     return None
 
 
-def read_text(path: str) -> str:
-    """Return what a file holds.
+def same(report: str | None, page: str | None) -> str | None:
+    """Return why one path cannot hold both forms of a report, or None."""
+    if not report or not page or absolute(report) != absolute(page):
+        return None
+    return f"timesten_report and timesten_report_html both name {report}: choose another path for one of them"
 
-    :raises OSError: if it cannot be read, or is no file: nobody waits for what a pipe may say.
-    :raises ValueError: if that is no text.
+
+def read(path: str) -> bytes:
+    """Return what a report holds.
+
+    :raises FileNotFoundError: if there is no file.
+    :raises TimesTenError: if it is a link, not a file, too large, or unreadable.
     """
-    path = absolute(path)
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with os.fdopen(descriptor, encoding="utf-8", newline="") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is no file", path)
-        return file.read()
+    return files.read(absolute(path), _LIMIT)
 
 
 def write(path: str, data: dict[str, Any]) -> None:
@@ -71,8 +77,8 @@ def write_text(path: str, text: str, check_mode: bool = False) -> bool:
     :raises OSError: if it cannot be written.
     """
     path = absolute(path)
-    with contextlib.suppress(OSError, ValueError):
-        if not os.path.islink(path) and read_text(path) == text:
+    with contextlib.suppress(FileNotFoundError, TimesTenError):
+        if read(path) == text.encode():
             return False
     if check_mode:
         return True

@@ -63,9 +63,6 @@ REGISTERED = frozenset(
 )
 """Names that tasks of this collection register. They are not variables of an inventory."""
 
-_CERTIFICATES = ("server_certificate", "server_certificate_source", "due", "due_at", "ca_not_after")
-"""What the phases ``stage`` and ``status`` both say of a generation's certificates."""
-
 Hostvars = Mapping[str, Mapping[str, Any]]
 
 _readings = [0]
@@ -204,12 +201,13 @@ def _registered(hostvars: Hostvars, host: str, step: str) -> Any:
     return current(variables.get(step)) if isinstance(variables, Mapping) else None
 
 
-def trouble(hostvars: Hostvars, host: str, step: str) -> str | None:
-    """Return why a task of ours failed although it never does: Ansible could not begin it; None if it did not fail."""
-    registered = _registered(hostvars, host, step)
-    if not isinstance(registered, Mapping) or not (registered.get("failed") or registered.get("unreachable")):
-        return None
-    return answers.reason(registered)
+def trouble(hostvars: Hostvars, host: str) -> str | None:
+    """Return why a task of ours failed although it never does: Ansible could not begin it; None if none failed."""
+    for step in ANSWERS:
+        registered = _registered(hostvars, host, step)
+        if isinstance(registered, Mapping) and (registered.get("failed") or registered.get("unreachable")):
+            return answers.reason(registered)
+    return None
 
 
 def exporters(hostvars: Hostvars, hosts: Iterable[str], step: str) -> dict[str, ExporterHostAnswer]:
@@ -236,7 +234,7 @@ def _as_served(ready: ExporterHostAnswer, seen: ExporterHostAnswer) -> dict[str,
     for name, served in seen.exporters.items():
         # A host that is silent about it has said before what it knows.
         if name in rows and served.generation == rows[name].generation and served.server_certificate is not None:
-            told = {key: getattr(served, key) for key in _CERTIFICATES}
+            told = {key: getattr(served, key) for key in answers.CERTIFICATES}
             rows[name] = dataclasses.replace(rows[name], **told)
     return rows
 

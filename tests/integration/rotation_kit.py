@@ -112,9 +112,9 @@ class Fleet:
     def report(self) -> dict[str, Any]:
         """What the last run that came to its end has written of itself; it is read once."""
         path = self.root / "report.json"
-        rows = json.loads(path.read_text())
+        report = json.loads(path.read_text())
         path.unlink()
-        return dict(rows)
+        return dict(report)
 
     def states(self) -> dict[tuple[str, str], str]:
         """What the last run saw of each pair, by exporter and client."""

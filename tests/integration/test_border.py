@@ -94,9 +94,9 @@ def untouched(fleet: Fleet) -> None:
     assert {(server, job) for server in targets for job in targets[server] if job == "timesten-exp1"} == {
         (server, "timesten-exp1") for server in fleet.servers
     }
-    for target_files in targets.values():
-        assert target_files["timesten-exp1"]["scrapeUrl"] == "https://exp1:8888/metrics"
-        assert target_files["timesten-exp1"]["health"] == "up"
+    for of_server in targets.values():
+        assert of_server["timesten-exp1"]["scrapeUrl"] == "https://exp1:8888/metrics"
+        assert of_server["timesten-exp1"]["health"] == "up"
 
 
 ELEMENTS = {

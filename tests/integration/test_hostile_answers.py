@@ -90,9 +90,9 @@ def test_what_is_no_answer_costs_its_host_and_reaches_no_screen(tmp_path: Path) 
     shown = [line for line in output.splitlines() if re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", line)]
     assert shown == []
     assert len(output) < 40_000
-    report_rows = json.loads(report.read_text())
-    assert [pair["exporter"] for pair in report_rows["pairs"] if pair["state"] == "proven"] == good
-    reasons = {host["host"]: host["reason"] for host in report_rows["hosts"]}
+    written = json.loads(report.read_text())
+    assert [pair["exporter"] for pair in written["pairs"] if pair["state"] == "proven"] == good
+    reasons = {host["host"]: host["reason"] for host in written["hosts"]}
     for host, (_print, reason) in hosts.items():
         said = reasons[host]
         assert said is None if reason is None else reason in said[:100] and len(said) <= 1500, (host, said)

@@ -177,6 +177,14 @@ def test_report_alone_says_what_it_needs(small: Simulated) -> None:
     assert status != 0 and "has nothing to report" in output and "site, verify, rotate" in output
 
 
+def test_the_page_of_a_report_does_not_take_its_place(small: Simulated, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    report.write_text("{}")
+    both = ["-e", f"timesten_report={report}", "-e", f"timesten_report_html={tmp_path}/./report.json"]
+    status, output = ended(small, "timesten.monitoring.report", *both)
+    assert status != 0 and "timesten_report and timesten_report_html both name" in output and report.read_text() == "{}"
+
+
 @pytest.mark.parametrize(
     ("playbook", "limit", "reason"),
     [

@@ -649,7 +649,19 @@ class Vaulted(str):
     _ciphertext = b"$ANSIBLE_VAULT;1.1;AES256"
 
 
-@pytest.mark.parametrize("secret", [SECRET, f"{SECRET}\n", SECRET * 20])
+@pytest.mark.parametrize(
+    "secret",
+    [
+        SECRET,
+        f"{SECRET}\n",
+        SECRET * 20,
+        f"is {SECRET}",
+        f"\xdf{SECRET}",
+        f"'{SECRET}'",
+        f"pw {SECRET}",
+        f"\t {SECRET}",
+    ],
+)
 def test_a_value_from_a_vault_is_in_no_message(secret):
     wrong = [
         {"exporter_host_port": Vaulted(secret)},
@@ -660,6 +672,18 @@ def test_a_value_from_a_vault_is_in_no_message(secret):
         (message,) = problems({"exp1": variables})
         assert "s3cr" not in message and message.startswith("exp1: ") and "from a vault" in message
         assert next(iter(variables)).rpartition("_")[2][:4] in message or "alt_names" in message
+
+
+def test_a_value_from_a_vault_that_is_like_a_variable_hides_no_reason():
+    (message,) = problems(
+        {
+            "prom1": {
+                "prometheus_host_url_username": Vaulted("prometheus"),
+                "prometheus_host_scrape_interval": "5 bananas",
+            }
+        }
+    )
+    assert message.startswith("prom1: prometheus_host_scrape_interval: ") and "5 bananas" in message
 
 
 @pytest.mark.parametrize(
