@@ -133,13 +133,12 @@ def check_host(value: str, what: str, wildcard: bool = False) -> str:
 def covers(alt_names: Iterable[str], host: str) -> bool:
     """Tell whether a certificate with these alternative names is valid for a host.
 
-    The rules are those of Go's verifier, which Prometheus uses: addresses match exactly, a wildcard stands for exactly
+    The rules are those of Go's verifier, which Prometheus uses: an address matches in any spelling of it, a wildcard stands for exactly
     one left-most label, and case does not matter.
     """
     if is_address(host):
         # No certificate contains a scope, so an address with one needs a server_name.
-        address = None if "%" in host else ipaddress.ip_address(host)
-        return any(is_address(name) and "%" not in name and ipaddress.ip_address(name) == address for name in alt_names)
+        return "%" not in host and canonical(host) in map(canonical, alt_names)
     host = host.rstrip(".").lower()
     for name in (given.rstrip(".").lower() for given in alt_names):
         if name == host:

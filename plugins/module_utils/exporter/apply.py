@@ -54,7 +54,7 @@ def apply(
         process = plan_process(definition, directory, utility, wallet)
     elif plan.probe is not None and plan.probe.action == "issue":
         # Only now can the process be asked what it serves.
-        process = plan_process(definition, directory, utility, wallet)
+        process = plan.process = plan_process(definition, directory, utility, wallet)
         former = _former(process, directory)
     if process.takes_over and gap is not None:
         gap.wait()

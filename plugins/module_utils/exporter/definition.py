@@ -9,14 +9,14 @@ import dataclasses
 import os
 import pwd
 import re
-from typing import Any, Iterable, Sequence
+from typing import Any, Iterable, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names as _names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.argspec import is_number, show
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.names import PROBE
 from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.generations import Asked, Client
-from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.layout import is_lock, is_ours
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.layout import OLD_LOG, is_lock, is_ours
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls.pem import RenewBefore
 from ansible_collections.timesten.monitoring.plugins.module_utils.tls.transport_keys import check_public_key
 
@@ -222,8 +222,10 @@ def _refuse_our_files(directory: str, paths: dict[str, str], place: str) -> None
             raise TimesTenError(
                 f"{place}{option}: {path} is kept for another file of the exporter's; choose another name, or leave {option} out"
             )
-    if paths["log_file"] in (paths["pid_file"], paths["pid_file"] + _names.SPARE):
-        raise TimesTenError(f"{place}pid_file: {paths['log_file']} is also log_file; choose two files")
+    log_file, pid_file = paths["log_file"], paths["pid_file"]
+    # Of each of them a second one may be there: the log before this one, and the process on the other port.
+    if {log_file, log_file + OLD_LOG}.intersection((pid_file, pid_file + _names.SPARE)):
+        raise TimesTenError(f"{place}pid_file: {pid_file} is also log_file; choose two files")
 
 
 def define_all(items: Sequence[dict[str, Any]]) -> list[Definition]:
@@ -242,7 +244,23 @@ def define_all(items: Sequence[dict[str, Any]]) -> list[Definition]:
                     f"exporters: {seen[value]} and {item.name} have the same {option.replace('other_', '')}: {value}"
                 )
             seen[value] = item.name
+    owners = {item.certificate_directory: item.name for item in definitions}
+    for item in definitions:
+        for option in ("certificate_directory", "pid_file", "log_file"):
+            _refuse_files_of_others(item, option, owners)
     return definitions
+
+
+def _refuse_files_of_others(item: Definition, option: str, owners: Mapping[str, str]) -> None:
+    """:raises TimesTenError: if a path is in the place of a file of another exporter of the host."""
+    path = str(getattr(item, option))
+    parts = path.split(os.sep)
+    for length in range(2, len(parts)):
+        owner = owners.get(os.sep.join(parts[:length]), item.name)
+        if owner != item.name and (is_ours(parts[length]) or is_lock(parts[length])):
+            raise TimesTenError(
+                f"exporters: {option} {path} of {item.name} is in the place of a file of {owner}; choose another"
+            )
 
 
 def define_clients(items: Iterable[dict[str, Any]]) -> list[Client]:

@@ -100,8 +100,8 @@ def _exporter(directory: str) -> str | None:
 
 
 def _manifest(directory: str) -> Mapping[str, Any]:
-    # Anybody may have written this file; it may be nested deeper than Python can parse.
-    with contextlib.suppress(TimesTenError, OSError, RecursionError):
+    # Anybody may have written this file.
+    with contextlib.suppress(TimesTenError, OSError):
         return files.read_json(os.path.join(directory, "manifest.json")) or {}
     return {}
 

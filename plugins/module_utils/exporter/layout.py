@@ -112,6 +112,10 @@ def timing_file(directory: str) -> str:
     return os.path.join(directory, "timing.json")
 
 
+OLD_LOG = ".1"
+"""What a start appends to the name of a large log, before it begins a new one."""
+
+
 def is_lock(name: str) -> bool:
     """Tell whether this name in the directory is that of the lock."""
     return name == _LOCK

@@ -121,7 +121,8 @@ def _other_process(
 def stop_other(definition: Definition, planned: ProcessPlan) -> None:
     """Stop the process that a rotation left on the other port; the caller holds the lock."""
     if planned.other is not None:
-        processes.stop(*planned.other, definition.stop_signal, definition.stop_timeout, definition.force_kill)
+        wanted, state = planned.other
+        processes.stop(wanted, state, *definition.how_to_stop)
         planned.other = None
 
 

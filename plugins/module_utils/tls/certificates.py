@@ -91,6 +91,9 @@ def own_of(pem: bytes, key: bytes) -> bytes:
 
     Where none does, all certificates of the text: :func:`check_pair` then names what is wrong.
     """
+    if len(PEM_BLOCK.findall(pem)) < 2:
+        # Reading a key checks it, which takes a tenth of a second and more.
+        return certificates_of(pem)
     try:
         public = _public(serialization.load_pem_private_key(key, None).public_key())
     except (TypeError, ValueError, UnsupportedAlgorithm):

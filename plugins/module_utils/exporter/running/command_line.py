@@ -25,10 +25,8 @@ def exporter_options(argv: Sequence[str]) -> dict[str, str | None] | None:
     ``ttenv ttExporter ...``). A program of another name counts if it has a port, and a pid file or a wallet.
     """
     options = utility.parse_options(arguments(argv))
-    if is_named(argv):
-        return options if (options.get("port") or "").isdigit() else None
-    own = options.get("pid-file") or options.get("certificate-directory")
-    return options if own and (options.get("port") or "").isdigit() else None
+    known = is_named(argv) or options.get("pid-file") or options.get("certificate-directory")
+    return options if known and (options.get("port") or "").isdigit() else None
 
 
 def arguments(argv: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ import os
 import stat
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
+from ansible_collections.timesten.monitoring.plugins.module_utils.exporter.layout import OLD_LOG
 
 LOG_LIMIT = 10 << 20
 """Bytes. The next start renames a larger log to ``<log>.1``."""
@@ -25,7 +26,7 @@ def open_log(path: str) -> tuple[int, int]:
         with contextlib.suppress(FileNotFoundError):
             info = os.lstat(path)
             if stat.S_ISREG(info.st_mode) and info.st_size > LOG_LIMIT:
-                os.rename(path, f"{path}.1")
+                os.rename(path, path + OLD_LOG)
         descriptor = os.open(
             path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600
         )

@@ -77,8 +77,11 @@ def written_at(path: str) -> float | None:
 
 
 def remove_pid_file(path: str, pid: int) -> None:
-    """Remove the pid file of a process that we ended, unless another process has written it since."""
-    with contextlib.suppress(FileNotFoundError):
+    """Remove the pid file of a process that we ended, unless another process has written it since.
+
+    What cannot be read as a pid file, or lies where we may not remove it, stays: that is no reason to call the end a failure.
+    """
+    with contextlib.suppress(OSError, TimesTenError):
         if parse_pid(files.read(path, SIZE_LIMIT), path) == pid:
             os.unlink(path)
 

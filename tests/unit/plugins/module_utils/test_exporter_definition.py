@@ -59,39 +59,6 @@ def test_environment_is_text():
         assert message == "exporters[0].environment: A is not a text; quote its value"
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (
-            {"log_file": "/opt/mon/exp1/exporter.pid"},
-            "log_file: /opt/mon/exp1/exporter.pid is kept for another file of the exporter",
-        ),
-        (
-            {"log_file": "/opt/mon/exp1/state.json"},
-            "log_file: /opt/mon/exp1/state.json is kept for another file of the exporter",
-        ),
-        ({"log_file": "/opt/mon/exp1/./lock"}, "log_file: /opt/mon/exp1/lock is kept for another file of the exporter"),
-        (
-            {"pid_file": "/opt/mon/exp1/exporter.log"},
-            "pid_file: /opt/mon/exp1/exporter.log is kept for another file of the exporter",
-        ),
-        (
-            {"pid_file": "/opt/mon/exp1/current"},
-            "pid_file: /opt/mon/exp1/current is kept for another file of the exporter",
-        ),
-        ({"pid_file": "/run/tt/x", "log_file": "/run/tt/x"}, "pid_file: /run/tt/x is also log_file"),
-        ({"pid_file": "/opt/mon/exp1/tt.pid", "log_file": "/opt/mon/exp1/tt.log"}, None),
-        ({"pid_file": "/run/tt/state.json", "log_file": "/run/tt/lock"}, None),
-    ],
-)
-def test_the_exporter_writes_into_no_file_of_ours(options, message):
-    given = {**LEAST, "certificate_directory": "/opt/mon/exp1", **options}
-    if message is None:
-        assert _exporter_definition.define(given)
-    else:
-        assert failure(_exporter_definition.define, given).startswith(message)
-
-
 def test_home_is_refused_also_through_a_link(tmp_path, monkeypatch):
     (tmp_path / "home").mkdir()
     (tmp_path / "link").symlink_to("home")
@@ -194,15 +161,20 @@ def test_a_client_may_take_some_exporters_alone():
         ("pid_file", "/m/exp1/state.json", "is kept for another file"),
         ("pid_file", "/m/exp1/exporter.log", "is kept for another file"),
         ("pid_file", "/m/exp1/lock", "is kept for another file"),
+        ("pid_file", "/m/exp1/current", "is kept for another file"),
         ("pid_file", "/m/exp1/current/exporter.pid", "is kept for another file"),
         ("log_file", "/m/exp1/../exp1/run", "is kept for another file"),
+        ("log_file", "/m/exp1/exporter.pid", "is kept for another file"),
+        ("log_file", "/m/exp1/./lock", "is kept for another file"),
         ("log_file", "/m/exp1/exporter.pid.spare", "is kept for another file"),
         ("log_file", "/v/exporter.pid", "is also log_file"),
         ("log_file", "/v/exporter.pid.spare", "is also log_file"),
+        ("pid_file", "/m/exp1/exporter.log.1", "is kept for another file|is also log_file"),
         ("pid_file", "/m/exp1/exporter.pid", None),
         ("pid_file", "/m/exp1/tt.pid", None),
         ("pid_file", "/m/exp1/var/exporter.pid", None),
         ("log_file", "/m/state.json", None),
+        ("log_file", "/m/exp1/tt.log", None),
     ],
 )
 def test_pid_file_and_log_are_nothing_else(option, path, message):
@@ -212,3 +184,26 @@ def test_pid_file_and_log_are_nothing_else(option, path, message):
         return
     with pytest.raises(TimesTenError, match=message):
         _exporter_definition.define(given)
+
+
+@pytest.mark.parametrize(
+    ("option", "path"),
+    [
+        ("pid_file", "/opt/mon/exp1/state.json"),
+        ("log_file", "/opt/mon/exp1/exporter.log.old"),
+        ("log_file", "/opt/mon/exp1/lock"),
+        ("certificate_directory", "/opt/mon/exp1/generations"),
+        ("certificate_directory", "/opt/mon/exp1/generations/x/exp2"),
+        ("certificate_directory", "/opt/mon/exp1/exp2"),
+        ("pid_file", "/opt/mon/exp1/exp2.pid"),
+    ],
+)
+def test_nothing_of_an_exporter_is_in_the_place_of_another_one_s(option, path):
+    second = {**EXPORTER, "name": "exp2", "certificate_directory": "/opt/mon/exp2", "port": 1, option: path}
+    both = [{**EXPORTER, "certificate_directory": "/opt/mon/exp1"}, second]
+    if path.rpartition("/")[2] in ("exp2", "exp2.pid", "exporter.log.old") and "generations" not in path:
+        assert len(_exporter_definition.define_all(both)) == 2
+    else:
+        assert failure(_exporter_definition.define_all, both) == (
+            f"exporters: {option} {path} of exp2 is in the place of a file of exp1; choose another"
+        )

@@ -642,6 +642,21 @@ def test_force_kills_nobody_else_of_a_start_script(host):
     assert _process.read_process(int(other.read_text())) is not None
 
 
+@pytest.mark.parametrize("kind", ["text", "link", "directory"])
+def test_what_is_no_pid_file_is_no_failure_of_the_end(host, kind):
+    """A takeover would go back to the former exporter, again and again."""
+    wanted = host.wanted()
+    state = _process.start(wanted)
+    host.pid_file.unlink()
+    {
+        "text": lambda: host.pid_file.write_text(f"pid={state.pid}\n"),
+        "link": lambda: host.pid_file.symlink_to("/etc/passwd"),
+        "directory": host.pid_file.mkdir,
+    }[kind]()
+    assert _process.stop(wanted, state).startswith("stopped by SIGTERM")
+    assert not host.state_file.exists() and host.left() == []
+
+
 def test_a_pid_file_that_stays_behind_is_removed(host):
     wanted = host.wanted(KEEP_PID_FILE="1")
     _process.stop(wanted, _process.start(wanted))
