@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import threading
 from typing import Any
 
 import pytest
@@ -150,6 +151,30 @@ def test_nothing_of_a_run_that_fails_stays(make: Any) -> None:
     assert done.failed
     assert host.prometheus.config.read_bytes() == original and groups(host) == {}
     assert not (host.prometheus.config.parent / "timesten.rules.yml").exists()
+
+
+def test_a_way_back_that_fails_goes_as_far_as_it_can(make: Any) -> None:
+    """Somebody breaks our block while a target is awaited; the other file goes back, and the message names both troubles."""
+    host = make()
+    config = host.prometheus.config
+    bad = host.exporter("exp1", kit.new_wallet(1))
+    element = bad.element(host.key(), rules=own("exp1"))
+    bad.stop()
+    host.exporters.remove(bad)
+
+    def break_the_block() -> None:
+        kit.until(lambda: "timesten-exp1" in host.prometheus.targets(), 30, "our job")
+        broken = host.config.replace("# exporter: exp1", "# BEGIN timesten.monitoring\n  # exporter: exp1")
+        config.write_text(broken + "# the owner's\n")
+
+    somebody = threading.Thread(target=break_the_block)
+    somebody.start()
+    done = host.call(exporters=[element], rules=COMMON, wait_timeout=10)
+    somebody.join()
+    assert done.failed and "exporter exp1" in done.result["msg"], done.result
+    assert f"Going back failed as well: {config}: line " in done.result["msg"], done.result
+    assert host.config.endswith("# the owner's\n") and "# exporter: exp1" in host.config
+    assert not (config.parent / "timesten.rules.yml").exists()
 
 
 def test_an_adopted_job_keeps_its_name_in_the_rules(make: Any) -> None:

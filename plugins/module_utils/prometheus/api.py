@@ -26,6 +26,8 @@ from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.opt
 
 _LIMIT = 1 << 28
 """Bytes of one answer. The targets of 10,000 exporters are about 15 MB."""
+_LIMIT_OF_ERROR = 1 << 20
+"""Bytes of the answer to what was refused. It is a sentence, or the page of a proxy."""
 _LONGEST = 120.0
 """Seconds for the body of one answer, however little of it comes at a time."""
 
@@ -158,7 +160,9 @@ class Api:
         self.url = url.rstrip("/")
         self._timeout = timeout
         self._headers = dict(headers or {})
-        self._login = f"with url_headers ({', '.join(self._headers)})" if self._headers else "without a login"
+        self._login = "without a login" if certificate_file is None else f"with url_cert_file {certificate_file}"
+        if self._headers:
+            self._login = f"with url_headers ({', '.join(self._headers)})"
         if bearer_token is not None:
             self._headers["Authorization"] = f"Bearer {bearer_token}"
             self._login = "with url_bearer_token"
@@ -189,8 +193,8 @@ class Api:
                 return self._body(answer)
         except urllib.error.HTTPError as error:
             text = ""
-            with error, contextlib.suppress(OSError, http.client.HTTPException):
-                text = redact.said(error.read(2000).decode("utf-8", "replace").strip())
+            with error, contextlib.suppress(TimesTenError, OSError, http.client.HTTPException):
+                text = redact.said(self._body(error.fp, _LIMIT_OF_ERROR).decode("utf-8", "replace").strip())[:2000]
             where = f"{method} {self.url}{path} was answered {error.code}"
             if error.code in (401, 403, 407):
                 raise TimesTenError(
@@ -233,7 +237,8 @@ class Api:
                 f"{self.url} does not answer ({reason}): is Prometheus running, and is url right?"
             ) from error
 
-    def _body(self, answer: Any) -> bytes:
+    def _body(self, answer: Any, largest: int | None = None) -> bytes:
+        largest = largest or _LIMIT
         longest = max(_LONGEST, self._timeout)
         deadline = time.monotonic() + longest
         announced, parts, size = answer.length, [], 0
@@ -243,8 +248,8 @@ class Api:
                 break
             parts.append(part)
             size += len(part)
-            if size > _LIMIT:
-                raise TimesTenError(f"{self.url} answers with more than {_LIMIT} bytes: is url that of a Prometheus?")
+            if size > largest:
+                raise TimesTenError(f"{self.url} answers with more than {largest} bytes: is url that of a Prometheus?")
             if time.monotonic() > deadline:
                 raise NotAnswering(f"{self.url} has not finished an answer within {longest:g} s ({size} bytes came)")
         if announced is not None and size < announced:

@@ -116,17 +116,22 @@ class Change:
 
         :param unfit: returns further exporters to remove from the plan, with the reason.
         """
-        while True:
-            seen, plan = self.plan()
-            faults = unfit(seen, plan)
-            if not faults and self.ctx.check_mode:
-                faults = self._open_in_check_mode(plan)
-            elif not faults:
-                self._preflight(plan)
-                faults = self._deliver(seen, plan)
-            if not faults:
-                return seen, plan
-            self.rejected.update(faults)
+        try:
+            while True:
+                seen, plan = self.plan()
+                faults = unfit(seen, plan)
+                if not faults and self.ctx.check_mode:
+                    faults = self._open_in_check_mode(plan)
+                elif not faults:
+                    self._preflight(plan)
+                    faults = self._deliver(seen, plan)
+                if not faults:
+                    return seen, plan
+                self.rejected.update(faults)
+        except BaseException:
+            # What this attempt or one before has stored.
+            self.drop(list(self._settled))
+            raise
 
     def _preflight(self, plan: ClientPlan) -> None:
         """Before anything is touched, ask Prometheus whether it runs and whether it can be told to read this file."""
@@ -251,12 +256,13 @@ class Change:
         if missing:
             ctx.store.prepare()
             opened, faults = self._open(plan, missing)
-            try:
-                fresh = self._stage(plan, opened)
-            except BaseException:
-                self.drop(list(self._settled))
-                raise
-        bad = self._check_as_user(plan, fresh)
+            fresh = self._stage(plan, opened)
+        try:
+            bad = self._check_as_user(plan, fresh)
+        except BaseException:
+            for name, place in fresh.items():
+                ctx.store.discard(name, place)
+            raise
         for name, place in fresh.items():
             if name in bad:
                 ctx.store.discard(name, place)
@@ -315,12 +321,7 @@ class Change:
         :raises TimesTenError: if the whole change was undone, saying what was wrong and what was restored.
         """
         for _attempt in range(_ATTEMPTS):
-            try:
-                seen, plan = self.prepare()
-            except BaseException:
-                # What the attempt before has stored.
-                self.drop(list(self._settled))
-                raise
+            seen, plan = self.prepare()
             try:
                 return seen, plan, self._apply(seen, plan)
             except Moved as error:
@@ -360,9 +361,7 @@ class Change:
             proof = prove(self.ctx, plan, time.time(), bool(reloaded))
             prove_rules(self.ctx, plan.rules)
         except Moved as moved:
-            try:
-                self._restore(plan, list(plan.switch))
-            except TimesTenError:
+            if self._restore(plan, list(plan.switch))[1]:
                 # The next attempt would plan on what could not be put back.
                 raise self._back(plan, moved) from moved
             raise
@@ -487,15 +486,18 @@ class Change:
 
     # --- undoing
 
-    def _restore(self, plan: ClientPlan, names: Sequence[str]) -> bool:
-        """Restore the former links and files.
+    def _restore(self, plan: ClientPlan, names: Sequence[str]) -> tuple[bool, list[str]]:
+        """Restore the former links and files, as far as possible.
 
-        :returns: whether a file was written.
+        :returns: whether a file was written, and what could not be restored.
         """
         store = self.ctx.store
-        store.switch_all({name: plan.before[name] for name in names if store.current(name) != plan.before[name]})
         wrote = False
         troubles = []
+        try:
+            store.switch_all({name: plan.before[name] for name in names if store.current(name) != plan.before[name]})
+        except TimesTenError as error:
+            troubles.append(error.message)
         removed = [(ConfigFile(path), None, content) for path, content in plan.obsolete.items()]
         for file, ours, before in (
             *removed,
@@ -508,13 +510,7 @@ class Change:
                     wrote = self._rewrite(file, ours, before) or wrote
                 except TimesTenError as error:
                     troubles.append(error.message)
-        if troubles:
-            # What is back should run, whatever became of the rest.
-            with contextlib.suppress(TimesTenError):
-                if wrote:
-                    self._reload()
-            raise TimesTenError(several(troubles))
-        return wrote
+        return wrote, troubles
 
     def _rewrite(self, file: ConfigFile, ours: bytes | None, target: bytes | None) -> bool:
         """Replace what we wrote by the former content. Keep what somebody else has changed since.
@@ -542,17 +538,16 @@ class Change:
 
     def _back(self, plan: ClientPlan, cause: TimesTenError) -> TimesTenError:
         """Restore files and links of the whole run, reload, and return the error to raise."""
-        trouble = None
-        wrote = False
+        wrote, troubles = self._restore(plan, list(plan.switch))
         try:
-            wrote = self._restore(plan, list(plan.switch))
+            # What is back should run, whatever became of the rest.
             if wrote:
                 self._reload()
         except TimesTenError as error:
-            trouble = error.message
+            troubles.append(error.message)
         self.drop(list(self._settled))
-        if trouble is not None:
-            outcome = f"Going back failed as well: {trouble}"
+        if troubles:
+            outcome = f"Going back failed as well: {several(troubles)}"
         else:
             self._clear_unfinished()
             outcome = "The previous links are in place, and the configuration was not touched."

@@ -386,7 +386,8 @@ def edit(
     at.check_stale()
     if layout == "files" and files.scrape_file and at.file.block is None:
         raise TimesTenError(
-            f"{files.scrape_path}: exists and was not written by this collection: choose another path, or move it away",
+            f"{files.scrape_path}: exists and was not written by this collection, or has lost its marker lines: choose another path, "
+            "or move it away",
             line=1,
         )
     asked_jobs = {job.exporter: job for job in jobs}

@@ -205,7 +205,7 @@ class ConfigFile:
 
 # Each line fits one way alone: anybody may have written the file, and two ways would double with each line.
 _EMPTY_LINES = rb"(?:[ \t]*(?:#[^\n]*|\r)?\n)*"
-_BEGIN = re.compile(rb"(?:\xef\xbb\xbf)?(?:(?:[ \t]*(?:#[^\n]*|\r)?\n|%[^\n]*\n)*---[ \t]*(?:#[^\n]*|\r)?\n)?")
+_BEGIN = re.compile(rb"(?:\xef\xbb\xbf)?(?:(?:[ \t]*(?:#[^\n]*|\r)?\n|%[^\n]*\n)*---[ \t]*(?:#[^\n]*|\r)?(?:\n|\Z))?")
 """What stands before the first document of a file: a byte order mark, and all to the line ``---``."""
 _FIRST = re.compile(_BEGIN.pattern + _EMPTY_LINES + rb"[ \t]*([^\n]*)")
 _NOTHING = re.compile(rb"(?:\[[ \t]*\][ \t]*)?(?:#.*)?\r?")
@@ -242,6 +242,9 @@ class ListFile(ConfigFile):
         """Return the list below its key; an empty list if there is no file."""
         data = super().read() or b""
         end = _begin(data)
+        if end == len(data) and b"---" in data and not data.endswith(b"\n"):
+            data += b"\n"
+            end += 1
         in_brackets = _first(data).startswith(b"[")
         if in_brackets and is_list(data):
             raise TimesTenError(

@@ -31,9 +31,9 @@ JOBS = "scrape_configs"
 FILES = "scrape_config_files"
 RULES = "rule_files"
 
-_DEEPEST = 1000
-_BRACKET = re.compile(r"[\[\]{}]")
-_MANY_DASHES = re.compile(rf"(?:[-?][ \t]+){{{_DEEPEST}}}")
+_DEEPEST = 5_000
+# Without brackets, two levels at most begin in one column.
+_DEEP_LINE = re.compile(rf"^[ \t?-]{{{_DEEPEST // 2}}}", re.MULTILINE)
 
 STR = "tag:yaml.org,2002:str"
 NULL = "tag:yaml.org,2002:null"
@@ -520,16 +520,21 @@ def _tolerant_loader() -> Any:
 
 
 def _is_deep(text: str) -> bool:
-    """Tell whether a text nests deeper than libyaml bears: at 200,000 levels it needs minutes, or ends the process.
-
-    Brackets in texts and comments count as well: a bound that is so far from what people write may be rough.
+    """Tell whether a text nests deeper than libyaml's composer bears: about 20,000 levels end the process. Its parser bears any depth,
+    and only a text that may be deep is parsed for this.
     """
+    if text.count("[") + text.count("{") <= _DEEPEST and not _DEEP_LINE.search(text):
+        return False
     depth = 0
-    for bracket in _BRACKET.finditer(text):
-        depth = depth + 1 if bracket.group() in "[{" else max(0, depth - 1)
-        if depth > _DEEPEST:
-            return True
-    return _MANY_DASHES.search(text) is not None
+    with contextlib.suppress(yaml.YAMLError):
+        for event in yaml.parse(text, Loader=_quick_loader()):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > _DEEPEST:
+                    return True
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+    return False
 
 
 def _fail(path: str, line: int, message: str) -> TimesTenError:

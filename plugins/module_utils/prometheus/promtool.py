@@ -65,7 +65,7 @@ def complaint(
         raise TimesTenError(
             f"cannot run {promtool} as {identity.name}: {error}; set promtool to the one of this Prometheus"
         ) from error
-    return None if done.returncode == 0 else redact.said(done.stdout.decode("utf-8", "replace").strip()[-2000:])
+    return None if done.returncode == 0 else redact.said(done.stdout.decode("utf-8", "replace").strip())[-2000:]
 
 
 def check(promtool: str, path: str, identity: Account, original: str | None = None, syntax_only: bool = False) -> None:

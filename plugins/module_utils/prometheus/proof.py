@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
 import re
 import tempfile
 import time
-from typing import TYPE_CHECKING, Any, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Collection, Mapping, Sequence
 
 from ansible_collections.timesten.monitoring.plugins.module_utils.core import names
 from ansible_collections.timesten.monitoring.plugins.module_utils.core.errors import TimesTenError
-from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, jobs, rule_file
+from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config, jobs, redact, rule_file
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.api import Target, advice, patiently
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus.contract import (
     FILES,
@@ -263,13 +264,18 @@ def check_health(
     # Nothing can be proven before that.
     limit += max(0.0, max(claim.since for claim in proven.values()) - time.time())
     targets = _await(ctx, proven, limit)
+    dropped: set[str] = set()
+    if any(name not in targets for name in proven):
+        # Only for advice, so that an answer that does not come costs nothing else.
+        with contextlib.suppress(TimesTenError):
+            dropped = ctx.api.dropped()
     failures = {}
     for name, claim in proven.items():
         target, row = targets.get(name), rows[name]
         row["up"] = target is not None and claim.holds(target)
         row["last_error"] = "" if target is None else re.sub(r'^Get "[^"]*": ', "", target.error)
         if not row["up"]:
-            _advise(ctx, claim, target, row, definitions[name], expected.get(name))
+            _advise(ctx, claim, target, row, definitions[name], expected.get(name), dropped)
             failures[name] = f"{row['last_error'] or 'not up'} -> {row['advice']}"
     return failures
 
@@ -313,10 +319,18 @@ def _await(ctx: Context, proven: Mapping[str, Claim], limit: float) -> dict[str,
 
 
 def _advise(
-    ctx: Context, claim: Claim, target: Target | None, row: Row, definition: Definition, expected: Expected | None
+    ctx: Context,
+    claim: Claim,
+    target: Target | None,
+    row: Row,
+    definition: Definition,
+    expected: Expected | None,
+    dropped: Collection[str],
 ) -> None:
     """Fill a row with advice about a failure, from the files as the Prometheus user sees them, a handshake, and
     Prometheus's error.
+
+    :param dropped: the jobs that lost a target by relabelling.
     """
     if expected is not None and ctx.identity is not None:
         faults = ctx.check_as_user([(ctx.store.in_use(expected.exporter), expected)])
@@ -324,7 +338,7 @@ def _advise(
             row["advice"] = faults[expected.exporter]
             return
     probed = None if definition.get("insecure") else shake(ctx, definition).status
-    if target is None and ctx.api is not None and claim.job in ctx.api.dropped():
+    if target is None and claim.job in dropped:
         row["last_error"] = "Prometheus drops the target"
         row["advice"] = (
             "a rule in relabel_configs of its job drops it (action drop, keep, dropequal or keepequal): change that rule"
@@ -339,7 +353,7 @@ def _advise(
     elif not claim.is_about(target):
         row["last_error"] = "Prometheus scrapes another target for this job than was written"
         row["advice"] = (
-            f"its target is {target.url}: it has not taken over the new job; look at its log, and at relabel_configs"
+            f"its target is {redact.url(target.url)}: it has not taken over the new job; look at its log, and at relabel_configs"
         )
     else:
         row["advice"] = advice(row["last_error"], probed)

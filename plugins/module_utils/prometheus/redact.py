@@ -28,6 +28,7 @@ _SECRET_LINE = re.compile(
 _KEY_MATERIAL = re.compile(r"^[ \t#]*(?!/)[A-Za-z0-9+/=]{40,}[ \t]*$|-----BEGIN")
 # The last @ before the path ends a login; a query may hold anything.
 _LOGIN = re.compile(r"(//)[^/\s?#]*@")
+_MISPLACED = re.compile(r"(cannot unmarshal !!\S+ )`[^`]*`")
 _QUERY = re.compile(r"((?:://|(?<![^\s'\"])/)[^\s?]*\?)[^\s'\"]+")
 
 
@@ -37,8 +38,9 @@ def url(text: str) -> str:
 
 
 def said(text: str) -> str:
-    """What a program said about a configuration: it may repeat a URL that cannot be taken apart."""
-    return _QUERY.sub(rf"\1{HIDDEN}", re.sub(r"//\S*@", f"//{HIDDEN}@", text))
+    """What a program said about a configuration: it may repeat a URL that cannot be taken apart, or a value of the wrong type."""
+    text = _QUERY.sub(rf"\1{HIDDEN}", re.sub(r"//\S*@", f"//{HIDDEN}@", text))
+    return _MISPLACED.sub(rf"\1{HIDDEN}", text)
 
 
 def lines(data: bytes, path: str) -> list[str]:

@@ -11,6 +11,7 @@ import gzip
 import http.server
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -226,6 +227,33 @@ def test_an_error_whose_text_is_cut_is_told_as_that_error() -> None:
     """A Prometheus that is ended while it starts; who waits for it asks again."""
     raw = b"HTTP/1.1 503 Service Unavailable\r\nTransfer-Encoding: chunked\r\n\r\n50\r\nService"
     assert_not_answering(raw, "was answered 503: Prometheus is still starting")
+
+
+def test_an_error_without_end_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "_LONGEST", 0.1)
+    begun = time.monotonic()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                connection, _peer = listener.accept()
+                with connection:
+                    connection.sendall(b"HTTP/1.1 500 No\r\n\r\n")
+                    while time.monotonic() < begun + 20:
+                        connection.sendall(b"x")
+                        time.sleep(0.05)
+
+        threading.Thread(target=serve, daemon=True).start()
+        with pytest.raises(TimesTenError, match="was answered 500"):
+            api.Api(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=1).flags()
+    assert time.monotonic() < begun + 10
+
+
+def test_a_refused_certificate_is_named(server: Any) -> None:
+    server.answer = (401, {}, b"")
+    with pytest.raises(TimesTenError, match=r"asked with url_cert_file /x/client\.crt: set"):
+        asked = api.Api(server.url, certificate_file="/x/client.crt", key_file="/x/client.key")
+        asked.flags()
 
 
 def assert_not_answering(raw: bytes, said: str) -> None:

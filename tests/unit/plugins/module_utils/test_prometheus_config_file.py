@@ -202,6 +202,14 @@ def test_a_bare_list_is_edited_as_one_and_stays_one(tmp_path: Path, before: byte
     assert path.read_bytes() == re.sub(rb"^\[ ?\] *\n?", b"", before or b"", flags=re.MULTILINE)
 
 
+def test_a_marker_alone_begins_a_list(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.yml"
+    for text in (b"---", b"--- # to come"):
+        path.write_bytes(text)
+        assert is_list(text) is None
+        assert yaml.safe_load(ListFile(str(path), "scrape_file").read()) == {"scrape_configs": None}
+
+
 @pytest.mark.parametrize("before", [b"[{job_name: mine}]\n", b"---\n[\n{job_name: mine}]\n", b"[\n]\n"])
 def test_a_list_in_brackets_is_refused_with_the_way_out(tmp_path: Path, before: bytes) -> None:
     path = tmp_path / "jobs.yml"

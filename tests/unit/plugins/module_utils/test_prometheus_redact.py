@@ -153,6 +153,7 @@ def test_nothing_is_shown_of_what_cannot_be_read(text: str) -> None:
     "said",
     [
         'line 3: parse "http://u:p/hunter2@host": invalid port ":p" after host',
+        "line 3: parse: cannot unmarshal !!str `hunter2` into config.plain",
         'line 3: parse "http://h:80a/w?token=hunter2": invalid port ":80a" after host',
     ],
 )
