@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from gates.collection import link_collection
 from gates.environments import CACHE, ROOT
 
 # On the oldest and newest Python there is no controller; whoever runs the tests there has set PYTHONPATH.
@@ -23,24 +24,6 @@ except ImportError:
 # Through the link that .cache may be, an interpreter would have the very path that CACHE avoids.
 if ROOT / ".cache" in Path(sys.executable).parents:
     sys.executable = str(CACHE / Path(sys.executable).relative_to(ROOT / ".cache"))
-LINKED = ("galaxy.yml", "meta", "playbooks", "plugins", "roles")
-
-
-def link_collection() -> None:
-    """Bring ``collections/ansible_collections/timesten/monitoring`` in line with the checkout."""
-    tree = ROOT / "collections" / "ansible_collections" / "timesten" / "monitoring"
-    tree.mkdir(parents=True, exist_ok=True)
-    for name in LINKED:
-        link = tree / name
-        if link.is_symlink() and link.resolve() != ROOT / name:
-            link.unlink(missing_ok=True)
-        if (ROOT / name).exists():
-            try:
-                link.symlink_to(ROOT / name)
-            except FileExistsError:
-                # It was there, or another run of pytest has just made it.
-                continue
-
 
 if inject is not None:
     link_collection()

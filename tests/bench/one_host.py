@@ -18,7 +18,6 @@ process, read from it at its end; rusage would count promtool's in.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import os
@@ -33,14 +32,10 @@ from pathlib import Path
 from typing import Any
 
 if not __package__:
-    # The collection is found where Ansible would look for it.
-    project = Path(__file__).resolve().parents[2]
-    collections = project / ".cache" / "bench" / "collections"
-    link = collections / "ansible_collections" / "timesten" / "monitoring"
-    link.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        link.symlink_to(project)
-    sys.path[:1] = [str(project / "tests"), str(collections)]
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from gates.collection import make_importable
+
+    make_importable()
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import config as _prometheus_config
 from ansible_collections.timesten.monitoring.plugins.module_utils.prometheus import (
     config_source as _prometheus_config_source,

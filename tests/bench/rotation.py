@@ -38,11 +38,9 @@ from collections.abc import Callable
 
 if not __package__:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
-    # The collection under the name that its modules import each other by.
-    _TREE = pathlib.Path(tempfile.mkdtemp(prefix="collection-"))
-    (_TREE / "ansible_collections/timesten").mkdir(parents=True)
-    (_TREE / "ansible_collections/timesten/monitoring").symlink_to(pathlib.Path(__file__).resolve().parents[2])
-    sys.path.insert(1, str(_TREE))
+    from gates.collection import make_importable
+
+    make_importable()
 
 from integration import rotation_kit, takeover_kit
 from integration.exporter_kit import until

@@ -18,7 +18,6 @@ import os
 import re
 import ssl
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -27,12 +26,10 @@ from typing import Any
 
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
-    # The collection under the name that its modules import each other by.
-    _TREE = Path(tempfile.mkdtemp(prefix="collection-"))
-    (_TREE / "ansible_collections/timesten").mkdir(parents=True)
-    (_TREE / "ansible_collections/timesten/monitoring").symlink_to(Path(__file__).resolve().parents[2])
-    sys.path.insert(1, str(_TREE))
-    os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(_TREE)
+    from gates.collection import COLLECTIONS, make_importable
+
+    make_importable()
+    os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(COLLECTIONS)
 from bench.rows import Book, Results
 from integration import prometheus_kit, rotation_kit, site_kit, takers_kit
 from integration.exporter_kit import until
